@@ -1,0 +1,1 @@
+"""Micro-Manager through pymmcore-plus, and the simulated microscope."""

@@ -1,0 +1,1 @@
+"""From frames to localizations: physics, networks, training, the engine."""

@@ -1,0 +1,54 @@
+"""The balance of a stream: camera frames = localized + each named loss."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+CAMERA_MISSING = "camera_missing"  # never came out of the camera driver
+BRIDGE_SHED = "bridge_shed"  # shed by the bridge for want of credit
+ENGINE_STOPPED = "engine_stopped"  # on the way to an engine that died
+REJECTED = "rejected"  # broke the protocol
+LATE = "late"  # came after its place in the stream was given up
+NOT_FINITE = "not_finite"  # the network gave no finite answer
+
+
+@dataclass(slots=True)
+class Balance:
+    """Where every exposure of the camera went.
+
+    Attributes
+    ----------
+    camera : int
+        Exposures of the camera so far: highest sequence number plus one.
+    localized : int
+        Frames whose localizations are in the table (none found counts, too).
+    lost : Counter[str]
+        Frames lost, by name.
+    """
+
+    camera: int = 0
+    localized: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def unexplained(self) -> int:
+        """Frames that are neither localized nor in a named loss. Must be 0.
+
+        While a stream runs this is what is still under way.
+        """
+        return self.camera - self.localized - sum(self.lost.values())
+
+    def lose(self, reason: str, frames: int) -> None:
+        """Count `frames` lost under `reason`."""
+        if frames:
+            self.lost[reason] += frames
+
+    def as_dict(self) -> dict[str, int | dict[str, int]]:
+        """Give the ``frames`` entry of a report."""
+        return {
+            "camera": self.camera,
+            "localized": self.localized,
+            "lost": {name: n for name, n in sorted(self.lost.items()) if n},
+            "unexplained": self.unexplained,
+        }

@@ -1,0 +1,60 @@
+"""Everything that can go wrong in a stream, as one tree.
+
+::
+
+    LivelocError                      one clear line for the user, exit code 2
+    ├── SettingsError (ValueError)    a setting, a file or a device named wrongly
+    ├── StreamError
+    │   ├── MessageError (ValueError) a message that breaks the protocol
+    │   ├── PeerLost (ConnectionError) nobody answers any more
+    │   └── OverflowStop (BufferError) policy ``stop``: no room for a frame
+    ├── SourceError (OSError)         the camera or the movie failed
+    └── RecordingError (OSError)      the disk refused a frame
+"""
+
+from __future__ import annotations
+
+
+class LivelocError(Exception):
+    """Root of all errors meant for the user."""
+
+
+class SettingsError(LivelocError, ValueError):
+    """A setting, a file or a device that does not exist or does not fit."""
+
+
+class StreamError(LivelocError):
+    """A frame stream cannot go on."""
+
+
+class MessageError(StreamError, ValueError):
+    """A message that breaks the protocol.
+
+    Parameters
+    ----------
+    reason : str
+        Short name under which the message is counted (``rejected.<reason>``).
+    detail : str
+        What was seen, what was needed.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class PeerLost(StreamError, ConnectionError):
+    """The other side sent nothing for three heartbeats."""
+
+
+class OverflowStop(StreamError, BufferError):
+    """Policy ``stop``: a frame found no room and none may be lost."""
+
+
+class SourceError(LivelocError, OSError):
+    """A camera or a movie that cannot deliver frames."""
+
+
+class RecordingError(LivelocError, OSError):
+    """The disk refused a frame; everything acknowledged before is on it."""

@@ -1,0 +1,1 @@
+"""Accumulating and showing the super-resolution image."""
