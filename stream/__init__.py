@@ -1,0 +1,1 @@
+"""The vocabulary of frames and localizations, and how they travel and are kept."""
