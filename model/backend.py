@@ -1,0 +1,138 @@
+"""What runs a bundle's two graphs: ONNX Runtime on whatever is really there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from ..stream.errors import SettingsError
+from .bundle import Bundle
+
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+
+
+class Backend(Protocol):
+    """Runs the two halves of a network."""
+
+    name: str
+
+    def features(self, photons: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn (n, 1, h, w) photons into (n, c, h/2, w/2) features."""
+        ...
+
+    def maps(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn (n, 3 c, h/2, w/2) features into (n, maps, h/2, w/2)."""
+        ...
+
+
+class OnnxBackend:
+    """The exported graphs on ONNX Runtime.
+
+    On a CPU the frames go through one by one: a batch brings no speed there
+    (measured), and so no result can depend on how frames were batched.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What to run.
+    provider : {"cpu", "cuda", "tensorrt"}
+        Where to run it. What really runs is in `name`.
+    threads : int
+        CPU threads; they sleep when idle, never spin, because camera and viewer
+        share the cores.
+
+    Raises
+    ------
+    SettingsError
+        The provider is not installed here, or fell back silently.
+    """
+
+    def __init__(
+        self, bundle: Bundle, provider: str = "cpu", threads: int = 2
+    ) -> None:
+        if provider not in PROVIDERS:
+            raise SettingsError(
+                f"provider '{provider}' is unknown. Choose from: {', '.join(PROVIDERS)}."
+            )
+        self._batch = 1 if provider == "cpu" else 64
+        self._frame = _session(bundle.parts["frame.onnx"], provider, threads)
+        self._context = _session(bundle.parts["context.onnx"], provider, threads)
+        self.name = f"onnxruntime-{provider}"
+
+    def features(self, photons: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn (n, 1, h, w) photons into (n, c, h/2, w/2) features."""
+        return self._run(self._frame, photons)
+
+    def maps(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn (n, 3 c, h/2, w/2) features into (n, maps, h/2, w/2)."""
+        return self._run(self._context, features)
+
+    def _run(self, session: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        outputs = [
+            session.run(None, {"input": batch[i : i + self._batch]})[0]
+            for i in range(0, len(batch), self._batch)
+        ]
+        result: NDArray[np.float32] = (
+            outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        )
+        return result
+
+
+def usable_providers() -> list[str]:
+    """Name the providers that a session really runs on here, best first."""
+    offered: Sequence[str] = onnxruntime.get_available_providers()
+    return [
+        name
+        for name, full in PROVIDERS.items()
+        if full in offered and (name == "cpu" or _cuda_libraries_load())
+    ]
+
+
+def _cuda_libraries_load() -> bool:
+    """Whether an NVIDIA driver and the CUDA libraries are there.
+
+    ONNX Runtime lists a provider that it was built with even where its
+    libraries are missing, and then falls back to the CPU without an error.
+    """
+    import ctypes
+    import sys
+
+    windows = sys.platform == "win32"
+    names = ("nvcuda.dll",) if windows else ("libcuda.so.1", "libcudart.so.13")
+    try:
+        for name in names:
+            ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _session(graph: bytes, provider: str, threads: int) -> Any:
+    """Open one graph and check where it really runs."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    wanted = PROVIDERS[provider]
+    if wanted not in onnxruntime.get_available_providers():
+        raise SettingsError(
+            f"provider '{provider}' is not in the installed ONNX Runtime. "
+            "Run 'liveloc doctor' to see what works here, or use 'cpu'."
+        )
+    session = onnxruntime.InferenceSession(graph, options, providers=[wanted])
+    runs = session.get_providers()[0]
+    if runs != wanted:
+        raise SettingsError(
+            f"provider '{provider}' did not start: ONNX Runtime fell back to {runs}. "
+            "Run 'liveloc doctor' to see what is missing, or use 'cpu'."
+        )
+    return session

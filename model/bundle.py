@@ -1,0 +1,199 @@
+"""The model bundle: everything a trained network needs, in one checked file.
+
+``NAME.liveloc`` is a zip without compression: ``model.json``,
+``weights.safetensors``, ``frame.onnx`` (photons of a frame to its features) and
+``context.onnx`` (features of three frames to the maps of the centre one).
+Nothing in it is ever unpickled or executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..stream.errors import SettingsError
+from .emitters import Thresholds
+from .training_config import TrainingConfig
+
+SCHEMA = 1
+SUFFIX = ".liveloc"
+LARGEST_BYTES = 512 * 1024**2
+PARTS = ("weights.safetensors", "frame.onnx", "context.onnx")
+SHIPPED = Path(__file__).parent / "bundles"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip time stamps: the same bundle, the same bytes
+
+
+class Part(BaseModel):
+    """Size and SHA-256 of one file of the bundle."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    nbytes: int
+    sha256: str
+
+
+class ModelSpec(BaseModel):
+    """``model.json``: what the network is for and how good it is.
+
+    Attributes
+    ----------
+    training : TrainingConfig
+        Pixel size, PSF, camera, ranges and thresholds: what it was trained on.
+    network, scaling : dict[str, float]
+        Widths and units; both are also inside the exported graphs.
+    provenance : dict[str, str]
+        Versions, device and time of the training.
+    accuracy : dict[str, float]
+        Measured on the validation samples of the training (`metrics.Score`).
+    kflop_per_px : float
+        Cost per camera pixel and frame.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: Literal[1] = SCHEMA
+    name: str
+    description: str
+    training: TrainingConfig
+    network: dict[str, float]
+    scaling: dict[str, float]
+    provenance: dict[str, str]
+    accuracy: dict[str, float]
+    kflop_per_px: float
+    parts: dict[str, Part]
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether z means anything."""
+        return self.training.z_range_nm > 0
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Probabilities that decide what is reported."""
+        return Thresholds(**self.training.thresholds.model_dump())
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded and checked bundle.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+        ``model.json``.
+    parts : dict[str, bytes]
+        The other files by name.
+    digest : str
+        SHA-256 of ``model.json``, which holds those of the parts.
+    """
+
+    spec: ModelSpec
+    parts: dict[str, bytes]
+    digest: str
+
+
+def shipped_bundles() -> list[str]:
+    """Names of the bundles that come with liveloc."""
+    return sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}"))
+
+
+def load_bundle(name: str | Path) -> Bundle:
+    """Load a shipped bundle by name, or any bundle by path.
+
+    Raises
+    ------
+    SettingsError
+        No such bundle, not a bundle, damaged, or of another schema.
+    """
+    path = Path(name)
+    if not path.exists() and not path.suffix and path.parent == Path():
+        path = SHIPPED / f"{name}{SUFFIX}"
+    if not path.is_file():
+        raise SettingsError(
+            f"{name}: no such model. Give the path of a {SUFFIX} file, or one of: "
+            f"{', '.join(shipped_bundles())}."
+        )
+    if not zipfile.is_zipfile(path):
+        raise SettingsError(
+            f"{path}: not a model bundle (a {SUFFIX} file made by 'liveloc train')."
+        )
+    with zipfile.ZipFile(path) as archive:
+        return _read(archive, path)
+
+
+def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:
+    """Check names, sizes and hashes before anything is used."""
+    names = sorted(("model.json", *PARTS))
+    if sorted(archive.namelist()) != names:
+        raise SettingsError(
+            f"{path}: not a model bundle: it holds {archive.namelist()[:8]}, "
+            f"needed are {names}."
+        )
+    if sum(info.file_size for info in archive.infolist()) > LARGEST_BYTES:
+        raise SettingsError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB.")
+    try:
+        described = archive.read("model.json")
+        parts = {name: archive.read(name) for name in PARTS}
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise SettingsError(
+            f"{path}: damaged ({error}). Copy or download it again."
+        ) from None
+    spec = _spec(described, path)
+    for name, content in parts.items():
+        if spec.parts[name] != _describe(content):
+            raise SettingsError(
+                f"{path}: {name} does not match its hash in model.json: the file is "
+                "damaged or was altered. Copy or download it again."
+            )
+    return Bundle(spec, parts, hashlib.sha256(described).hexdigest())
+
+
+def _spec(described: bytes, path: Path) -> ModelSpec:
+    """Validate ``model.json``."""
+    try:
+        data = json.loads(described)
+        version = data.get("schema_version")
+        if version != SCHEMA:
+            raise SettingsError(
+                f"{path}: bundle schema {version}, this liveloc reads {SCHEMA}. "
+                "Install the liveloc that wrote it, or train it anew."
+            )
+        spec = ModelSpec.model_validate(data)
+        missing = set(PARTS) - set(spec.parts)
+    except (ValidationError, AttributeError, ValueError) as error:
+        if isinstance(error, SettingsError):
+            raise
+        raise SettingsError(f"{path}: model.json is not valid.") from None
+    if missing:
+        raise SettingsError(f"{path}: model.json lacks the hash of {sorted(missing)}.")
+    return spec
+
+
+def write_bundle(path: Path, spec: ModelSpec, parts: dict[str, bytes]) -> None:
+    """Write a bundle; a crash leaves no half of one under its name.
+
+    Parameters
+    ----------
+    path : Path
+        Usually ``NAME.liveloc``.
+    spec : ModelSpec
+        Its ``parts`` are filled in here.
+    parts : dict[str, bytes]
+        The files of `PARTS`.
+    """
+    described = {name: _describe(parts[name]) for name in PARTS}
+    spec = spec.model_copy(update={"parts": described})
+    files = {"model.json": spec.model_dump_json(indent=1).encode(), **parts}
+    new = path.with_name(path.name + ".new")
+    with zipfile.ZipFile(new, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    new.replace(path)
+
+
+def _describe(content: bytes) -> Part:
+    return Part(nbytes=len(content), sha256=hashlib.sha256(content).hexdigest())

@@ -1,0 +1,104 @@
+"""From a trained network to a bundle that runs without torch."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from .. import __version__
+from .bundle import ModelSpec, write_bundle
+from .maps import CELL_PX
+from .metrics import Score
+from .network import Network, flop_per_pixel
+from .training_config import TrainingConfig
+
+
+def export_bundle(
+    network: Network, config: TrainingConfig, score: Score, path: Path
+) -> None:
+    """Write `network` as a model bundle.
+
+    Parameters
+    ----------
+    network : Network
+        Trained weights.
+    config : TrainingConfig
+        What it was trained for.
+    score : Score
+        Measured on the validation samples.
+    path : Path
+        Of the bundle.
+    """
+    network = network.cpu().eval().to(memory_format=torch.contiguous_format)
+    trunk, side = network.preset.trunk, 32
+    parts = {
+        "weights.safetensors": safetensors.torch.save(
+            {name: t.contiguous() for name, t in network.state_dict().items()}
+        ),
+        "frame.onnx": _graph(network.frame, torch.rand(2, 1, side, side)),
+        "context.onnx": _graph(
+            network.context,
+            torch.rand(2, 3 * trunk, side // CELL_PX, side // CELL_PX),
+        ),
+    }
+    described = network.describe()
+    spec = ModelSpec(
+        name=config.name,
+        description=config.description,
+        training=config,
+        network=described["preset"],
+        scaling=described["scaling"],
+        provenance={
+            "liveloc": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "trained_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+        accuracy=score.as_dict(),
+        kflop_per_px=flop_per_pixel(network.preset) / 1000,
+        parts={},
+    )
+    write_bundle(path, spec, parts)
+
+
+def _graph(module: nn.Module, example: torch.Tensor) -> bytes:
+    """Export one half for any batch and any size."""
+    dynamic = torch.export.Dim.DYNAMIC
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        target = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            module,
+            (example,),
+            str(target),
+            dynamo=True,
+            dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+            external_data=False,
+            verbose=False,
+            input_names=["input"],
+            output_names=["output"],
+        )
+        return target.read_bytes()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes about packages we do not use off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,148 @@
+"""Frames in, localizations out, in any chunking: the three-frame context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..stream.calibration import CameraCalibration
+from ..stream.localizations import Flag, Localizations, empty
+from .backend import Backend
+from .emitters import Geometry, Thresholds, find_emitters
+from .maps import SIZE_MULTIPLE
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A frame whose features are computed."""
+
+    seq: int
+    features: NDArray[np.float32]  # (c, h/2, w/2)
+
+
+@dataclass(frozen=True, slots=True)
+class Localized:
+    """Frames whose localizations are final.
+
+    Attributes
+    ----------
+    frames : NDArray[np.int64], shape (n,)
+        Frame numbers, increasing; a frame without emitters is in here, too.
+    localizations : Localizations
+        Of those frames, ordered by frame.
+    failed : tuple[int, ...]
+        Frames for which the network gave no finite answer; not in `frames`.
+    """
+
+    frames: NDArray[np.int64]
+    localizations: Localizations
+    failed: tuple[int, ...] = ()
+
+
+class Localizer:
+    """Localizes a stream of frames, the features of each computed once.
+
+    A frame is localized when the next one is known. Where a neighbour is lost,
+    or at the ends of a stream, the centre frame stands in for it and the rows
+    say so in their flags. The result is the same for every chunking.
+
+    Parameters
+    ----------
+    backend : Backend
+        Runs the network.
+    calibration : CameraCalibration
+        Of the camera that took the frames.
+    geometry : Geometry
+        Shape and place of the frames.
+    thresholds : Thresholds
+        What becomes a localization.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        calibration: CameraCalibration,
+        geometry: Geometry,
+        thresholds: Thresholds,
+    ) -> None:
+        self._backend, self._calibration = backend, calibration
+        self._geometry, self._thresholds = geometry, thresholds
+        self._previous: _Known | None = None  # localized, kept for its features
+        self._waiting: _Known | None = None  # localized when the next is known
+
+    def feed(self, seqs: list[int], pixels: list[NDArray[Any]]) -> Localized:
+        """Take the next frames of the stream.
+
+        Parameters
+        ----------
+        seqs : list[int]
+            Sequence numbers, increasing, above all earlier ones. A step larger
+            than 1 is a gap.
+        pixels : list[NDArray], each of shape (height, width)
+            Camera counts. Not kept.
+
+        Returns
+        -------
+        Localized
+            Every frame that can be localized now; the newest waits.
+        """
+        known = [] if self._waiting is None else [self._waiting]
+        if seqs:
+            features = self._backend.features(self._prepare(pixels))
+            known += [_Known(*pair) for pair in zip(seqs, features, strict=True)]
+        return self._localize(known, ends=False)
+
+    def finish(self) -> Localized:
+        """Localize the frame that waits: the stream ends or the next one is lost."""
+        known = [] if self._waiting is None else [self._waiting]
+        return self._localize(known, ends=True)
+
+    def _localize(self, known: list[_Known], ends: bool) -> Localized:
+        """Localize all of `known` but the last, which waits unless the stream ends."""
+        ready = known if ends else known[:-1]
+        windows, flags = [], []
+        for k, centre in enumerate(ready):
+            before = known[k - 1] if k else self._previous
+            after = known[k + 1] if k + 1 < len(known) else None
+            has_before = before is not None and before.seq == centre.seq - 1
+            has_after = after is not None and after.seq == centre.seq + 1
+            first = before.features if has_before and before else centre.features
+            last = after.features if has_after and after else centre.features
+            windows.append(np.concatenate([first, centre.features, last]))
+            flag = (0 if has_before else Flag.NO_PREVIOUS) | (
+                0 if has_after else Flag.NO_NEXT
+            )
+            flags.append(int(flag))
+        self._previous = ready[-1] if ready else self._previous
+        self._waiting = known[-1] if known and not ends else None
+        if not ready:
+            return Localized(np.empty(0, np.int64), empty())
+        maps = self._backend.maps(np.stack(windows))
+        return self._read_out(maps, np.array([k.seq for k in ready], np.int64), flags)
+
+    def _read_out(
+        self,
+        maps: NDArray[np.float32],
+        frames: NDArray[np.int64],
+        flags: list[int],
+    ) -> Localized:
+        """Find the emitters, leaving out frames with an answer that is not finite."""
+        finite = np.isfinite(maps).all(axis=(1, 2, 3))
+        failed = tuple(int(seq) for seq in frames[~finite])
+        table = find_emitters(
+            maps[finite], frames[finite], self._geometry, self._thresholds
+        )
+        of_frame = dict(zip(frames.tolist(), flags, strict=True))
+        table["flags"] = [of_frame[frame] for frame in table["frame"].tolist()]
+        return Localized(frames[finite], table, failed)
+
+    def _prepare(self, pixels: list[NDArray[Any]]) -> NDArray[np.float32]:
+        """Counts to photons, padded to the network's multiple: (n, 1, h, w)."""
+        photons = self._calibration.photons(np.stack(pixels))
+        bottom, right = (-side % SIZE_MULTIPLE for side in photons.shape[1:])
+        if bottom or right:
+            photons = np.pad(photons, ((0, 0), (0, bottom), (0, right)), mode="edge")
+        return photons[:, None]
