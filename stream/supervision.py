@@ -1,0 +1,102 @@
+"""Child processes of a session: started, watched, ended in order.
+
+A child ends when its standard input ends. That works on every system, and also
+when the parent is killed: no child outlives its session.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+STOP_SECONDS = 10.0
+
+
+class Child:
+    """One ``liveloc`` command in a process of its own.
+
+    Parameters
+    ----------
+    name : str
+        For people, and the name of its log file.
+    arguments : list[str]
+        Of the command line, without the program.
+    log : Path
+        Takes what the child prints.
+    """
+
+    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+        self.name, self._log = name, log
+        self._arguments = [sys.executable, "-m", "liveloc", *arguments, "--supervised"]
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Start the process in a group of its own: Ctrl-C reaches the parent only."""
+        windows = sys.platform == "win32"
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self._arguments,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                start_new_session=not windows,
+                creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if windows else 0,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process identifier."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Exit code, None while it runs."""
+        return self._process.poll()
+
+    def restart(self) -> None:
+        """Start it again after it ended."""
+        self.stop()
+        self._process = self._start()
+
+    def ask_to_stop(self) -> None:
+        """End its standard input; it finishes its work and exits."""
+        if self._process.stdin and not self._process.stdin.closed:
+            self._process.stdin.close()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for its end; None if it still runs."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, timeout_s: float = STOP_SECONDS) -> int:
+        """End it: ask, then insist. Idempotent."""
+        self.ask_to_stop()
+        if self.wait(timeout_s) is None:
+            self._process.terminate()
+        if self.wait(2.0) is None:
+            self._process.kill()
+        return self._process.wait()
+
+    def last_words(self) -> str:
+        """Last line that it printed."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def when_parent_ends(stop: Callable[[], None]) -> None:
+    """In a child: call `stop` from a thread once standard input ends."""
+
+    def watch() -> None:
+        # The raw file, not the buffered one: its lock would hang the interpreter's
+        # exit while this thread still waits.
+        while os.read(0, 1024):
+            pass
+        stop()
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
