@@ -1,0 +1,250 @@
+"""From sums to a picture: binning, smoothing, contrast, colour. No window needed."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..stream.errors import SettingsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .reconstruction import Layers
+
+Colour = Literal["auto", "intensity", "z"]
+
+LEVELS = 1024  # entries of a colour table
+DEPTH_STEP_NM = 50.0  # the ends of a colour bar are whole multiples of this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How a picture is made.
+
+    Attributes
+    ----------
+    colour : {"auto", "intensity", "z"}
+        ``auto``: hue is the mean z where the table has z, else intensity.
+    intensity_map, depth_map : str
+        Colour maps by their `cmap` names.
+    smooth : float
+        Standard deviation of the Gaussian laid over the histogram, in
+        super-pixels. 0 shows the bare histogram.
+    gamma : float
+        Brightness is (counts / limit) ** gamma: below 1 lifts what is sparse.
+    limit : float, optional
+        Counts per super-pixel (after smoothing) shown at full brightness. None:
+        chosen from the image.
+    percentile : float
+        The chosen limit is this percentile of the occupied pixels.
+    depth_range_nm : tuple[float, float], optional
+        z at the two ends of the colour map. None: chosen from the image.
+    """
+
+    colour: Colour = "auto"
+    intensity_map: str = "inferno"
+    depth_map: str = "turbo"
+    smooth: float = 0.8
+    gamma: float = 0.6
+    limit: float | None = None
+    percentile: float = 98.5
+    depth_range_nm: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A rendered image and what is needed to read it.
+
+    Attributes
+    ----------
+    rgb : NDArray[np.uint8], shape (height, width, 3)
+        Row 0 is the top row of the camera.
+    pixel_nm : float
+        Edge of a pixel.
+    limit : float
+        Counts at full brightness.
+    depth_range_nm : tuple[float, float] or None
+        z at the ends of the colour map; None when colour is intensity.
+    """
+
+    rgb: NDArray[np.uint8]
+    pixel_nm: float
+    limit: float
+    depth_range_nm: tuple[float, float] | None
+
+
+def picture(layers: Layers, look: Look, *, zoom: int = 1) -> Picture:
+    """Render `layers`, each pixel as `zoom` x `zoom` pixels before smoothing."""
+    counts = _zoomed(layers.counts, zoom)
+    sigma = look.smooth * zoom
+    density = smoothed(counts, sigma)
+    limit = look.limit or automatic_limit(density, counts, look.percentile)
+    bright = brightness(density, limit, look.gamma)
+    shown = depth_layers(layers, look)
+    if shown is None:
+        rgb = colour_table(look.intensity_map)[_levels(bright)]
+        return Picture(rgb, layers.pixel_nm / zoom, limit, None)
+    depth_sum, depth_counts = (_zoomed(layer, zoom) for layer in shown)
+    depth = mean_depth(smoothed(depth_sum, sigma), smoothed(depth_counts, sigma))
+    ends = look.depth_range_nm or automatic_depth_range(layers)
+    rgb = depth_coloured(bright, depth, ends, look.depth_map)
+    return Picture(rgb, layers.pixel_nm / zoom, limit, ends)
+
+
+def depth_layers(
+    layers: Layers, look: Look
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Give the sum of z and the rows with z, or None if colour is intensity."""
+    if look.colour == "intensity":
+        return None
+    if layers.depth_sum_nm is None or layers.depth_counts is None:
+        return None
+    return layers.depth_sum_nm, layers.depth_counts
+
+
+def binned(image: NDArray[Any], factor: int) -> NDArray[np.float32]:
+    """Add up `factor` x `factor` pixels; the last ones may be cut off by the edge.
+
+    No count is lost: the sum of the image stays what it was.
+    """
+    if factor == 1:
+        return image.astype(np.float32)
+    height, width = image.shape
+    rows, columns = np.arange(0, height, factor), np.arange(0, width, factor)
+    total = np.add.reduceat(image, rows, axis=0, dtype=np.int64)
+    return np.add.reduceat(total, columns, axis=1).astype(np.float32)
+
+
+def smoothed(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Lay a Gaussian of `sigma` pixels over an image; outside is empty."""
+    if sigma <= 0:
+        return image
+    reach = max(1, math.ceil(3 * sigma))
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    taps = (taps / taps.sum()).astype(np.float32)
+    return _along_rows(_along_rows(image, taps).T, taps).T
+
+
+def _along_rows(
+    image: NDArray[np.float32], taps: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    reach, height = taps.size // 2, image.shape[0]
+    padded = np.pad(image, ((reach, reach), (0, 0)))
+    out = np.zeros(image.shape, np.float32)
+    for shift, weight in enumerate(taps):
+        out += weight * padded[shift : shift + height]
+    return out
+
+
+def automatic_limit(
+    density: NDArray[np.float32], counts: NDArray[np.float32], percentile: float
+) -> float:
+    """Choose the counts shown at full brightness: a percentile where anything is.
+
+    Empty pixels say nothing about contrast, so the choice does not depend on how
+    much of the field is empty. 1.0 for an empty image.
+    """
+    occupied = density[counts > 0]
+    if not occupied.size:
+        return 1.0
+    return float(np.percentile(occupied, percentile))
+
+
+def automatic_depth_range(layers: Layers) -> tuple[float, float]:
+    """Choose the ends of the colour map: nearly all depths, at round numbers."""
+    if layers.depth_sum_nm is None or layers.depth_counts is None:
+        return (-DEPTH_STEP_NM, DEPTH_STEP_NM)
+    occupied = layers.depth_counts > 0
+    depths = layers.depth_sum_nm[occupied] / layers.depth_counts[occupied]
+    if not depths.size:
+        return (-DEPTH_STEP_NM, DEPTH_STEP_NM)
+    low, high = np.percentile(depths, (2.0, 98.0)) / DEPTH_STEP_NM
+    first = math.floor(low)
+    last = max(math.ceil(high), first + 1)
+    return (first * DEPTH_STEP_NM, last * DEPTH_STEP_NM)
+
+
+def brightness(
+    density: NDArray[np.float32], limit: float, gamma: float
+) -> NDArray[np.float32]:
+    """Map counts to 0..1."""
+    scaled: NDArray[np.float32] = np.clip(density * np.float32(1.0 / limit), 0.0, 1.0)
+    if gamma != 1.0:
+        np.power(scaled, np.float32(gamma), out=scaled)
+    return scaled
+
+
+def mean_depth(
+    depth_sum_nm: NDArray[np.float32], depth_counts: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Divide; NaN where no row has a depth."""
+    depth = np.full(depth_sum_nm.shape, np.nan, np.float32)
+    np.divide(depth_sum_nm, depth_counts, out=depth, where=depth_counts > 1e-6)
+    return depth
+
+
+def depth_coloured(
+    bright: NDArray[np.float32],
+    depth_nm: NDArray[np.float32],
+    ends_nm: tuple[float, float],
+    depth_map: str,
+) -> NDArray[np.uint8]:
+    """Colour by depth, as bright as the counts; what has no depth is grey."""
+    table = depth_table(depth_map).astype(np.float32)
+    low, high = ends_nm
+    known = np.isfinite(depth_nm)
+    place = np.where(known, (depth_nm - low) / (high - low), 0.0)
+    colours = table[_levels(np.clip(place, 0.0, 1.0))]  # (height, width, 3)
+    colours[~known] = 200.0
+    return (colours * bright[..., None] + 0.5).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=16)
+def colour_table(name: str) -> NDArray[np.uint8]:
+    """Give a colour map as a table, shape (1024, 3).
+
+    Raises
+    ------
+    SettingsError
+        No colour map has this name.
+    """
+    import cmap
+
+    try:
+        colours = cmap.Colormap(name)(np.linspace(0.0, 1.0, LEVELS))
+    except ValueError:
+        raise SettingsError(
+            f"colour map {name!r} does not exist. Try 'inferno', 'hot', 'gray' for "
+            "intensity, 'turbo' for z, or any other name of the package cmap."
+        ) from None
+    return (np.asarray(colours)[:, :3] * 255.0 + 0.5).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=16)
+def depth_table(name: str) -> NDArray[np.uint8]:
+    """Give a colour map with every colour at its full brightness, shape (1024, 3).
+
+    With z as hue, brightness is for the counts alone: the dark ends that many maps
+    have would hide what lies highest and deepest.
+    """
+    table = colour_table(name).astype(np.float32)
+    strongest = np.maximum(table.max(axis=1, keepdims=True), 1.0)
+    full: NDArray[np.uint8] = (table * (255.0 / strongest) + 0.5).astype(np.uint8)
+    return full
+
+
+def _levels(values: NDArray[np.float32]) -> NDArray[np.intp]:
+    return (values * (LEVELS - 1) + 0.5).astype(np.intp)
+
+
+def _zoomed(image: NDArray[np.float32], zoom: int) -> NDArray[np.float32]:
+    if zoom == 1:
+        return image
+    # Spread over zoom x zoom pixels; the contrast follows the image, so the sum
+    # is of no consequence here.
+    return image.repeat(zoom, axis=0).repeat(zoom, axis=1)
