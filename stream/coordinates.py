@@ -1,0 +1,479 @@
+"""The coordinates of our tables, and of the text tables of other programs.
+
+Ours: nm on the full chip, the centre of the chip's first pixel at (0, 0),
+x = column, y = row, z positive away from the objective, frames from 0. How the
+others differ is one table, `DIALECTS`; nothing else in the package converts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from .errors import RecordingError, SettingsError
+from .localizations import LOCALIZATION, Localizations, empty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from .frames import StreamStart
+
+# What every file of ours says of its coordinates, whatever was measured.
+CONVENTIONS = {
+    "axis_order": "x = column, y = row",
+    "frame_base": "0",
+    "photons": "detected photons, background per pixel",
+    "pixel_origin": "centre of the full chip's first pixel at (0, 0)",
+    "units": "nm",
+    "z_direction": "positive away from the objective",
+}
+# What every file of ours says of the camera, see `stream_metadata`.
+REQUIRED_METADATA = ("pixel_size_nm", "roi_origin", "shape")
+
+_NM = ("x_nm", "y_nm", "x_sigma_nm", "y_sigma_nm")
+_UNKNOWN = ("photons", "background", "photons_sigma", "z_sigma_nm", *_NM[2:])
+
+
+def px_to_nm(
+    position_px: NDArray[Any], pixel_size_nm: float, centre_px: float = 0.0
+) -> NDArray[np.float64]:
+    """Convert pixels to nm; `centre_px` is what the first pixel's centre is called."""
+    return (np.asarray(position_px, np.float64) - centre_px) * pixel_size_nm
+
+
+def nm_to_px(
+    position_nm: NDArray[Any], pixel_size_nm: float, centre_px: float = 0.0
+) -> NDArray[np.float64]:
+    """Undo `px_to_nm`."""
+    return np.asarray(position_nm, np.float64) / pixel_size_nm + centre_px
+
+
+def stream_metadata(start: StreamStart) -> dict[str, str]:
+    """Say of a stream what its tables must state: text only, nothing that varies.
+
+    ``roi_origin`` is JSON ``[x, y]``, ``shape`` JSON ``[height, width]``, both
+    camera pixels. The same recording gives the same text, always.
+    """
+    return {
+        "calibration": json.dumps(asdict(start.calibration), sort_keys=True),
+        "exposure_ms": repr(float(start.exposure_ms)),
+        "interval_ms": repr(float(start.interval_ms)),
+        "pixel_size_nm": repr(float(start.pixel_size_nm)),
+        "roi_origin": json.dumps([int(v) for v in start.roi_origin]),
+        "shape": json.dumps([int(v) for v in start.shape]),
+        "stream_id": start.stream_id.hex(),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How another program writes a table of localizations.
+
+    Attributes
+    ----------
+    columns : Mapping[str, tuple[str, ...]]
+        Our field -> the names it may have there, the first is written.
+    known_by : tuple[str, ...]
+        Columns that together tell this dialect from all others.
+    written : tuple[str, ...]
+        Columns of a file we write, in order.
+    frame_base : int
+        Number of the first frame.
+    centre_px : float
+        Coordinate of the centre of the first pixel, in pixels.
+    unit : {"nm", "px"}
+        Of x, y and their uncertainties. z is nm everywhere.
+    """
+
+    columns: Mapping[str, tuple[str, ...]]
+    known_by: tuple[str, ...]
+    written: tuple[str, ...]
+    frame_base: int
+    centre_px: float
+    unit: Literal["nm", "px"] = "nm"
+
+
+_OURS = tuple(LOCALIZATION.names or ())
+
+DIALECTS: dict[str, Dialect] = {
+    "liveloc": Dialect(
+        columns={name: (name,) for name in _OURS},
+        known_by=("frame", "x_nm", "y_nm"),
+        written=_OURS,
+        frame_base=0,
+        centre_px=0.0,
+    ),
+    "thunderstorm": Dialect(
+        columns={
+            "frame": ("frame",),
+            "x_nm": ("x [nm]",),
+            "y_nm": ("y [nm]",),
+            "z_nm": ("z [nm]",),
+            "photons": ("intensity [photon]",),
+            "background": ("offset [photon]",),
+            "x_sigma_nm": ("uncertainty_xy [nm]", "uncertainty [nm]"),
+            "y_sigma_nm": ("uncertainty_xy [nm]", "uncertainty [nm]"),
+            "z_sigma_nm": ("uncertainty_z [nm]",),
+        },
+        known_by=("frame", "x [nm]", "y [nm]"),
+        written=(
+            "id",
+            "frame",
+            "x [nm]",
+            "y [nm]",
+            "z [nm]",
+            "sigma1 [nm]",
+            "sigma2 [nm]",
+            "intensity [photon]",
+            "offset [photon]",
+            "bkgstd [photon]",
+            "uncertainty_xy [nm]",
+            "uncertainty_z [nm]",
+        ),
+        frame_base=1,
+        centre_px=0.5,
+    ),
+    "challenge": Dialect(
+        columns={
+            "frame": ("frame",),
+            "x_nm": ("xnano",),
+            "y_nm": ("ynano",),
+            "z_nm": ("znano",),
+            "photons": ("intensity",),
+        },
+        known_by=("frame", "xnano", "ynano"),
+        written=("Ground-truth", "frame", "xnano", "ynano", "znano", "intensity"),
+        frame_base=1,
+        centre_px=0.5,
+    ),
+    "nairr": Dialect(
+        columns={
+            "frame": ("Frame",),
+            "x_nm": ("x (nm)",),
+            "y_nm": ("y (nm)",),
+            "z_nm": ("z (nm)",),
+            "photons": ("Intensity (photons)",),
+        },
+        known_by=("Frame", "x (nm)", "y (nm)", "Intensity (photons)"),
+        written=("No", "Frame", "x (nm)", "y (nm)", "z (nm)", "Intensity (photons)"),
+        frame_base=1,
+        centre_px=0.5,
+    ),
+    "picasso": Dialect(
+        columns={
+            "frame": ("frame",),
+            "x_nm": ("x",),
+            "y_nm": ("y",),
+            "z_nm": ("z",),
+            "photons": ("photons",),
+            "background": ("bg",),
+            "x_sigma_nm": ("lpx",),
+            "y_sigma_nm": ("lpy",),
+            "z_sigma_nm": ("lpz",),
+        },
+        known_by=("frame", "x", "y", "lpx", "lpy"),
+        written=("frame", "x", "y", "z", "photons", "bg", "lpx", "lpy", "lpz"),
+        frame_base=0,
+        centre_px=0.0,
+        unit="px",
+    ),
+}
+
+
+def _lateral_sigma(rows: Localizations) -> NDArray[np.float64]:
+    x = rows["x_sigma_nm"].astype(np.float64)
+    y = rows["y_sigma_nm"].astype(np.float64)
+    return np.asarray(np.sqrt((x * x + y * y) / 2))
+
+
+# Columns that other programs need and that follow from ours. The width of the
+# spot is not in our table: 0 says so, NaN would make Picasso drop the row.
+_DERIVED: dict[str, Callable[[Localizations], NDArray[Any]]] = {
+    "id": lambda rows: np.arange(1, len(rows) + 1),
+    "No": lambda rows: np.arange(1, len(rows) + 1),
+    "Ground-truth": lambda rows: np.arange(1, len(rows) + 1),
+    "sigma1 [nm]": lambda rows: np.zeros(len(rows)),
+    "sigma2 [nm]": lambda rows: np.zeros(len(rows)),
+    "bkgstd [photon]": lambda rows: np.sqrt(np.maximum(rows["background"], 0)),
+    "uncertainty_xy [nm]": _lateral_sigma,
+}
+
+
+def to_localizations(
+    columns: Mapping[str, NDArray[Any]],
+    dialect: str,
+    *,
+    pixel_size_nm: float | None = None,
+    origin_px: tuple[int, int] = (0, 0),
+) -> Localizations:
+    """Convert the columns of another program's table to ours.
+
+    Parameters
+    ----------
+    columns : Mapping[str, NDArray]
+        As read, by the names in the file.
+    dialect : str
+        A key of `DIALECTS`.
+    pixel_size_nm : float, optional
+        Needed where the dialect counts pixels or calls the centre of the first
+        pixel something else than 0, and where `origin_px` is not (0, 0).
+    origin_px : tuple[int, int]
+        (x, y) on the full chip of the pixel that the table calls first.
+
+    Returns
+    -------
+    Localizations
+        A column that the table lacks is NaN; z and flags 0, probability 1.
+
+    Raises
+    ------
+    SettingsError
+        The pixel size is needed and missing, or a frame number makes no sense.
+    """
+    spec = DIALECTS[dialect]
+    if pixel_size_nm is None and (
+        spec.centre_px or spec.unit == "px" or any(origin_px)
+    ):
+        raise SettingsError(
+            f"a {dialect} table calls the centre of the first pixel "
+            f"{spec.centre_px} px and counts in {spec.unit}: its positions cannot be "
+            "converted without the pixel size. Give pixel_size_nm."
+        )
+    size = pixel_size_nm or 0.0
+    rows = empty(len(next(iter(columns.values()))) if columns else 0)
+    rows["probability"] = 1
+    for name in _UNKNOWN:
+        rows[name] = np.nan
+    for field, names in spec.columns.items():
+        for name in names:
+            if name in columns:
+                values = np.asarray(columns[name], np.float64)
+                rows[field] = _to_ours(field, values, spec, size, origin_px)
+                break
+    return rows
+
+
+def _to_ours(
+    field: str,
+    values: NDArray[np.float64],
+    spec: Dialect,
+    size: float,
+    origin_px: tuple[int, int],
+) -> NDArray[Any]:
+    if field == "frame":
+        frames = values - spec.frame_base
+        wrong = np.flatnonzero(~(frames >= 0) | (frames != np.floor(frames)))
+        if len(wrong):
+            raise SettingsError(
+                f"row {wrong[0] + 1}: frame number {values[wrong[0]]:g} is not a whole "
+                f"number from {spec.frame_base} on, where this kind of table starts."
+            )
+        return frames
+    if field in _NM and spec.unit == "px":
+        values = values * size
+    if field in ("x_nm", "y_nm"):
+        origin = origin_px[0] if field == "x_nm" else origin_px[1]
+        return values + (origin - spec.centre_px) * size
+    return values
+
+
+def from_localizations(
+    rows: Localizations, dialect: str, *, pixel_size_nm: float
+) -> dict[str, NDArray[Any]]:
+    """Convert our table to the columns of another program, in its order.
+
+    Positions stay on the full chip. Rounded to 1e-4 of the unit: text with no
+    more digits than a position has.
+    """
+    spec = DIALECTS[dialect]
+    ours = {names[0]: field for field, names in spec.columns.items()}
+    written: dict[str, NDArray[Any]] = {}
+    for name in spec.written:
+        if name in _DERIVED:
+            values = _DERIVED[name](rows)
+        else:
+            values = _from_ours(ours[name], rows[ours[name]], spec, pixel_size_nm)
+        written[name] = values if values.dtype.kind in "iu" else np.round(values, 4)
+    return written
+
+
+def _from_ours(
+    field: str, values: NDArray[Any], spec: Dialect, size: float
+) -> NDArray[Any]:
+    if values.dtype.kind in "iu":
+        return values + spec.frame_base if field == "frame" else values
+    values = values.astype(np.float64)
+    if field in _NM and spec.unit == "px":
+        values = values / size
+    if field in ("x_nm", "y_nm"):
+        return values + spec.centre_px * (1.0 if spec.unit == "px" else size)
+    return values
+
+
+def sidecar(path: Path) -> Path:
+    """Name the file that states the coordinates of a text table."""
+    return path.with_name(path.name + "-metadata.json")
+
+
+def write_csv(
+    path: str | Path,
+    rows: Localizations,
+    metadata: Mapping[str, str],
+    dialect: str = "thunderstorm",
+) -> None:
+    """Write a text table for another program, and beside it what it cannot say.
+
+    ``NAME.csv-metadata.json`` holds `metadata`, the dialect and its coordinates.
+
+    Parameters
+    ----------
+    rows : Localizations
+        Ours, full-chip nm.
+    metadata : Mapping[str, str]
+        Of the table, see `stream_metadata`; ``pixel_size_nm`` is needed.
+    dialect : str
+        A key of `DIALECTS`.
+
+    Raises
+    ------
+    SettingsError
+        Unknown dialect, or `metadata` lack one of `REQUIRED_METADATA`.
+    RecordingError
+        The disk refused it.
+    """
+    path = Path(path)
+    if dialect not in DIALECTS:
+        raise SettingsError(
+            f"cannot write a table for {dialect!r}; known are {', '.join(DIALECTS)}."
+        )
+    check_metadata(metadata)
+    spec = DIALECTS[dialect]
+    columns = from_localizations(
+        rows, dialect, pixel_size_nm=float(metadata["pixel_size_nm"])
+    )
+    about = dict(metadata) | CONVENTIONS
+    about |= {
+        "dialect": dialect,
+        "units": f"{spec.unit}, z in nm",
+        "frame_base": str(spec.frame_base),
+        "pixel_origin": f"centre of the full chip's first pixel at "
+        f"({spec.centre_px} px, {spec.centre_px} px)",
+    }
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    text = json.dumps(about, indent=1, sort_keys=True) + "\n"
+    try:
+        pacsv.write_csv(table, path)
+        sidecar(path).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be written: {error}") from error
+
+
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Refuse table metadata that do not say where the positions are.
+
+    Raises
+    ------
+    SettingsError
+        Naming the entries of `REQUIRED_METADATA` that are missing.
+    """
+    missing = [name for name in REQUIRED_METADATA if name not in metadata]
+    if missing:
+        raise SettingsError(
+            f"table metadata lack {', '.join(missing)}: without them nobody can say "
+            "where the positions are. Take them from stream_metadata(start)."
+        )
+
+
+def read_csv(
+    path: str | Path, pixel_size_nm: float | None = None
+) -> tuple[Localizations, dict[str, str]]:
+    """Read a text table in any of `DIALECTS`, told apart by its column names.
+
+    Parameters
+    ----------
+    pixel_size_nm : float, optional
+        For tables without a ``-metadata.json`` beside them.
+
+    Returns
+    -------
+    Localizations, dict[str, str]
+        The rows, and what the file beside it says, with ``dialect`` set.
+
+    Raises
+    ------
+    SettingsError
+        Missing file, unknown columns, a cell that is no number, no pixel size.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = [
+                name.strip() for name in file.readline().replace('"', "").split(",")
+            ]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read as a text table: {error}"
+        ) from error
+    dialect = _recognise(header, path)
+    metadata = _read_sidecar(path) | {"dialect": dialect}
+    if pixel_size_nm is None and "pixel_size_nm" in metadata:
+        pixel_size_nm = float(metadata["pixel_size_nm"])
+    if pixel_size_nm is not None:
+        metadata["pixel_size_nm"] = repr(float(pixel_size_nm))
+    try:
+        rows = to_localizations(
+            _read_columns(path, header, dialect), dialect, pixel_size_nm=pixel_size_nm
+        )
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+    return rows, metadata
+
+
+def _recognise(header: list[str], path: Path) -> str:
+    for name, spec in DIALECTS.items():
+        if set(spec.known_by) <= set(header):
+            return name
+    known = "; ".join(f"{n}: {', '.join(s.known_by)}" for n, s in DIALECTS.items())
+    raise SettingsError(
+        f"{path}: no table of localizations has the columns "
+        f"{', '.join(header)[:200]!r}. Known are {known}."
+    )
+
+
+def _read_columns(
+    path: Path, header: list[str], dialect: str
+) -> dict[str, NDArray[np.float64]]:
+    """Read the columns that the dialect knows, as float64."""
+    wanted = {name for names in DIALECTS[dialect].columns.values() for name in names}
+    include = [name for name in header if name in wanted]
+    try:
+        table = pacsv.read_csv(
+            path,
+            read_options=pacsv.ReadOptions(column_names=header, skip_rows=1),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=include,
+                column_types=dict.fromkeys(include, pa.float64()),
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise SettingsError(f"not a table of numbers: {error}") from error
+    return {name: table.column(name).to_numpy() for name in include}
+
+
+def _read_sidecar(path: Path) -> dict[str, str]:
+    beside = sidecar(path)
+    if not beside.exists():
+        return {}
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+        return {str(k): str(v) for k, v in found.items()}
+    except (ValueError, AttributeError) as error:
+        raise SettingsError(f"{beside}: is not a JSON object: {error}") from error
