@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,7 +89,7 @@ class LaserSection(_Section):
     power: NotNegative | None = None
     safe: NotNegative = 0.0
     lowest: NotNegative = 0.0
-    highest: Annotated[float, Field(gt=0)] = math.inf
+    highest: Positive | None = None
     unit: str = "mW"
 
 

@@ -41,16 +41,23 @@ def check(data: Any, model: type[Model], where: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        if first["type"] == "extra_forbidden":
-            raise SettingsError(
-                f"{where}: unknown setting '{key}'.{_nearest(first['loc'], model)}"
-            ) from None
-        seen = first.get("input")
-        raise SettingsError(
-            f"{where}: {key} is {seen!r}: {first['msg'][:1].lower()}{first['msg'][1:]}."
-        ) from None
+        raise SettingsError(f"{where}: {_explain(error, model)}") from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say the first thing that is wrong; an unknown key explains a missing one."""
+    errors = error.errors()
+    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
+    first = (unknown or errors)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if unknown:
+        return f"unknown setting '{key}'.{_nearest(first['loc'], model)}"
+    if first["type"] == "missing":
+        return f"setting '{key}' is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{message}."
+    return f"{key} is {first['input']!r}: {message[:1].lower()}{message[1:]}."
 
 
 def _nearest(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

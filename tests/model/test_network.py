@@ -1,0 +1,137 @@
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from liveloc.model.loss import Targets, loss
+from liveloc.model.maps import MAPS
+from liveloc.model.network import (
+    PRESETS,
+    Network,
+    Preset,
+    Scaling,
+    flop_per_pixel,
+    to_units,
+)
+
+SCALING = Scaling(
+    intensity_offset=6, intensity_scale=10, photons_typical=2000, z_range_nm=500
+)
+P, X, Y, Z, N = (
+    MAPS.index(name) for name in ("probability", "x_px", "y_px", "z_nm", "photons")
+)
+BG = MAPS.index("background")
+
+
+def live():
+    torch.manual_seed(0)
+    return Network(PRESETS["live"], SCALING).eval()
+
+
+def targets(*emitters, side=16, background=9.0):
+    """One sample with emitters (x, y, z, photons)."""
+    columns = torch.tensor(emitters, dtype=torch.float32).reshape(-1, 4).T[:, None]
+    if not emitters:
+        columns = torch.ones(4, 1, 1)
+    present = torch.full(columns[0].shape, bool(emitters))
+    return Targets(present, *columns, torch.full((1, side, side), background))
+
+
+def maps_of(p=1e-3, side=8, background=9.0):
+    maps = torch.zeros(1, len(MAPS), side, side)
+    maps[:, P] = p
+    maps[:, N] = 2000.0
+    maps[:, N + 1 : BG] = torch.tensor([0.1, 0.1, 20.0, 0.1])[None, :, None, None]
+    maps[:, BG] = background
+    return maps
+
+
+def test_the_live_preset_costs_at_most_60_kflop_per_pixel():
+    assert 20_000 < flop_per_pixel(PRESETS["live"]) <= 60_000
+
+
+def test_cost_is_counted_from_the_layers():
+    small, large = (
+        flop_per_pixel(Preset(trunk=t, deep=16, context_blocks=1)) for t in (16, 32)
+    )
+    stem = 2 * 4 * 9 / 4
+    assert small > 16 * stem
+    assert large > 2 * small * 0.9
+
+
+def test_the_first_probability_is_the_bias_on_every_pixel_of_any_frame():
+    windows = torch.rand(2, 3, 32, 40) * 500
+    with torch.inference_mode():
+        maps = live()(windows)
+    assert maps.shape == (2, len(MAPS), 16, 20)
+    assert torch.allclose(maps[:, P], torch.sigmoid(torch.tensor(-4.0)))
+
+
+def test_features_computed_once_give_the_maps_of_the_window():
+    net, windows = live(), torch.rand(1, 3, 32, 32) * 50
+    with torch.inference_mode():
+        alone = torch.cat([net.frame(windows[:, k : k + 1]) for k in range(3)], dim=1)
+        assert torch.allclose(net.context(alone), net(windows), atol=1e-4)
+
+
+def test_units_keep_every_map_in_its_range():
+    raw = torch.randn(2, len(MAPS), 8, 8) * 50
+    maps = to_units(raw, SCALING)
+    assert torch.isfinite(maps).all()
+    assert ((maps[:, P] > 0) & (maps[:, P] < 1)).all()
+    assert (maps[:, N] > 0).all()
+    assert (maps[:, N + 1 : BG] > 0).all()
+    assert (maps[:, Z].abs() <= 500).all()
+
+
+def test_an_empty_frame_costs_its_false_positives():
+    empty = targets()
+    p = torch.tensor(0.01, requires_grad=True)
+    maps = maps_of()
+    maps[:, P] = p
+    loss(maps, empty, 500).backward()
+    assert p.grad > 0
+    bright = maps_of()
+    bright[:, P, 3, 3] = 0.9
+    assert loss(bright, empty, 500) > loss(maps_of(), empty, 500) + 1
+
+
+def test_the_right_place_costs_less_than_a_wrong_one_in_every_coordinate():
+    truth = targets((6.5, 8.5, 100.0, 2000.0))
+    right = maps_of()
+    right[:, P, 4, 3] = 0.99
+    right[:, Z] = 100.0
+    best = loss(right, truth, 500)
+    for channel, wrong in ((X, 0.5), (Y, -0.5), (Z, 200.0), (N, 4000.0)):
+        other = right.clone()
+        other[:, channel] = wrong
+        assert loss(other, truth, 500) > best + 1
+
+
+def test_a_2d_network_does_not_pay_for_z():
+    truth = targets((6.5, 8.5, 0.0, 2000.0))
+    one, other = maps_of(), maps_of()
+    other[:, Z] = 300.0
+    assert loss(one, truth, 0) == loss(other, truth, 0)
+
+
+def test_counts_are_not_weighted_by_their_number():
+    def miss(count):
+        emitters = [(2.0 * k + 0.5, 8.5, 0.0, 2000.0) for k in range(count)]
+        right, short = maps_of(), maps_of()
+        for k in range(count):
+            right[:, P, 4, k] = 0.99
+            short[:, P, 4, k] = 0.99 if k else 1e-3
+        truth = targets(*emitters)
+        return float(loss(short, truth, 500) - loss(right, truth, 500))
+
+    assert miss(6) < 3 * miss(2)
+
+
+def test_the_background_is_learned_on_its_own_scale():
+    truth = targets(background=9.0)
+    right = loss(maps_of(background=9.0), truth, 500)
+    assert math.isclose(
+        float(loss(maps_of(background=16.0), truth, 500) - right), 12.5, rel_tol=1e-3
+    )
