@@ -1,0 +1,204 @@
+"""A core for Python cameras that loses no frame at any frame size.
+
+pymmcore-plus keeps the frames of Python cameras in one pool of bytes
+(``SequenceBuffer``). In version 0.18 that pool stops or empties itself at its end
+when the bytes of a frame do not divide it, and its byte count is changed outside
+its lock. Everything here that rests on private parts of pymmcore-plus is in this
+module; ``tests/bridge/test_python_core.py`` says when it is no longer needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pymmcore_plus.experimental.unicore import UniMMCore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+MIB = 1024 * 1024
+DEFAULT_BUFFER_MIB = 256
+
+
+class FrameExactBuffer:
+    """Frames in the order they came, each in its own memory, bounded in bytes.
+
+    Has the methods of pymmcore-plus's ``SequenceBuffer``, so that a ``UniMMCore``
+    can use it. One producer and one consumer thread.
+
+    Parameters
+    ----------
+    size_mb : float
+        Most mebibytes of pixels held.
+    overwrite_on_overflow : bool
+        When full, True drops the oldest frame, False raises BufferError in
+        `acquire_slot`. Both set `overflow_occurred`.
+    """
+
+    def __init__(self, size_mb: float, *, overwrite_on_overflow: bool = True) -> None:
+        self._size_bytes = int(size_mb * MIB)
+        self._overwrite = overwrite_on_overflow
+        self._lock = threading.Lock()
+        self._frames: deque[tuple[NDArray[Any], Mapping[str, Any]]] = deque()
+        self._pending: deque[NDArray[Any]] = deque()
+        self._used_bytes = 0
+        self._overflow = False
+
+    def acquire_slot(
+        self, shape: Sequence[int], dtype: DTypeLike = np.uint8
+    ) -> NDArray[Any]:
+        """Return an array for the producer to fill; `finalize_slot` publishes it.
+
+        Raises
+        ------
+        BufferError
+            Full and not overwriting, or the frame is larger than the buffer.
+        """
+        array: NDArray[Any] = np.empty(tuple(shape), dtype)
+        with self._lock:
+            if array.nbytes > self._size_bytes:
+                raise BufferError(
+                    f"a frame of {array.nbytes} bytes is larger than the buffer of "
+                    f"{self._size_bytes} bytes: set a larger circular buffer."
+                )
+            while self._used_bytes + array.nbytes > self._size_bytes:
+                self._overflow = True
+                if not (self._overwrite and self._frames):
+                    raise BufferError("the circular buffer is full.")
+                self._used_bytes -= self._frames.popleft()[0].nbytes
+            self._used_bytes += array.nbytes
+            self._pending.append(array)
+        return array
+
+    def finalize_slot(self, metadata: Mapping[str, Any] | None = None) -> None:
+        """Publish the oldest array taken with `acquire_slot`."""
+        with self._lock:
+            if not self._pending:
+                raise RuntimeError("finalize_slot without acquire_slot.")
+            self._frames.append((self._pending.popleft(), metadata or {}))
+
+    def insert_data(
+        self, data: NDArray[Any], metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Copy one frame in and publish it."""
+        self.acquire_slot(data.shape, data.dtype)[...] = data
+        self.finalize_slot(metadata)
+
+    def pop_next(
+        self, *, out: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], Mapping[str, Any]] | None:
+        """Take the oldest frame out, None when empty.
+
+        The array belongs to the caller: nothing writes to it again.
+        """
+        with self._lock:
+            if not self._frames:
+                return None
+            array, metadata = self._frames.popleft()
+            self._used_bytes -= array.nbytes
+        if out is not None:
+            out[...] = array
+            return out, metadata
+        return array, metadata
+
+    def peek_last(
+        self, *, out: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], Mapping[str, Any]] | None:
+        """Copy the newest frame without taking it out, None when empty."""
+        return self.peek_nth_from_last(0, out=out)
+
+    def peek_nth_from_last(
+        self, n: int, *, out: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], Mapping[str, Any]] | None:
+        """Copy the frame `n` before the newest, None when there is none."""
+        with self._lock:
+            if not 0 <= n < len(self._frames):
+                return None
+            array, metadata = self._frames[-1 - n]
+        if out is not None:
+            out[...] = array
+            return out, dict(metadata)
+        return array.copy(), dict(metadata)
+
+    def clear(self) -> None:
+        """Drop everything and forget an overflow."""
+        with self._lock:
+            self._frames.clear()
+            self._pending.clear()
+            self._used_bytes = 0
+            self._overflow = False
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def overflow_occurred(self) -> bool:
+        """Whether a frame found no room since the last `clear`."""
+        return self._overflow
+
+    @property
+    def overwrite_on_overflow(self) -> bool:
+        """What happens when full: see the class."""
+        return self._overwrite
+
+    @overwrite_on_overflow.setter
+    def overwrite_on_overflow(self, value: bool) -> None:
+        with self._lock:
+            if self._used_bytes:
+                raise RuntimeError("the policy of a buffer that holds frames is fixed.")
+            self._overwrite = value
+
+    @property
+    def size_bytes(self) -> int:
+        """Most bytes of pixels held."""
+        return self._size_bytes
+
+    @property
+    def size_mb(self) -> float:
+        """Most mebibytes of pixels held."""
+        return self._size_bytes / MIB
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of pixels held now."""
+        return self._used_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes left."""
+        return self._size_bytes - self._used_bytes
+
+    @property
+    def free_mb(self) -> float:
+        """Mebibytes left."""
+        return self.free_bytes / MIB
+
+
+class FrameExactCore(UniMMCore):  # type: ignore[misc]
+    """A ``UniMMCore`` whose Python cameras write to a `FrameExactBuffer`.
+
+    C++ cameras keep the circular buffer of Micro-Manager's own core.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seq_buffer = FrameExactBuffer(DEFAULT_BUFFER_MIB)
+
+    def setCircularBufferMemoryFootprint(self, sizeMB: float) -> None:
+        """Set the size of the current camera's buffer, mebibytes.
+
+        Stops a running acquisition of a Python camera and drops its frames.
+        """
+        if not self.isPyDevice(self.getCameraDevice()):
+            super().setCircularBufferMemoryFootprint(sizeMB)
+            return
+        if sizeMB <= 0:
+            raise ValueError(f"a buffer of {sizeMB} MiB holds no frame.")
+        if self.isSequenceRunning():
+            self.stopSequenceAcquisition()
+        self._seq_buffer = FrameExactBuffer(sizeMB)

@@ -1,0 +1,161 @@
+"""What the bridge is told: camera, laser, where frames go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .simulated import LASER, POWER_PROPERTY, SimulatedSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..stream.calibration import CameraCalibration
+    from ..stream.frames import Policy
+    from ..stream.session import SessionSettings
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSettings:
+    """Which camera; see `MicroManagerSource`. None leaves a thing as it is.
+
+    Attributes
+    ----------
+    config : str or Path, optional
+        Micro-Manager configuration; None or ``"demo"`` for the demo devices.
+        Of no concern to the simulated microscope.
+    """
+
+    config: str | Path | None = None
+    camera: str | None = None
+    exposure_ms: float | None = None
+    interval_ms: float | None = None
+    roi: tuple[int, int, int, int] | None = None
+    pixel_size_nm: float | None = None
+    calibration: CameraCalibration | None = None
+    buffer_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaserSettings:
+    """Which laser, how bright, and how bright at most; see `GuardedLaser`.
+
+    Attributes
+    ----------
+    device, prop : str
+        Device and property of the core.
+    power : float
+        While the engine is connected, in `unit`.
+    keep_without_engine : bool
+        Keep the power when there is no engine.
+    """
+
+    device: str
+    prop: str
+    power: float
+    unit: str = "mW"
+    lowest: float | None = None
+    highest: float | None = None
+    safe: float | None = None
+    keep_without_engine: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeSettings:
+    """What `run_bridge` does.
+
+    Attributes
+    ----------
+    simulated : SimulatedSettings, optional
+        Use the simulated microscope; None uses `camera.config`.
+    camera : CameraSettings
+        Camera and what its counts mean.
+    laser : LaserSettings, optional
+        None touches no laser; the simulated microscope's own is then on at its
+        default power.
+    endpoint : str
+        Where the engine listens.
+    frames : int
+        Exposures, 0 until stopped.
+    policy : {"block", "drop_block", "stop"}
+        What happens to a frame that finds no room on the way to the engine.
+    session : Path, optional
+        Folder for the recording and the truth of a simulated session.
+    record : bool
+        Keep every frame in ``SESSION/stream``.
+    send_queue_bytes, record_queue_bytes : int
+        Bounds of the two queues.
+    """
+
+    simulated: SimulatedSettings | None = None
+    camera: CameraSettings = field(default_factory=CameraSettings)
+    laser: LaserSettings | None = None
+    endpoint: str = "tcp://127.0.0.1:5555"
+    frames: int = 0
+    policy: Policy = "drop_block"
+    session: Path | None = None
+    record: bool = False
+    send_queue_bytes: int = 256 * MIB
+    record_queue_bytes: int = 256 * MIB
+
+    @classmethod
+    def from_session(
+        cls,
+        settings: SessionSettings,
+        folder: Path | None,
+        *,
+        keep_laser_without_engine: bool = False,
+    ) -> BridgeSettings:
+        """Take the bridge's part of a session's settings.
+
+        Raises
+        ------
+        SettingsError
+            Numbers that make no microscope.
+        """
+        camera, laser, stream = settings.camera, settings.laser, settings.stream
+        simulated = _simulated(settings) if camera.config == "simulated" else None
+        device, prop, power = laser.device, laser.property, laser.power
+        if simulated is not None:
+            device, prop = device or LASER, prop or POWER_PROPERTY
+            power = simulated.power_mw if power is None else power
+        lit = device is not None
+        return cls(
+            simulated=simulated,
+            camera=CameraSettings(
+                config=camera.config,
+                camera=camera.device,
+                exposure_ms=camera.exposure_ms,
+                roi=camera.roi,
+                pixel_size_nm=camera.pixel_size_nm,
+                calibration=camera.calibration,
+            ),
+            laser=LaserSettings(
+                device=device or "",
+                prop=prop or "",
+                power=laser.safe if power is None else power,
+                unit=laser.unit,
+                lowest=laser.lowest,
+                highest=laser.highest,
+                safe=laser.safe,
+                keep_without_engine=keep_laser_without_engine,
+            )
+            if lit
+            else None,
+            endpoint=stream.frames_endpoint,
+            frames=camera.frames,
+            policy=stream.policy,
+            session=folder,
+            record=stream.record,
+        )
+
+
+def _simulated(settings: SessionSettings) -> SimulatedSettings:
+    """Take the simulated microscope's part of a session's settings."""
+    given: dict[str, Any] = settings.simulation.model_dump()
+    for name in ("pixel_size_nm", "exposure_ms"):
+        if (value := getattr(settings.camera, name)) is not None:
+            given[name] = value
+    return SimulatedSettings(**given)

@@ -1,0 +1,16 @@
+"""The simulated microscope: a Python camera and a 405 nm laser in a real core."""
+
+from .devices import POWER_PROPERTY
+from .microscope import CAMERA, LASER, SimulatedMicroscope, open_simulated
+from .settings import SIMULATED_CAMERA, SIMULATED_PSF, SimulatedSettings
+
+__all__ = [
+    "CAMERA",
+    "LASER",
+    "POWER_PROPERTY",
+    "SIMULATED_CAMERA",
+    "SIMULATED_PSF",
+    "SimulatedMicroscope",
+    "SimulatedSettings",
+    "open_simulated",
+]
