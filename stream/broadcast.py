@@ -1,0 +1,541 @@
+"""Localizations and status from the engine to any number of viewers.
+
+What is new goes out on PUB/SUB, where a slow or absent viewer loses messages.
+Every row has a number, so a viewer sees what it lacks and fetches it from a
+second socket (DEALER to ROUTER). Every message has two parts, a header and a
+payload, and is checked like those of the frame stream::
+
+    type     from        header besides proto, type, run   payload
+    state    engine PUB  rows, port                        empty
+    begin    both        rows, port, stream_id             metadata, msgpack
+    rows     both        first, rows, crc                  Arrow record batch
+    status   engine PUB                                    msgpack map
+    fetch    viewer      first, count                      empty
+
+``run`` is random and names one `begin` of one engine: rows are numbered within
+it. ``state`` is repeated twice a second, so a viewer that starts late, or that
+lost the very last rows, learns what to fetch even when nothing is published.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pyarrow as pa
+import zmq
+from crc32c import crc32c
+
+from .errors import MessageError, SettingsError, StreamError
+from .table import from_batch, table_schema, to_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .localizations import Localizations
+
+PROTO = (1, 0)
+STATE_INTERVAL_S = 0.5
+RETRY_S = 1.0
+PUBLISH_ROWS = 8_192  # rows of one message on PUB
+FETCH_ROWS = 65_536  # rows of one answer to a fetch
+HEADER_BYTES = 4_096
+STATUS_BYTES = 4_096
+METADATA_BYTES = 65_536
+PAYLOAD_BYTES = 8 << 20
+
+_SCHEMA = table_schema()
+_FIELDS: dict[str, dict[str, type]] = {
+    "state": {"rows": int, "port": int},
+    "begin": {"rows": int, "port": int, "stream_id": bytes},
+    "rows": {"first": int, "rows": int, "crc": int},
+    "status": {},
+    "fetch": {"first": int, "count": int},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The next rows of the table; `first_row` is the number of the first."""
+
+    localizations: Localizations
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Another stream, or the same from an engine that restarted: forget all rows."""
+
+    stream_id: bytes
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The newest status; older ones that were not fetched in time are gone."""
+
+    values: dict[str, Any]
+
+
+Update = Rows | Reset | Status
+
+
+class LocalizationPublisher:
+    """The engine's side. One thread owns it and calls `serve` a few times a second.
+
+    Parameters
+    ----------
+    endpoint : str
+        ``tcp://127.0.0.1:PORT``; port 0 takes a free one. Snapshots are served
+        at the next port, or at a free one where that is taken.
+    rows : Callable[[int, int], Localizations]
+        Gives `count` rows from `first` on of the present table, as
+        ``TableWriter.read_rows``. Rows must be there before they are published.
+    queue_messages : int
+        Messages kept for a slow viewer before it has to fetch.
+
+    Raises
+    ------
+    SettingsError
+        The address is not on this machine, or taken.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        rows: Callable[[int, int], Localizations],
+        queue_messages: int = 256,
+    ) -> None:
+        host, port = loopback_address(endpoint)
+        self._fetch_rows = rows
+        self._run = b""
+        self._count = 0
+        self._stream_id = self._metadata = b""
+        self._state_at = 0.0
+        self.rejected: Counter[str] = Counter()
+        self._context = zmq.Context()
+        self._pub = self._socket(zmq.XPUB, SNDHWM=queue_messages, XPUB_VERBOSE=1)
+        self._router = self._socket(zmq.ROUTER, SNDHWM=16, ROUTER_MANDATORY=1)
+        self._poller = zmq.Poller()
+        for socket in (self._pub, self._router):
+            self._poller.register(socket, zmq.POLLIN)
+        try:
+            self._port = _bind(self._pub, host, port)
+            try:
+                self._fetch_port = _bind(self._router, host, self._port % 65_535 + 1)
+            except SettingsError:
+                self._fetch_port = _bind(self._router, host, 0)
+        except SettingsError:
+            self.close()
+            raise
+        self._host = host
+
+    def _socket(self, kind: int, **options: int) -> zmq.Socket[bytes]:
+        return _socket(self._context, kind, LINGER=1000, MAXMSGSIZE=4096, **options)
+
+    @property
+    def endpoint(self) -> str:
+        """Address that viewers connect to, with the real port."""
+        return f"tcp://{self._host}:{self._port}"
+
+    def begin(
+        self, stream_id: bytes, metadata: Mapping[str, str], *, rows: int = 0
+    ) -> None:
+        """Start a table; every viewer forgets the one before.
+
+        Parameters
+        ----------
+        stream_id : bytes
+            16-byte UUID of the acquisition.
+        metadata : Mapping[str, str]
+            Of the table, at most 64 KiB.
+        rows : int
+            Rows that a resumed table has already.
+
+        Raises
+        ------
+        SettingsError
+            Metadata too large.
+        """
+        payload = msgpack.packb(dict(metadata))
+        if len(payload) > METADATA_BYTES:
+            raise SettingsError(
+                f"table metadata take {len(payload)} bytes; viewers accept "
+                f"{METADATA_BYTES}. Shorten the stream's metadata."
+            )
+        self._run, self._count = uuid.uuid4().bytes, rows
+        self._stream_id, self._metadata = bytes(stream_id), payload
+        self._pub.send_multipart(self._pack_begin())
+
+    def publish(self, localizations: Localizations) -> None:
+        """Send rows to all viewers, numbered after those sent before. Never blocks.
+
+        Raises
+        ------
+        StreamError
+            Nothing was begun.
+        """
+        if not self._run:
+            raise StreamError("rows were published before begin() named their stream")
+        for start in range(0, len(localizations), PUBLISH_ROWS):
+            part = localizations[start : start + PUBLISH_ROWS]
+            self._pub.send_multipart(self._pack_rows(self._count, part))
+            self._count += len(part)
+
+    def status(self, values: Mapping[str, Any]) -> None:
+        """Send a small map of numbers and text, a few times a second.
+
+        Raises
+        ------
+        SettingsError
+            More than 4 KiB.
+        """
+        payload = msgpack.packb(dict(values))
+        if len(payload) > STATUS_BYTES:
+            raise SettingsError(
+                f"a status takes {len(payload)} bytes; viewers accept {STATUS_BYTES}. "
+                "Send sums, not lists."
+            )
+        self._pub.send_multipart(self._pack("status", payload))
+
+    def serve(self, timeout_s: float = 0.0) -> None:
+        """Answer viewers: at most 8 fetches, after up to `timeout_s` for the first."""
+        self._poller.poll(int(timeout_s * 1000))
+        joined = False
+        while self._pub.poll(0):
+            joined |= self._pub.recv(zmq.NOBLOCK).startswith(b"\x01")
+        if joined or time.monotonic() - self._state_at > STATE_INTERVAL_S:
+            self._state_at = time.monotonic()
+            state = self._pack("state", rows=self._count, port=self._fetch_port)
+            self._pub.send_multipart(state)
+        for _ in range(8):
+            if not self._router.poll(0):
+                break
+            self._answer(self._router.recv_multipart(zmq.NOBLOCK))
+
+    def _answer(self, parts: list[bytes]) -> None:
+        try:
+            header, _ = _unpack(parts[1:], ("fetch",))
+        except MessageError as error:
+            self.rejected[error.reason] += 1
+            return
+        if not self._run:
+            return
+        if header["run"] != self._run:
+            reply = self._pack_begin()
+        else:
+            first = min(header["first"], self._count)
+            count = min(header["count"], FETCH_ROWS, self._count - first)
+            reply = self._pack_rows(first, self._fetch_rows(first, count)[:count])
+        try:
+            self._router.send_multipart([parts[0], *reply], zmq.NOBLOCK)
+        except zmq.ZMQError:  # gone, or does not read: it asks again
+            self.rejected["unreachable"] += 1
+
+    def _pack_begin(self) -> list[bytes]:
+        return self._pack(
+            "begin",
+            self._metadata,
+            rows=self._count,
+            port=self._fetch_port,
+            stream_id=self._stream_id,
+        )
+
+    def _pack_rows(self, first: int, rows: Localizations) -> list[bytes]:
+        payload = to_batch(rows).serialize().to_pybytes()
+        return self._pack(
+            "rows", payload, first=first, rows=len(rows), crc=crc32c(payload)
+        )
+
+    def _pack(self, kind: str, payload: bytes = b"", **fields: Any) -> list[bytes]:
+        return _pack(kind, self._run, payload, **fields)
+
+    def close(self) -> None:
+        """Send what is queued for at most 1 s, close the sockets. Idempotent."""
+        self._context.destroy()
+
+    def __enter__(self) -> LocalizationPublisher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LocalizationSubscriber:
+    """The viewer's side: every row once and in order, whatever was lost between.
+
+    One thread owns it. Survives restarts of the engine and may start before it.
+
+    Parameters
+    ----------
+    endpoint : str
+        The publisher's.
+    queue_messages : int
+        Messages that wait here while nobody polls; what does not fit is fetched.
+
+    Raises
+    ------
+    SettingsError
+        The address is not on this machine.
+    """
+
+    def __init__(self, endpoint: str, *, queue_messages: int = 256) -> None:
+        self._host, port = loopback_address(endpoint)
+        self._run = b""  # whose rows we have
+        self._heard = b""  # whose the newest message was
+        self._next = 0  # number of the row we wait for
+        self._total = 0  # rows that the engine has
+        self._early: deque[Rows] = deque(maxlen=64)  # behind a gap that is fetched
+        self._asked_at = -RETRY_S
+        self._heard_at = time.monotonic()
+        self._fetch_port = 0
+        self.rejected: Counter[str] = Counter()
+        self._context = zmq.Context()
+        self._sub = self._socket(zmq.SUB, RCVHWM=queue_messages, SUBSCRIBE=b"")
+        self._sub.connect(f"tcp://{self._host}:{port}")
+        self._dealer: zmq.Socket[bytes] | None = None
+
+    def _socket(self, kind: int, **options: int | bytes) -> zmq.Socket[bytes]:
+        return _socket(
+            self._context, kind, LINGER=0, MAXMSGSIZE=PAYLOAD_BYTES, **options
+        )
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the engine was last heard; it speaks twice a second."""
+        return time.monotonic() - self._heard_at
+
+    @property
+    def behind(self) -> int:
+        """Rows that the engine is known to have and that are still to be fetched."""
+        return max(0, self._total - self._next) if self._run == self._heard else 0
+
+    def poll(self, timeout_s: float = 0.0) -> list[Update]:
+        """Give what arrived; wait up to `timeout_s` when there is nothing.
+
+        Returns
+        -------
+        list[Update]
+            In order; at most one Status, the newest, last.
+        """
+        updates: list[Update] = []
+        status: list[Update] = []
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._ask()
+            left = max(0.0, deadline - time.monotonic())
+            self._wait(min(left, RETRY_S / 4))
+            for parts in _waiting(self._sub):
+                self._take(parts, updates, status, fetched=False)
+            if self._dealer is not None:
+                for parts in _waiting(self._dealer):
+                    self._take(parts, updates, status, fetched=True)
+            if updates or status or time.monotonic() >= deadline:
+                self._ask()
+                return updates + status[-1:]
+
+    def _wait(self, timeout_s: float) -> None:
+        sockets = [self._sub] + ([self._dealer] if self._dealer is not None else [])
+        poller = zmq.Poller()
+        for socket in sockets:
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(int(timeout_s * 1000))
+
+    def _take(
+        self,
+        parts: list[bytes],
+        updates: list[Update],
+        status: list[Update],
+        *,
+        fetched: bool,
+    ) -> None:
+        known = ("begin", "rows") if fetched else ("state", "begin", "rows", "status")
+        try:
+            header, payload = _unpack(parts, known)
+            kind, run = header["type"], header["run"]
+            if not fetched:
+                self._heard, self._heard_at = run, time.monotonic()
+            if "port" in header:
+                self._connect(header["port"])
+            if kind == "status":
+                status.append(Status(_unpack_map(payload, "status")))
+            elif kind == "begin" and run != self._run and run == self._heard:
+                updates.append(self._reset(header, payload))
+            elif kind == "rows" and run == self._run:
+                rows = _unpack_rows(header, payload)
+                if fetched:
+                    self._asked_at = -RETRY_S if len(rows) else self._asked_at
+                updates.extend(self._in_order(Rows(rows, header["first"])))
+            elif kind == "state" and run == self._run:
+                self._total = max(self._total, header["rows"])
+        except MessageError as error:
+            self.rejected[error.reason] += 1
+
+    def _reset(self, header: dict[str, Any], payload: bytes) -> Reset:
+        metadata = _unpack_map(payload, "metadata")
+        self._run, self._next, self._total = header["run"], 0, header["rows"]
+        self._early.clear()
+        self._asked_at = -RETRY_S
+        text = {str(key): str(value) for key, value in metadata.items()}
+        return Reset(header["stream_id"], text)
+
+    def _in_order(self, rows: Rows) -> list[Update]:
+        """Give what of `rows`, and of those that came early, is due now."""
+        self._total = max(self._total, rows.first_row + len(rows.localizations))
+        self._early.append(rows)
+        due: list[Update] = []
+        waiting = sorted(self._early, key=lambda early: early.first_row)
+        self._early.clear()
+        for early in waiting:
+            known = self._next - early.first_row
+            if known < 0:
+                self._early.append(early)
+            elif known < len(early.localizations):
+                due.append(Rows(early.localizations[known:], self._next))
+                self._next += len(early.localizations) - known
+        return due
+
+    def _ask(self) -> None:
+        """Fetch what is missing, unless an answer is due."""
+        lacking = self._heard != self._run or self._next < self._total
+        waited = time.monotonic() - self._asked_at
+        if not lacking or not self._heard or not self._dealer or waited < RETRY_S:
+            return
+        self._asked_at = time.monotonic()
+        count = FETCH_ROWS
+        parts = _pack("fetch", self._run, first=self._next, count=count)
+        try:
+            self._dealer.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            pass  # no engine there now: asked again after RETRY_S
+
+    def _connect(self, port: int) -> None:
+        if port == self._fetch_port or not 0 < port < 65_536:
+            return
+        if self._dealer is not None:
+            self._dealer.close()
+        self._dealer = self._socket(zmq.DEALER, SNDHWM=4)
+        self._dealer.connect(f"tcp://{self._host}:{port}")
+        self._fetch_port, self._asked_at = port, -RETRY_S
+
+    def close(self) -> None:
+        """Close the sockets. Idempotent."""
+        self._context.destroy(linger=0)
+
+    def __enter__(self) -> LocalizationSubscriber:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def loopback_address(endpoint: str) -> tuple[str, int]:
+    """Split ``tcp://127.0.0.1:PORT`` into host and port (0 for ``*``).
+
+    Raises
+    ------
+    SettingsError
+        Not an address, or one that other machines could reach.
+    """
+    found = re.fullmatch(r"tcp://([^:/]+|\[[^/]*\]):(\d{1,5}|\*)", endpoint)
+    if found is None or not found[2].replace("*", "0").isascii():
+        raise SettingsError(
+            f"{endpoint!r} is no address. Write tcp://127.0.0.1:PORT, PORT 0 for any."
+        )
+    host, port = found[1], int(found[2].replace("*", "0"))
+    if host not in ("127.0.0.1", "localhost") or port > 65_535:
+        raise SettingsError(
+            f"{endpoint}: only addresses of this machine are allowed, as there are no "
+            "keys yet to tell who connects. Use tcp://127.0.0.1:PORT."
+        )
+    return "127.0.0.1", port
+
+
+def _socket(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, **options: int | bytes
+) -> zmq.Socket[bytes]:
+    socket = context.socket(kind)
+    for name, value in options.items():
+        socket.setsockopt(getattr(zmq, name), value)
+    return socket
+
+
+def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
+    try:
+        socket.bind(f"tcp://{host}:{port}")
+    except zmq.ZMQError as error:
+        raise SettingsError(
+            f"tcp://{host}:{port} cannot be used: {error}. Does another engine run? "
+            "Stop it or give another port."
+        ) from error
+    return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
+
+
+def _waiting(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
+    """Receive what waits, at most 256 messages: a viewer must get to draw, too."""
+    messages: list[list[bytes]] = []
+    while len(messages) < 256 and socket.poll(0):
+        messages.append(socket.recv_multipart(zmq.NOBLOCK))
+    return messages
+
+
+def _pack(kind: str, run: bytes, payload: bytes = b"", **fields: Any) -> list[bytes]:
+    header = {"proto": PROTO, "type": kind, "run": run, **fields}
+    return [msgpack.packb(header), payload]
+
+
+def _unpack(parts: list[bytes], known: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
+    """Check a message up to its payload.
+
+    Raises
+    ------
+    MessageError
+        Named as the frame stream names them.
+    """
+    if len(parts) != 2:
+        raise MessageError("parts", f"{len(parts)} parts, 2 are needed")
+    if len(parts[0]) > HEADER_BYTES:
+        raise MessageError("header_size", f"{len(parts[0])} bytes of header")
+    header = _unpack_map(parts[0], "msgpack")
+    proto = header.get("proto")
+    if not isinstance(proto, list) or proto[:1] != [PROTO[0]]:
+        raise MessageError("version", f"protocol {proto!r}, this is {PROTO}")
+    kind = header.get("type")
+    if kind not in known:
+        raise MessageError("type", f"{kind!r}, expected one of {known}")
+    for name, wanted in {"run": bytes, **_FIELDS[kind]}.items():
+        value = header.get(name)
+        if type(value) is not wanted or (isinstance(value, int) and value < 0):
+            raise MessageError("field", f"{kind}.{name} is {value!r}")
+    return header, parts[1]
+
+
+def _unpack_map(data: bytes, reason: str) -> dict[str, Any]:
+    if len(data) > METADATA_BYTES:
+        raise MessageError(reason, f"{len(data)} bytes, {METADATA_BYTES} are allowed")
+    try:
+        found = msgpack.unpackb(data, strict_map_key=True)
+    except Exception as error:  # msgpack documents that many kinds may come
+        raise MessageError(reason, f"is not msgpack: {error!r}") from error
+    if not isinstance(found, dict):
+        raise MessageError(reason, f"is a {type(found).__name__}, not a map")
+    return found
+
+
+def _unpack_rows(header: dict[str, Any], payload: bytes) -> Localizations:
+    if crc32c(payload) != header["crc"]:
+        raise MessageError("crc", f"of {len(payload)} bytes differs from the header's")
+    try:
+        batch = pa.ipc.read_record_batch(pa.py_buffer(payload), _SCHEMA)
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise MessageError("arrow", f"is no batch of localizations: {error}") from error
+    if batch.num_rows != header["rows"]:
+        raise MessageError("rows", f"{batch.num_rows}, the header says otherwise")
+    return from_batch(batch)
