@@ -108,7 +108,9 @@ class Reconstruction:
         self.shape = (int(shape[0]), int(shape[1]))
         self.pixel_size_nm = float(pixel_size_nm)
         self.roi_origin = (int(roi_origin[0]), int(roi_origin[1]))
-        self.super_pixel_nm = super_pixel_nm or _own_choice(self.shape, pixel_size_nm)
+        if super_pixel_nm is None:
+            super_pixel_nm = fitting_super_pixel(self.shape, pixel_size_nm)
+        self.super_pixel_nm = float(super_pixel_nm)
         self.min_probability = min_probability
         self.max_sigma_nm = max_sigma_nm
         rows, columns = _image_shape(self.shape, pixel_size_nm, self.super_pixel_nm)
@@ -338,9 +340,14 @@ def _check_field(shape: tuple[int, int], pixel_size_nm: float) -> None:
         )
 
 
-def _own_choice(shape: tuple[int, int], pixel_size_nm: float) -> float:
-    """Give the whole fraction of a camera pixel nearest to 20 nm that still fits."""
-    wanted = round(pixel_size_nm / SUPER_PIXEL_NM)
+def fitting_super_pixel(
+    shape: tuple[int, int], pixel_size_nm: float, aim_nm: float = SUPER_PIXEL_NM
+) -> float:
+    """Give the whole fraction of a camera pixel nearest to `aim_nm` that still fits.
+
+    Coarser on large chips, so that no side has more than 4096 super-pixels.
+    """
+    wanted = round(pixel_size_nm / aim_nm)
     return pixel_size_nm / max(1, min(wanted, LARGEST_OWN_CHOICE // max(shape)))
 
 

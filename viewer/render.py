@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Colour = Literal["auto", "intensity", "z"]
 
 LEVELS = 1024  # entries of a colour table
+DARKEST = 1.0 / 512.0  # brightness below this is black on every screen
 DEPTH_STEP_NM = 50.0  # the ends of a colour bar are whole multiples of this
 
 
@@ -52,7 +53,7 @@ class Look:
     smooth: float = 0.8
     gamma: float = 0.6
     limit: float | None = None
-    percentile: float = 98.5
+    percentile: float = 97.5
     depth_range_nm: tuple[float, float] | None = None
 
 
@@ -89,8 +90,10 @@ def picture(layers: Layers, look: Look, *, zoom: int = 1) -> Picture:
     if shown is None:
         rgb = colour_table(look.intensity_map)[_levels(bright)]
         return Picture(rgb, layers.pixel_nm / zoom, limit, None)
-    depth_sum, depth_counts = (_zoomed(layer, zoom) for layer in shown)
-    depth = mean_depth(smoothed(depth_sum, sigma), smoothed(depth_counts, sigma))
+    weight = density  # what all counts have a depth needs no second smoothing
+    if shown[1] is not layers.counts:
+        weight = smoothed(_zoomed(shown[1], zoom), sigma)
+    depth = mean_depth(smoothed(_zoomed(shown[0], zoom), sigma), weight)
     ends = look.depth_range_nm or automatic_depth_range(layers)
     rgb = depth_coloured(bright, depth, ends, look.depth_map)
     return Picture(rgb, layers.pixel_nm / zoom, limit, ends)
@@ -114,10 +117,15 @@ def binned(image: NDArray[Any], factor: int) -> NDArray[np.float32]:
     """
     if factor == 1:
         return image.astype(np.float32)
-    height, width = image.shape
-    rows, columns = np.arange(0, height, factor), np.arange(0, width, factor)
-    total = np.add.reduceat(image, rows, axis=0, dtype=np.int64)
-    return np.add.reduceat(total, columns, axis=1).astype(np.float32)
+    return _row_sums(_row_sums(image, factor).T, factor).T.astype(np.float32)
+
+
+def _row_sums(image: NDArray[Any], factor: int) -> NDArray[np.int64]:
+    out = np.zeros((-(-image.shape[0] // factor), image.shape[1]), np.int64)
+    for first in range(min(factor, image.shape[0])):
+        part = image[first::factor]
+        out[: len(part)] += part
+    return out
 
 
 def smoothed(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
@@ -134,10 +142,12 @@ def _along_rows(
     image: NDArray[np.float32], taps: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     reach, height = taps.size // 2, image.shape[0]
-    padded = np.pad(image, ((reach, reach), (0, 0)))
-    out = np.zeros(image.shape, np.float32)
-    for shift, weight in enumerate(taps):
-        out += weight * padded[shift : shift + height]
+    out: NDArray[np.float32] = image * taps[reach]
+    scaled = np.empty_like(out)
+    for shift in range(1, min(reach, height - 1) + 1):  # the Gaussian is symmetric
+        np.multiply(image, taps[reach + shift], out=scaled)
+        out[shift:] += scaled[:-shift]
+        out[:-shift] += scaled[shift:]
     return out
 
 
@@ -195,13 +205,16 @@ def depth_coloured(
     depth_map: str,
 ) -> NDArray[np.uint8]:
     """Colour by depth, as bright as the counts; what has no depth is grey."""
-    table = depth_table(depth_map).astype(np.float32)
     low, high = ends_nm
-    known = np.isfinite(depth_nm)
-    place = np.where(known, (depth_nm - low) / (high - low), 0.0)
-    colours = table[_levels(np.clip(place, 0.0, 1.0))]  # (height, width, 3)
-    colours[~known] = 200.0
-    return (colours * bright[..., None] + 0.5).astype(np.uint8)
+    rgb = np.zeros((*bright.shape, 3), np.uint8)
+    lit = bright > DARKEST
+    depth, light = depth_nm[lit], bright[lit]
+    known = np.isfinite(depth)
+    place = np.where(known, (depth - low) / (high - low), 0.0)
+    colours = depth_table(depth_map)[_levels(np.clip(place, 0.0, 1.0))]
+    colours[~known] = 200
+    rgb[lit] = colours * light[:, None] + 0.5
+    return rgb
 
 
 @functools.lru_cache(maxsize=16)
