@@ -29,7 +29,7 @@ from .camera_setup import (
     set_exposure,
     set_roi,
 )
-from .python_core import FrameExactCore
+from .python_core import FrameExactCore, close_core, silence_at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,7 +61,8 @@ def open_core(config: str | Path | None = None) -> CMMCorePlus:
     Returns
     -------
     CMMCorePlus
-        A core of its own; with Python devices where the file has ``#py`` lines.
+        A core of its own, with Python devices where the file has ``#py`` lines.
+        Close it with `close_core`.
 
     Raises
     ------
@@ -73,10 +74,11 @@ def open_core(config: str | Path | None = None) -> CMMCorePlus:
     text = path.read_text(encoding="utf-8", errors="replace")
     has_python = any(line.lstrip("# ").startswith("py ") for line in text.splitlines())
     core = FrameExactCore() if has_python else CMMCorePlus()
+    silence_at_exit(core)
     try:
         core.loadSystemConfiguration(path)
     except Exception as error:  # adapters raise what they like
-        core.unloadAllDevices()
+        close_core(core)
         raise SettingsError(
             f"Micro-Manager configuration {path}: {one_line(error)} "
             "Switch the device on, or load the file in Micro-Manager to mend it."

@@ -9,11 +9,14 @@ module; ``tests/bridge/test_python_core.py`` says when it is no longer needed.
 
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pymmcore import CMMCore
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 if TYPE_CHECKING:
@@ -202,3 +205,24 @@ class FrameExactCore(UniMMCore):  # type: ignore[misc]
         if self.isSequenceRunning():
             self.stopSequenceAcquisition()
         self._seq_buffer = FrameExactBuffer(sizeMB)
+
+
+def silence_at_exit(core: CMMCore) -> None:
+    """Keep `core` from aborting the process when Python ends before it is closed.
+
+    The core tells of its events from a thread of its own. If one is told while the
+    interpreter ends, the process aborts ("exception not rethrown").
+    """
+    atexit.register(_silence, weakref.ref(core))
+
+
+def close_core(core: CMMCore) -> None:
+    """Unload all devices and end the core's events. Idempotent."""
+    core.unloadAllDevices()
+    CMMCore.registerCallback(core, None)  # pymmcore-plus bars its own method
+
+
+def _silence(reference: weakref.ref[CMMCore]) -> None:
+    core = reference()
+    if core is not None:
+        CMMCore.registerCallback(core, None)

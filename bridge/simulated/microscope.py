@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..python_core import FrameExactCore
+from ..python_core import FrameExactCore, close_core, silence_at_exit
 from .devices import SimulatedCamera, SimulatedLaser
 from .sample import Sample
 from .settings import SimulatedSettings
@@ -42,6 +42,7 @@ class SimulatedMicroscope:
         laser = SimulatedLaser(settings.highest_mw)
         camera = SimulatedCamera(settings, self.sample, laser)
         self.core: Any = FrameExactCore()
+        silence_at_exit(self.core)
         for name, device in ((CAMERA, camera), (LASER, laser)):
             self.core.loadPyDevice(name, device)
             self.core.initializeDevice(name)
@@ -67,7 +68,7 @@ class SimulatedMicroscope:
 
     def close(self) -> None:
         """Stop the camera and unload the devices. Idempotent."""
-        self.core.unloadAllDevices()
+        close_core(self.core)
 
 
 def open_simulated(settings: SimulatedSettings | None = None) -> SimulatedMicroscope:
