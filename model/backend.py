@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from ..stream.errors import SettingsError
-from .bundle import Bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .bundle import Bundle
 
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -55,12 +59,10 @@ class OnnxBackend:
         The provider is not installed here, or fell back silently.
     """
 
-    def __init__(
-        self, bundle: Bundle, provider: str = "cpu", threads: int = 2
-    ) -> None:
+    def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int = 2) -> None:
         if provider not in PROVIDERS:
             raise SettingsError(
-                f"provider '{provider}' is unknown. Choose from: {', '.join(PROVIDERS)}."
+                f"provider '{provider}' is unknown; there are {', '.join(PROVIDERS)}."
             )
         self._batch = 1 if provider == "cpu" else 64
         self._frame = _session(bundle.parts["frame.onnx"], provider, threads)
@@ -93,6 +95,24 @@ def usable_providers() -> list[str]:
         name
         for name, full in PROVIDERS.items()
         if full in offered and (name == "cpu" or _cuda_libraries_load())
+    ]
+
+
+def examine_inference() -> list[tuple[str, bool, str]]:
+    """Say which providers run here, and what the others lack: (name, works, detail)."""
+    usable = usable_providers()
+    version = f"ONNX Runtime {onnxruntime.__version__}"
+    gpu = [name for name in usable if name != "cpu"]
+    if gpu:
+        return [("inference", True, f"{version}: {', '.join(usable)}")]
+    return [
+        ("inference", True, f"{version} on the CPU"),
+        (
+            "GPU",
+            False,
+            "no NVIDIA driver or CUDA libraries: live sessions run on the CPU. With an "
+            "NVIDIA card install its driver and 'onnxruntime-gpu[cuda,cudnn]'",
+        ),
     ]
 
 

@@ -21,7 +21,7 @@ from ..stream.errors import SettingsError
 from .emitters import Thresholds
 from .training_config import TrainingConfig
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 SUFFIX = ".liveloc"
 LARGEST_BYTES = 512 * 1024**2
 PARTS = ("weights.safetensors", "frame.onnx", "context.onnx")

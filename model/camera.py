@@ -5,13 +5,15 @@ The way back, counts to photons, is ``CameraCalibration.photons``.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import NDArray
 
-from ..stream.calibration import CameraCalibration
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..stream.calibration import CameraCalibration
 
 Array = Any  # NumPy array or torch tensor
 

@@ -8,13 +8,15 @@ that points at the same place, so each bit of probability counts exactly once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..stream.localizations import LOCALIZATION, Localizations
 from .maps import CELL_PX, MAPS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SAME_PLACE_PX = 1.0  # cells pointing closer than this may mean the same emitter
 NEGLIGIBLE = 0.01  # probability of a cell that is not worth looking at
@@ -92,8 +94,8 @@ def find_emitters(
     p = values["probability"]
     owner = _owners(n, row, column, x, y, p, maps.shape, thresholds.split)
     mass = np.bincount(owner, weights=p, minlength=len(p))
-    x = (np.bincount(owner, weights=p * x, minlength=len(p)) / np.maximum(mass, 1e-9))
-    y = (np.bincount(owner, weights=p * y, minlength=len(p)) / np.maximum(mass, 1e-9))
+    x = np.bincount(owner, weights=p * x, minlength=len(p)) / np.maximum(mass, 1e-9)
+    y = np.bincount(owner, weights=p * y, minlength=len(p)) / np.maximum(mass, 1e-9)
     mass = np.minimum(mass, 1.0)
     height, width = geometry.shape
     keep = (owner == np.arange(len(p))) & (p > thresholds.seed)

@@ -7,9 +7,9 @@ import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -18,9 +18,13 @@ from torch import nn
 from .. import __version__
 from .bundle import ModelSpec, write_bundle
 from .maps import CELL_PX
-from .metrics import Score
 from .network import Network, flop_per_pixel
-from .training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .metrics import Score
+    from .training_config import TrainingConfig
 
 
 def export_bundle(
@@ -39,7 +43,7 @@ def export_bundle(
     path : Path
         Of the bundle.
     """
-    network = network.cpu().eval().to(memory_format=torch.contiguous_format)
+    network = network.cpu().eval()
     trunk, side = network.preset.trunk, 32
     parts = {
         "weights.safetensors": safetensors.torch.save(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..stream.calibration import CameraCalibration
 from ..stream.localizations import Flag, Localizations, empty
-from .backend import Backend
 from .emitters import Geometry, Thresholds, find_emitters
 from .maps import SIZE_MULTIPLE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..stream.calibration import CameraCalibration
+    from .backend import Backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ class Localizer:
         return Localized(frames[finite], table, failed)
 
     def _prepare(self, pixels: list[NDArray[Any]]) -> NDArray[np.float32]:
-        """Counts to photons, padded to the network's multiple: (n, 1, h, w)."""
+        """Turn counts into photons, padded to the network's multiple: (n, 1, h, w)."""
         photons = self._calibration.photons(np.stack(pixels))
         bottom, right = (-side % SIZE_MULTIPLE for side in photons.shape[1:])
         if bottom or right:

@@ -70,7 +70,7 @@ def loss(maps: Tensor, targets: Targets, z_range_nm: float) -> Tensor:
 
 
 def _count_log_likelihood(p: Tensor, count: Tensor) -> Tensor:
-    """Normal approximation of the number of cells that report: (b,)."""
+    """Score the number of cells that report, in normal approximation: (b,)."""
     mean = p.sum(1)
     variance = (p * (1 - p)).sum(1) + COUNT_VARIANCE_FLOOR
     return -0.5 * ((count - mean).square() / variance + torch.log(variance))
@@ -97,7 +97,9 @@ def _mixture_log_likelihood(
         + _log_normal(torch.log(targets.photons), torch.log(n), sn)
     )  # (b, m, cells)
     if z_range_nm > 0:
-        terms = terms + _log_normal(targets.z_nm / z_range_nm, z / z_range_nm, sz / z_range_nm)
+        terms = terms + _log_normal(
+            targets.z_nm / z_range_nm, z / z_range_nm, sz / z_range_nm
+        )
     per_emitter = torch.logsumexp(terms, dim=2)  # (b, m)
     return torch.where(targets.present, per_emitter, 0.0).sum(1)
 

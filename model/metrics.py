@@ -6,13 +6,19 @@ within a frame, Jaccard index, RMSE, and efficiency.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..stream.localizations import Localizations
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ..stream.localizations import Localizations
 
 LATERAL_NM = 250.0
 AXIAL_NM = 500.0
@@ -63,6 +69,32 @@ class Field:
     top: float
     right: float
     bottom: float
+
+    @classmethod
+    def of(
+        cls,
+        truth: Localizations,
+        metadata: Mapping[str, str],
+        pixel_size_nm: float = 100.0,
+    ) -> Field:
+        """Give the field of view that a table states, or that the truth fills.
+
+        A table that does not state its camera's shape is taken to begin at the
+        chip's first pixel and to end at the whole pixel after its last emitter.
+        """
+        pixel = float(metadata.get("pixel_size_nm", pixel_size_nm))
+        x0, y0 = json.loads(metadata.get("roi_origin", "[0, 0]"))
+        if "shape" in metadata:
+            height, width = json.loads(metadata["shape"])
+        else:
+            ends = [float(truth[name].max(initial=0.0)) for name in ("x_nm", "y_nm")]
+            width, height = (math.ceil(end / pixel + 0.5) for end in ends)
+        return cls(
+            (x0 - 0.5) * pixel,
+            (y0 - 0.5) * pixel,
+            (x0 + width - 0.5) * pixel,
+            (y0 + height - 0.5) * pixel,
+        )
 
     def inside(self, table: Localizations, border_nm: float) -> NDArray[np.bool_]:
         """Tell which rows are at least `border_nm` from the edge."""
@@ -171,7 +203,10 @@ def _nearest_first(
     """Greedy pairs of one frame."""
 
     def distances(name: str) -> NDArray[np.float64]:
-        return a[name].astype(float)[:, None] - b[name].astype(float)[None]
+        difference: NDArray[np.float64] = (
+            a[name].astype(float)[:, None] - b[name].astype(float)[None]
+        )
+        return difference
 
     square = distances("x_nm") ** 2 + distances("y_nm") ** 2
     allowed = square <= LATERAL_NM**2

@@ -150,7 +150,9 @@ class Network(nn.Module):
         """Return the maps of the centre frames in units, (b, maps, h/2, w/2)."""
         b, three, h, w = windows.shape
         features = self.frame(windows.reshape(b * three, 1, h, w))
-        return self.context(features.reshape(b, -1, h // CELL_PX, w // CELL_PX))
+        joined = features.reshape(b, -1, h // CELL_PX, w // CELL_PX)
+        maps: Tensor = self.context(joined)
+        return maps
 
     def describe(self) -> dict[str, dict[str, float]]:
         """Preset and scaling as plain numbers, for the bundle."""

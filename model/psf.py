@@ -80,7 +80,7 @@ def render(
     photons: Array,
     shape: tuple[int, int],
 ) -> Array:
-    """Expected photons of all emitters on every pixel.
+    """Give the expected photons of all emitters on every pixel.
 
     A Gaussian is separable, so the image is one matrix product of the emitters'
     row and column profiles: no patches, no cut-off.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from torch.nn import functional
 from .camera import expose
 from .loss import Targets
 from .psf import PSF, AstigmaticPSF, GaussianPSF, render
-from .training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from .training_config import TrainingConfig
 
 MARGIN_PX = 5  # emitters this far outside a crop still light it
 FRAMES = 3
@@ -120,10 +123,11 @@ class Simulator:
     def _render(
         self, x: Tensor, y: Tensor, z: Tensor, photons: Tensor, size_px: int
     ) -> Tensor:
-        """Expected photons of the emitters, (b, 3, h, w)."""
+        """Give the expected photons of the emitters, (b, 3, h, w)."""
         psf = self._psf(len(x))
         x, y, z = (position[:, None] for position in (x, y, z))  # (b, 1, n)
-        return render(psf, x, y, z, photons, (size_px, size_px))
+        images: Tensor = render(psf, x, y, z, photons, (size_px, size_px))
+        return images
 
     def _psf(self, batch: int) -> PSF:
         psf = self.config.psf
@@ -153,7 +157,8 @@ class Simulator:
         counts = expose(
             mean * gain, camera.calibration, TorchNoise(self.generator), math.inf
         )
-        return counts / gain
+        seen: Tensor = counts / gain
+        return seen
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.device)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +18,12 @@ from .loss import Targets, loss
 from .metrics import Field, Score, evaluate
 from .network import PRESETS, Network, Scaling, to_units
 from .simulation import Sample, Simulator
-from .training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .training_config import TrainingConfig
 
 CHECK_EVERY = 500  # steps between looks at the validation samples
 CHECKPOINT_EVERY = 500
@@ -82,11 +86,8 @@ class Trainer:
     ) -> None:
         self.config, self.device, self.checkpoint = config, device, checkpoint
         torch.manual_seed(config.schedule.seed)
-        build = lambda: Network(PRESETS[config.preset], scaling_for(config))  # noqa: E731
-        self.network = build().to(device, memory_format=torch.channels_last)
-        self.average = build().to(device)
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.requires_grad_(False)
+        self.network = Network(PRESETS[config.preset], scaling_for(config)).to(device)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=config.schedule.learning_rate,
@@ -224,6 +225,28 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.simulator.generator.set_state(state["generator"].cpu())
+
+
+def train_bundle(
+    config: TrainingConfig,
+    device: torch.device,
+    folder: Path,
+    report: Callable[[Progress], None],
+) -> Path:
+    """Train, measure and export; resumes from the checkpoint in `folder`.
+
+    Returns
+    -------
+    Path
+        Of the bundle, ``folder/NAME.liveloc``.
+    """
+    from .export import export_bundle
+
+    trainer = Trainer(config, device, folder / "checkpoint.pt")
+    trainer.run(report)
+    path = folder / f"{config.name}.liveloc"
+    export_bundle(trainer.average, config, trainer.validate(), path)
+    return path
 
 
 def _truth(sample: Sample, first: int, pixel_size_nm: float) -> Localizations:

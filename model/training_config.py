@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..stream.calibration import CameraCalibration
 from ..stream.errors import SettingsError
 from ..stream.settings import load_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Positive = Annotated[float, Field(gt=0)]
 Range = tuple[Positive, Positive]

@@ -85,7 +85,9 @@ def test_mass_is_conserved_and_frames_do_not_mix(seed):
     maps[:, X : Y + 1] = rng.uniform(-2, 2, maps[:, X : Y + 1].shape)
     together = find(maps, seed=0.02, final=0.02)
     alone = [
-        find_emitters(maps[k : k + 1], np.array([k]), GEOMETRY, Thresholds(seed=0.02, final=0.02))
+        find_emitters(
+            maps[k : k + 1], np.array([k]), GEOMETRY, Thresholds(seed=0.02, final=0.02)
+        )
         for k in range(3)
     ]
     assert together.tobytes() == np.concatenate(alone).tobytes()

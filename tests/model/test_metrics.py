@@ -10,9 +10,8 @@ from liveloc.stream.localizations import empty
 def table(*rows):
     """Rows of (frame, x, y, z)."""
     result = empty(len(rows))
-    for name, column in zip(
-        ("frame", "x_nm", "y_nm", "z_nm"), np.array(rows, float).reshape(-1, 4).T
-    ):
+    columns = np.array(rows, float).reshape(-1, 4).T
+    for name, column in zip(("frame", "x_nm", "y_nm", "z_nm"), columns, strict=True):
         result[name] = column
     return result
 
@@ -76,7 +75,7 @@ def test_pairs_stay_within_a_frame_and_within_the_tolerances():
 def test_the_nearest_pair_is_matched_first():
     truth = table((0, 0, 0, 0), (0, 100, 0, 0))
     found, real = match(table((0, 90, 0, 0), (0, 180, 0, 0)), truth)
-    assert dict(zip(found.tolist(), real.tolist())) == {0: 1, 1: 0}
+    assert dict(zip(found.tolist(), real.tolist(), strict=True)) == {0: 1, 1: 0}
 
 
 def test_a_border_leaves_out_rows_of_both_tables():

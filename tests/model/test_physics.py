@@ -55,7 +55,9 @@ def test_rendering_is_a_sum_over_emitters_and_padding_adds_nothing():
     x, y, z, photons = emitters(5)
     together = render(PSF, x, y, z, photons, (32, 32))
     alone = sum(
-        render(PSF, x[i : i + 1], y[i : i + 1], z[i : i + 1], photons[i : i + 1], (32, 32))
+        render(
+            PSF, x[i : i + 1], y[i : i + 1], z[i : i + 1], photons[i : i + 1], (32, 32)
+        )
         for i in range(5)
     )
     padded = render(PSF, x, y, z, np.where(np.arange(5) < 4, photons, 0), (32, 32))

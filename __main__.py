@@ -1,0 +1,717 @@
+"""The command line: it parses, and calls the four rooms."""
+
+from __future__ import annotations
+
+import _thread
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from . import __version__
+from .stream.errors import LivelocError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .stream.replay import ReplaySource
+    from .stream.session import SessionSettings
+
+# Camera, engine and viewer share the cores: waiting threads of torch must sleep.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Live single-molecule localization: see the image while you acquire.",
+)
+out = Console(highlight=False)
+
+FREE = "tcp://127.0.0.1:0"
+BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
+ASSUMED_PIXEL_NM = 100.0  # of a movie that does not say it
+LEAST_PHOTONS = 0.0  # of true emitters that must be found
+
+Model = Annotated[
+    str | None, typer.Option(help="Shipped model, or path of a .liveloc bundle.")
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Also write the report here.")
+]
+SessionFolder = Annotated[
+    Path | None, typer.Option("--session", help="Folder for the results.")
+]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option(help="No window.")] = False,
+    frames: Annotated[int, typer.Option(min=3, help="Exposures to take.")] = 3000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated sample.")] = 1,
+    size: Annotated[int, typer.Option(min=32, help="Field of view, pixels.")] = 128,
+    model: Model = "simulated-microscope",
+    record: Annotated[bool, typer.Option(help="Keep every frame.")] = False,
+    session: SessionFolder = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Watch a super-resolution image grow from a simulated microscope.
+
+    Real Micro-Manager core, real sockets, real network; only the sample is
+    simulated, so the result is compared with the truth.
+
+    Example: liveloc demo --frames 1000
+    """
+    from .stream.session import SessionSettings
+
+    settings = SessionSettings().changed(
+        camera__config="simulated",
+        camera__frames=frames,
+        simulation__seed=seed,
+        simulation__shape=(size, size),
+        stream__frames_endpoint=FREE,
+        stream__localizations_endpoint=FREE,
+        stream__record=record,
+        engine__model=model,
+    )
+    _run(settings, session, headless=headless, json_file=json_file)
+
+
+@app.command()
+def run(
+    settings_file: Annotated[
+        Path | None, typer.Argument(help="Session settings (YAML).")
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=0, help="0: until stopped.")] = None,
+    model: Model = None,
+    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    record: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
+    headless: Annotated[bool, typer.Option(help="No window.")] = False,
+    session: SessionFolder = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Run a live session: camera, engine and viewer on this machine.
+
+    Example: liveloc run --config MyScope.cfg --pixel-size 108 --record
+    """
+    settings = _settings(settings_file).changed(
+        camera__config=config,
+        camera__frames=frames,
+        camera__pixel_size_nm=pixel_size,
+        engine__model=model,
+        stream__record=record,
+    )
+    _run(settings, session, headless=headless, json_file=json_file)
+
+
+@app.command()
+def bridge(
+    settings_file: Annotated[
+        Path, typer.Argument(help="Session settings (YAML), or a session's folder.")
+    ],
+    connect: Annotated[str | None, typer.Option(help="The engine's address.")] = None,
+    session: SessionFolder = None,
+    supervised: Supervised = False,
+) -> None:
+    """Send a camera's frames to an engine.
+
+    Example: liveloc bridge session.yaml --connect tcp://127.0.0.1:5555
+    """
+    settings = _settings(settings_file).changed(stream__frames_endpoint=connect)
+    folder = session or (settings_file if settings_file.is_dir() else None)
+    _bridge(settings, folder, supervised=supervised)
+
+
+@app.command()
+def record(
+    settings_file: Annotated[
+        Path | None, typer.Argument(help="Session settings (YAML).")
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=0, help="0: until stopped.")] = None,
+    session: SessionFolder = None,
+) -> None:
+    """Record a camera without localizing; replay it later.
+
+    Example: liveloc record --config MyScope.cfg --frames 10000 --session cell1
+    """
+    settings = _settings(settings_file).changed(
+        camera__config=config, camera__frames=frames, stream__record=True
+    )
+    folder = _session_folder(session)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings.save(folder)
+    _bridge(settings, folder, supervised=False, without_engine=True)
+    out.print(f"recorded in {folder}; replay it with: liveloc replay {folder}")
+
+
+@app.command()
+def engine(
+    session: SessionFolder = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--out", help="Serve stream after stream, each in a folder here."),
+    ] = None,
+    bind: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
+    publish: Annotated[str | None, typer.Option(help="For localizations.")] = None,
+    model: Model = None,
+    provider: Annotated[str | None, typer.Option(help="cpu, cuda, tensorrt.")] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Localize the frames that a bridge or a replay sends.
+
+    Example: liveloc engine --session results --model gaussian-2d
+    """
+    from .model.engine import Engine
+
+    settings_file = session if session and (session / "session.yaml").exists() else None
+    settings = _settings(settings_file).changed(
+        stream__frames_endpoint=bind,
+        stream__localizations_endpoint=publish,
+        engine__model=model,
+        engine__provider=provider,
+    )
+    root = keep or _session_folder(session)
+    stop = _stop_event(supervised)
+    with Engine(
+        _engine_settings(settings),
+        lambda start: root / start.stream_id.hex()[:12] if keep else root,
+    ) as running:
+        frames_at, localizations_at = running.endpoints
+        out.print(f"frames in at {frames_at}, localizations out at {localizations_at}")
+        report = running.run(stop, streams=0 if keep else 1)
+    if report is not None:
+        out.print(_summary(report))
+        raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
+
+
+@app.command()
+def view(
+    connect: Annotated[
+        str, typer.Option(help="Where the engine publishes localizations.")
+    ] = "tcp://127.0.0.1:5556",
+    keep: Annotated[bool, typer.Option(help="Stay open after the end.")] = True,
+    super_pixel: Annotated[float, typer.Option(help="nm per pixel shown.")] = 20.0,
+    screenshot: Annotated[
+        Path | None, typer.Option(help="Save the window here when it closes.")
+    ] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Show the super-resolution image of a running session, from its first frame.
+
+    Example: liveloc view --connect tcp://127.0.0.1:5556
+    """
+    from .viewer.run import run_viewer
+
+    if supervised:
+        from .stream.supervision import when_parent_ends
+
+        when_parent_ends(_thread.interrupt_main)
+    code = run_viewer(
+        connect,
+        super_pixel_nm=super_pixel,
+        exit_after_end=not keep,
+        screenshot=screenshot,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def replay(
+    path: Annotated[Path, typer.Argument(help="Recorded session, .tif or .dax.")],
+    engine_at: Annotated[
+        str, typer.Option("--engine", help="A running engine.")
+    ] = "tcp://127.0.0.1:5555",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Start an engine of its own, results go here."),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="1: as recorded, 2: twice that; else: fast."),
+    ] = None,
+    model: Model = None,
+    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
+    gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
+) -> None:
+    """Send a recording through the same path as a live camera.
+
+    Example: liveloc replay cell1 --out again, or beside 'liveloc engine':
+    liveloc replay movie.tif --speed 2
+    """
+    source = _open_movie(path, pixel_size, offset, gain, speed)
+    if folder is None:
+        raise typer.Exit(_send(source, engine_at))
+    from .model.engine import Engine
+    from .stream.session import SessionSettings
+
+    settings = _recorded_settings(path).changed(
+        engine__model=model,
+        stream__frames_endpoint=FREE,
+        stream__localizations_endpoint=FREE,
+    )
+    assert isinstance(settings, SessionSettings)
+    with Engine(_engine_settings(settings), lambda start: folder) as running:
+        endpoint = running.endpoints[0]
+        sending = threading.Thread(target=_send, args=(source, endpoint))
+        sending.start()
+        report = running.run(threading.Event(), streams=1)
+        sending.join()
+    assert report is not None
+    _reconstruct(folder)
+    out.print(_summary(report))
+    raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
+
+
+@app.command()
+def fit(
+    path: Annotated[Path, typer.Argument(help="Movie: .tif, .dax or a session.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    model: Model = "gaussian-2d",
+    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
+    gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Localize a movie file, without a stream.
+
+    Example: liveloc fit movie.tif --out results --pixel-size 108
+    """
+    from .model.backend import OnnxBackend
+    from .model.bundle import load_bundle
+    from .model.fit import fit as fit_movie
+
+    bundle = load_bundle(model or "gaussian-2d")
+    source = _open_movie(path, pixel_size, offset, gain)
+    with _progress("localizing", source.start.expected_frames) as advance:
+        report = fit_movie(source, folder, bundle, OnnxBackend(bundle), advance)
+    _reconstruct(folder)
+    _finish_report(report, folder, json_file)
+    out.print(_summary(report))
+
+
+@app.command()
+def evaluate(
+    table: Annotated[Path, typer.Argument(help="Localizations.")],
+    truth: Annotated[Path, typer.Argument(help="True emitters.")],
+    border: Annotated[
+        float, typer.Option(min=0, help="Left out at the edge, nm.")
+    ] = 0.0,
+    planar: Annotated[bool, typer.Option("--2d", help="Match in the plane.")] = False,
+    pixel_size: Annotated[float, typer.Option(help="Of tables in pixels, nm.")] = 100.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Score a table against the truth as in the SMLM challenge.
+
+    Greedy nearest-neighbour matching within 250 nm laterally, 500 nm axially.
+
+    Example: liveloc evaluate localizations.arrow truth.csv --border 450
+    """
+    from .model.metrics import AXIAL_NM, Field
+    from .model.metrics import evaluate as score_table
+    from .stream.table import read_table
+
+    found, _ = read_table(_table_path(table), pixel_size)
+    true, metadata = read_table(_table_path(truth), pixel_size)
+    score = score_table(
+        found,
+        true,
+        field=Field.of(true, metadata, pixel_size),
+        border_nm=border,
+        axial_nm=None if planar else AXIAL_NM,
+    ).as_dict()
+    for name, value in score.items():
+        out.print(f"{name:20} {value:.6g}")
+    if json_file:
+        json_file.write_text(json.dumps(score, indent=1), encoding="utf-8")
+
+
+@app.command()
+def train(
+    config: Annotated[
+        str, typer.Argument(help="Training configuration (YAML), or a shipped name.")
+    ],
+    folder: Annotated[Path | None, typer.Option("--out", help="Results.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+) -> None:
+    """Train a network on simulated movies and write its bundle.
+
+    Stopped and started again with the same --out, it goes on where it was.
+
+    Example: liveloc train simulated-microscope --out runs/sim
+    """
+    try:
+        import torch
+    except ImportError:
+        raise SettingsError(
+            "training needs torch: pip install 'liveloc[train]'. A CUDA build comes "
+            "from PyTorch's own index, see docs/training.md."
+        ) from None
+    from .model.bundle import SHIPPED
+    from .model.training import train_bundle
+    from .model.training_config import TrainingConfig
+
+    shipped = SHIPPED / f"{config}.yaml"
+    path = shipped if shipped.exists() and not Path(config).exists() else Path(config)
+    settings = TrainingConfig.load(path)
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    target = folder or Path("runs") / settings.name
+    target.mkdir(parents=True, exist_ok=True)
+    out.print(f"training {settings.name} on {chosen}: {settings.schedule.steps} steps")
+    bundle = train_bundle(settings, torch.device(chosen), target, _training_report())
+    out.print(f"wrote {bundle}")
+
+
+@app.command()
+def doctor(json_file: JsonFile = None) -> None:
+    """Say what works on this machine, and what to do about the rest.
+
+    Example: liveloc doctor
+    """
+    findings = _examine()
+    for name, works, detail in findings:
+        mark = "[green]works[/]" if works else "[red]no[/]   "
+        out.print(f"{mark}  [bold]{name:16}[/] {detail}")
+    if json_file:
+        report = {name: {"works": ok, "detail": text} for name, ok, text in findings}
+        json_file.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def _run(
+    settings: SessionSettings,
+    session: Path | None,
+    *,
+    headless: bool,
+    json_file: Path | None,
+) -> None:
+    """Run a live session and finish its report."""
+    from .stream.live import run_session
+    from .viewer.display import display_available
+
+    folder = _session_folder(session)
+    window, reason = (False, "") if headless else display_available()
+    if not headless and not window:
+        out.print(f"no window: {reason}")
+    out.print(f"session {folder}")
+    with _progress("acquiring", settings.camera.frames) as advance:
+
+        def show(status: dict[str, Any]) -> None:
+            if "viewing" in status:
+                out.print("the acquisition has ended; close the window to finish")
+            elif status:
+                advance(status["localized"], status["localizations"])
+
+        outcome = run_session(settings, folder, window=window, progress=show)
+    report = _complete_report(folder, settings, outcome.engine_restarts)
+    _reconstruct(folder, settings.viewer.super_pixel_nm)
+    _finish_report(report, folder, json_file)
+    out.print(_summary(report))
+    raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
+
+
+def _complete_report(
+    folder: Path, settings: SessionSettings, engine_restarts: int
+) -> dict[str, Any]:
+    """Join what engine and bridge know; compare with the truth if there is one."""
+    report = _read_json(folder / "report.json")
+    bridge_report = _read_json(folder / "bridge.json")
+    report["laser"] = bridge_report.get("laser")
+    report["bridge"] = bridge_report
+    report["engine"]["restarts"] = engine_restarts
+    report["accuracy"] = _accuracy(folder)
+    return report
+
+
+def _accuracy(folder: Path) -> dict[str, Any] | None:
+    """Score a simulated session against the microscope's own truth."""
+    if not (folder / "truth.arrow").exists():
+        return None
+    from .model.metrics import Field
+    from .model.metrics import evaluate as score_table
+    from .stream.table import read_table
+
+    found, metadata = read_table(folder / "localizations.arrow")
+    truth, _ = read_table(folder / "truth.arrow")
+    score = score_table(
+        found,
+        truth[truth["photons"] >= LEAST_PHOTONS],
+        field=Field.of(truth, metadata),
+        border_nm=BORDER_NM,
+    ).as_dict()
+    return {**score, "border_nm": BORDER_NM, "least_photons": LEAST_PHOTONS}
+
+
+def _bridge(
+    settings: SessionSettings,
+    folder: Path | None,
+    *,
+    supervised: bool,
+    without_engine: bool = False,
+) -> None:
+    """Run a bridge and keep what it says of the acquisition."""
+    from .bridge.bridge import run_bridge
+    from .bridge.settings import BridgeSettings
+
+    told = BridgeSettings.from_session(settings, folder, without_engine=without_engine)
+    stop = _stop_event(supervised)
+    with _progress("acquiring", settings.camera.frames) as advance:
+        result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)
+    if folder is not None:
+        path = folder / "bridge.json"
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    out.print(result)
+    raise typer.Exit(0 if result["status"] in ("ok", "aborted") else 1)
+
+
+def _send(source: ReplaySource, endpoint: str) -> int:
+    """Send a recording to an engine; give the exit code."""
+    from .stream.sender import FrameSender
+    from .stream.transmission import transmit
+
+    with FrameSender(endpoint, source.start) as sender:
+        if not sender.wait_connected(10.0):
+            raise SettingsError(
+                f"no engine answers at {endpoint}. Start one with 'liveloc engine', or "
+                "give --out to let replay start its own."
+            )
+        end = transmit(source, sender)
+    source.close()
+    out.print(
+        f"sent {end.sent} of {end.last_seq + 1} frames: {end.status} {end.reason}"
+    )
+    return 0 if end.status == "ok" else 1
+
+
+def _settings(path: Path | None) -> SessionSettings:
+    from .stream.session import SessionSettings
+
+    return SessionSettings.load(path) if path else SessionSettings()
+
+
+def _recorded_settings(path: Path) -> SessionSettings:
+    """Use the settings that a recorded session ran with, if there are any."""
+    recorded = path / "session.yaml"
+    return _settings(recorded if recorded.exists() else None)
+
+
+def _session_folder(given: Path | None) -> Path:
+    return given or Path("sessions") / time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _engine_settings(settings: SessionSettings) -> Any:
+    from .model.engine import EngineSettings
+
+    return EngineSettings(
+        frames_endpoint=settings.stream.frames_endpoint,
+        localizations_endpoint=settings.stream.localizations_endpoint,
+        **settings.engine.model_dump(),
+    )
+
+
+def _open_movie(
+    path: Path,
+    pixel_size: float | None,
+    offset: float | None,
+    gain: float | None,
+    speed: float | None = None,
+) -> ReplaySource:
+    """Open a movie; say so where its camera had to be guessed."""
+    from .stream.calibration import CameraCalibration
+    from .stream.movies import open_movie
+    from .stream.replay import ReplaySource
+
+    with open_movie(path) as movie:
+        if pixel_size is None and movie.pixel_size_nm is None:
+            pixel_size = ASSUMED_PIXEL_NM
+            out.print(
+                f"{path.name} does not say its pixel size: {pixel_size:g} nm assumed; "
+                "give --pixel-size for true nanometres"
+            )
+    calibration = None
+    if offset is not None and gain is not None:
+        calibration = CameraCalibration(offset_adu=offset, e_per_adu=gain)
+    elif (offset is None) != (gain is None):
+        raise SettingsError("give both --offset and --gain, or neither.")
+    source = ReplaySource(
+        path, speed=speed, pixel_size_nm=pixel_size, calibration=calibration
+    )
+    used = source.start.calibration
+    if used.estimated:
+        out.print(
+            f"camera not calibrated: offset {used.offset_adu:.0f} ADU and "
+            f"{used.photons_per_adu:.3g} photons/ADU estimated from the frames; "
+            "give --offset and --gain for true photon numbers"
+        )
+    return source
+
+
+def _table_path(path: Path) -> Path:
+    """Take a session's folder for its table."""
+    return path / "localizations.arrow" if path.is_dir() else path
+
+
+def _reconstruct(folder: Path, super_pixel_nm: float | None = None) -> None:
+    """Write the super-resolution image of a session."""
+    from .stream.table import read_table
+    from .viewer import Reconstruction
+
+    table, metadata = read_table(_table_path(folder))
+    image = Reconstruction.from_metadata(metadata, super_pixel_nm=super_pixel_nm)
+    image.add(table)
+    image.save_png(folder / "reconstruction.png")
+    image.save_tiff(folder / "reconstruction.tif")
+
+
+def _finish_report(
+    report: dict[str, Any], folder: Path, json_file: Path | None
+) -> None:
+    for path in filter(None, (folder / "report.json", json_file)):
+        path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _summary(report: dict[str, Any]) -> str:
+    """Say in a few lines how it went."""
+    frames = report["frames"]
+    lost = ", ".join(f"{n} {name}" for name, n in frames["lost"].items()) or "none lost"
+    lines = [
+        f"{frames['localized']} of {frames['camera']} frames localized ({lost}, "
+        f"{frames['unexplained']} unexplained), {report['localizations']} "
+        f"localizations, {report['fps']:.1f} frames/s"
+    ]
+    if "latency_ms" in report:
+        latency = report["latency_ms"]
+        lines.append(
+            "latency "
+            + ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())
+        )
+    if report.get("accuracy"):
+        accuracy = report["accuracy"]
+        lines.append(
+            f"against the truth: Jaccard {accuracy['jaccard']:.1f} %, RMSE "
+            f"{accuracy['rmse_lateral_nm']:.1f} nm lateral, "
+            f"{accuracy['rmse_axial_nm']:.1f} nm axial"
+        )
+    lines.append(f"results in {report['session']}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """Show frames, rate, time left and localizations while a job runs."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames  {task.fields[rate]:.0f}/s"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[found]} localizations"),
+    )
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(what, total=total or None, rate=0.0, found=0)
+
+        def advance(frames: int, found: int) -> None:
+            rate = bar.tasks[task].speed or 0.0
+            bar.update(task, completed=frames, found=found, rate=rate)
+
+        yield advance
+
+
+def _training_report() -> Callable[[Any], None]:
+    """Print the progress of a training."""
+    began = time.monotonic()
+
+    def report(progress: Any) -> None:
+        line = (
+            f"\r{progress.step}/{progress.steps}  {progress.samples_per_s:.0f} "
+            f"samples/s  loss {progress.loss:.3f}  {time.monotonic() - began:.0f} s   "
+        )
+        if sys.stdout.isatty() or progress.score:
+            print(line, end="" if progress.score is None else "\n", flush=True)
+        if progress.score:
+            score = progress.score
+            print(
+                f"  Jaccard {score.jaccard:.1f} %, RMSE {score.rmse_lateral_nm:.1f} nm "
+                f"lateral, {score.rmse_axial_nm:.1f} nm axial, "
+                f"E_3D {score.efficiency_3d:.1f}",
+                flush=True,
+            )
+
+    return report
+
+
+def _stop_event(supervised: bool) -> threading.Event:
+    """Give an event that is set when the parent ends."""
+    from .stream.supervision import when_parent_ends
+
+    stop = threading.Event()
+    if supervised:
+        when_parent_ends(stop.set)
+    return stop
+
+
+def _examine() -> list[tuple[str, bool, str]]:
+    """Ask every room what works here."""
+    from .bridge.examine import examine_micromanager
+    from .model.backend import examine_inference
+    from .stream.examine import examine_disk
+    from .viewer.display import display_available
+
+    python = f"{sys.version.split()[0]} on {sys.platform}, liveloc {__version__}"
+    window, reason = display_available()
+    return [
+        ("Python", True, python),
+        *examine_inference(),
+        *examine_micromanager(),
+        ("display", window, reason),
+        examine_disk(Path.cwd()),
+    ]
+
+
+def main() -> None:
+    """Run the command line; the user's mistakes give one line and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        app()
+    except LivelocError as error:
+        Console(stderr=True, highlight=False).print(
+            f"[bold red]liveloc:[/] {escape(str(error))}", soft_wrap=True
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

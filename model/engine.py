@@ -1,0 +1,356 @@
+"""The engine: receive, ring, localize, publish, write.
+
+It takes whatever waits in the ring, up to its largest batch: one frame when
+idle, many when loaded. One thread receives into the ring (`FrameReceiver`), the
+caller's thread does everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..stream.balance import NOT_FINITE
+from ..stream.broadcast import LocalizationPublisher
+from ..stream.errors import SettingsError
+from ..stream.frames import StreamEnd, StreamStart
+from ..stream.localizations import Localizations, empty
+from ..stream.processed import ProcessedLog, ResumePoint
+from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
+from .backend import Backend, OnnxBackend
+from .bundle import Bundle, load_bundle
+from .emitters import Geometry
+from .latency import Latency
+from .localizer import Localized, Localizer
+from .results import PROCESSED_FILE, Results
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from pathlib import Path
+
+STATUS_INTERVAL_S = 0.25
+REPORT_FILE = "report.json"
+PIXEL_SIZE_TOLERANCE = 0.02  # relative; a 3D network's PSF is in pixels and nm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What the engine runs with.
+
+    Attributes
+    ----------
+    frames_endpoint, localizations_endpoint : str
+        Where frames come in and localizations go out; port 0 takes a free one.
+    model : str
+        Name of a shipped bundle, or path of one.
+    provider, threads : str, int
+        See `OnnxBackend`.
+    max_batch : int
+        Most frames taken from the ring at once.
+    ring_frames : int
+        Slots of the ring.
+    """
+
+    frames_endpoint: str = "tcp://127.0.0.1:5555"
+    localizations_endpoint: str = "tcp://127.0.0.1:5556"
+    model: str = "gaussian-2d"
+    provider: str = "cpu"
+    threads: int = 2
+    max_batch: int = 16
+    ring_frames: int = 256
+
+
+class Engine:
+    """Localizes the streams that reach its endpoint, one after another.
+
+    Parameters
+    ----------
+    settings : EngineSettings
+        What to run with.
+    folder_for : callable
+        Gives the folder of a stream's results. A folder that already holds part
+        of the same stream is continued.
+
+    Raises
+    ------
+    SettingsError
+        No such model or provider, or an address that cannot be bound.
+    """
+
+    def __init__(
+        self, settings: EngineSettings, folder_for: Callable[[StreamStart], Path]
+    ) -> None:
+        self.settings, self._folder_for = settings, folder_for
+        self._bundle = load_bundle(settings.model)
+        self._backend = OnnxBackend(self._bundle, settings.provider, settings.threads)
+        self._resume: ResumePoint | None = None
+        self._receiver = FrameReceiver(
+            settings.frames_endpoint,
+            ring_frames=settings.ring_frames,
+            resume=self._find_resume,
+        )
+        try:
+            self._publisher = LocalizationPublisher(
+                settings.localizations_endpoint, rows=self._read_rows
+            )
+        except SettingsError:
+            self._receiver.close()
+            raise
+        self._stream: _Stream | None = None
+        self._results: Results | None = None  # of the last stream: late viewers ask
+        self._last_status = 0.0
+
+    @property
+    def endpoints(self) -> tuple[str, str]:
+        """Addresses that are really bound: frames, localizations."""
+        return self._receiver.endpoint, self._publisher.endpoint
+
+    def run(self, stop: threading.Event, streams: int = 0) -> dict[str, Any] | None:
+        """Serve streams until `stop` is set, or `streams` of them have ended.
+
+        Returns
+        -------
+        dict or None
+            Report of the last stream; None if there was none.
+        """
+        report: dict[str, Any] | None = None
+        ended = 0
+        while not stop.is_set() and (streams == 0 or ended < streams):
+            report, closed = self._turn(report)
+            ended += closed
+        if self._stream is not None:
+            report = self._end(_lost(self._stream))
+        return report
+
+    def close(self) -> None:
+        """Give up sockets and threads. Idempotent."""
+        self._receiver.close()
+        self._publisher.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _turn(self, report: dict[str, Any] | None) -> tuple[dict[str, Any] | None, int]:
+        """Handle one event; return the newest report, and 1 if a stream ended."""
+        event = self._receiver.next(self.settings.max_batch, timeout_s=0.1)
+        if isinstance(event, Opened):
+            self._begin(event.start)
+        elif isinstance(event, Arrived) and self._stream is not None:
+            self._hand_on(self._stream.take(event))
+        elif isinstance(event, Closed) and self._stream is not None:
+            report = self._end(event.end)
+        self._publisher.serve(0.0)
+        if time.monotonic() - self._last_status > STATUS_INTERVAL_S:
+            self._publish_status()
+        return report, int(isinstance(event, Closed))
+
+    def _begin(self, start: StreamStart) -> None:
+        """Open what a stream needs."""
+        check_fits(self._bundle, start)
+        folder = self._folder_for(start)
+        results = Results(
+            folder,
+            start,
+            self._bundle,
+            self._settle,
+            release=self._receiver.release,
+            resume=self._resume,
+        )
+        self._stream = _Stream(start, folder, results, self._bundle, self._backend)
+        self._results = results
+        self._publisher.begin(start.stream_id, results.metadata, rows=results.rows)
+
+    def _hand_on(self, localized: Localized) -> None:
+        """Publish first, then count, then write."""
+        stream = self._stream
+        if stream is None:
+            return
+        if len(localized.localizations):
+            self._publisher.publish(localized.localizations)
+        stream.published(localized)
+        stream.results.add(localized)
+
+    def _settle(self, last: int, frames: int, failed: int) -> ResumePoint:
+        """Count frames whose rows are on disk."""
+        self._receiver.localized(frames)
+        if failed:
+            self._receiver.lose(NOT_FINITE, failed)
+        return self._receiver.checkpoint(last)
+
+    def _end(self, end: StreamEnd) -> dict[str, Any]:
+        """Localize the last frame, close the balance and write the report."""
+        stream = self._stream
+        assert stream is not None
+        self._hand_on(stream.localizer.finish())
+        stream.results.close(end)
+        report = self._report(stream, end)
+        path = stream.folder / REPORT_FILE
+        path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        self._publish_status(ended=end.status)
+        self._stream = None
+        return report
+
+    def _report(self, stream: _Stream, end: StreamEnd) -> dict[str, Any]:
+        """Say what became of every frame, how fast, and with what."""
+        balance = self._receiver.balance
+        return {
+            "frames": balance.as_dict(),
+            "localizations": stream.results.rows,
+            "fps": round(stream.fps, 2),
+            "latency_ms": stream.latency.as_dict(),
+            "latency_after_neighbour_ms": stream.after_neighbour.as_dict(),
+            "density_per_um2": round(stream.density(balance.localized), 4),
+            "session": str(stream.folder),
+            "status": end.status,
+            "reason": end.reason,
+            "rejected": dict(self._receiver.rejected),
+            "engine": {
+                "model": self._bundle.spec.name,
+                "model_digest": self._bundle.digest,
+                "backend": self._backend.name,
+                "threads": self.settings.threads,
+            },
+        }
+
+    def _publish_status(self, ended: str = "") -> None:
+        """Tell viewers how it goes, a few times a second."""
+        self._last_status = time.monotonic()
+        stream = self._stream
+        if stream is None:
+            return
+        balance = self._receiver.balance
+        self._publisher.status(
+            {
+                "frames": balance.camera,
+                "expected_frames": stream.start.expected_frames,
+                "localized": balance.localized,
+                "localizations": stream.results.rows,
+                "fps": round(stream.recent_fps(), 1),
+                "lost": dict(balance.lost),
+                "unexplained": balance.unexplained if ended else 0,
+                "latency_ms": round(stream.latency.percentile(50), 2),
+                "latency_p99_ms": round(stream.latency.percentile(99), 2),
+                "density_per_um2": round(stream.recent_density, 3),
+                "ended": ended,
+            }
+        )
+
+    def _find_resume(self, start: StreamStart) -> ResumePoint | None:
+        """Look whether an earlier engine did part of this stream."""
+        log = self._folder_for(start) / PROCESSED_FILE
+        self._resume = ProcessedLog(log).resume(start) if log.exists() else None
+        return self._resume
+
+    def _read_rows(self, first: int, count: int) -> Localizations:
+        return self._results.read_rows(first, count) if self._results else empty()
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What the engine knows of the stream that it localizes."""
+
+    start: StreamStart
+    folder: Path
+    results: Results
+    bundle: Bundle
+    backend: Backend
+    localizer: Localizer = field(init=False)
+    latency: Latency = field(default_factory=Latency)
+    after_neighbour: Latency = field(default_factory=Latency)
+    recent_density: float = 0.0
+    _arrivals: dict[int, int] = field(default_factory=dict)  # seq -> ns, not published
+    _first_ns: int = 0
+    _last_ns: int = 0
+    _frames: int = 0
+    _recent: tuple[int, int] = (0, 0)  # frames and time at the last look
+
+    def __post_init__(self) -> None:
+        self.localizer = open_localizer(self.start, self.bundle, self.backend)
+
+    def take(self, event: Arrived) -> Localized:
+        """Localize what arrived."""
+        self._first_ns = self._first_ns or event.received_ns[0]
+        self._last_ns = event.received_ns[-1]
+        self._frames += len(event.headers)
+        seqs = [header.seq for header in event.headers]
+        self._arrivals.update(zip(seqs, event.received_ns, strict=True))
+        return self.localizer.feed(seqs, event.pixels)
+
+    def published(self, localized: Localized) -> None:
+        """Measure from arrival to now for the frames that were published."""
+        now = time.monotonic_ns()
+        for seq in [*localized.frames.tolist(), *localized.failed]:
+            arrived = self._arrivals.pop(seq, None)
+            if arrived is None:
+                continue
+            neighbour = self._arrivals.get(seq + 1, arrived)
+            self.latency.add((now - arrived) / 1e6)
+            self.after_neighbour.add((now - neighbour) / 1e6)
+        if len(localized.frames):
+            here = len(localized.localizations) / len(localized.frames) / self._area_um2
+            weight = 1 - math.exp(-len(localized.frames) / 50)
+            self.recent_density += weight * (here - self.recent_density)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second between the first and the last arrival."""
+        elapsed = (self._last_ns - self._first_ns) / 1e9
+        return (self._frames - 1) / elapsed if elapsed > 0 else 0.0
+
+    def recent_fps(self) -> float:
+        """Frames per second since the last call."""
+        frames, then = self._recent
+        now = time.monotonic_ns()
+        self._recent = (self._frames, now)
+        return (self._frames - frames) * 1e9 / (now - then) if then else 0.0
+
+    def density(self, frames: int) -> float:
+        """Localizations per frame and square micrometre."""
+        return self.results.rows / max(frames, 1) / self._area_um2
+
+    @property
+    def _area_um2(self) -> float:
+        height, width = self.start.shape
+        return height * width * (self.start.pixel_size_nm / 1000) ** 2
+
+
+def open_localizer(start: StreamStart, bundle: Bundle, backend: Backend) -> Localizer:
+    """Set a localizer up for a stream: the same for live, replay and files."""
+    geometry = Geometry(
+        shape=start.shape,
+        pixel_size_nm=start.pixel_size_nm,
+        roi_origin=start.roi_origin,
+    )
+    return Localizer(backend, start.calibration, geometry, bundle.spec.thresholds)
+
+
+def check_fits(bundle: Bundle, start: StreamStart) -> None:
+    """Refuse a network whose PSF belongs to another pixel size."""
+    trained = bundle.spec.training.pixel_size_nm
+    off = abs(start.pixel_size_nm / trained - 1)
+    if bundle.spec.is_3d and off > PIXEL_SIZE_TOLERANCE:
+        raise SettingsError(
+            f"model '{bundle.spec.name}' was trained for {trained:g} nm pixels, the "
+            f"camera has {start.pixel_size_nm:g} nm. Train a network for this "
+            "microscope, or use the model 'gaussian-2d'."
+        )
+
+
+def _lost(stream: _Stream) -> StreamEnd:
+    """Describe the end of a stream that the engine itself gives up."""
+    return StreamEnd(
+        stream_id=stream.start.stream_id,
+        last_seq=-1,
+        sent=0,
+        dropped=0,
+        missing=0,
+        status="aborted",
+        reason="the engine was stopped",
+    )

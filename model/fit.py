@@ -1,0 +1,99 @@
+"""Localize a movie file: the engine's path without the stream."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
+from ..stream.processed import ResumePoint
+from .engine import REPORT_FILE, check_fits, open_localizer
+from .results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ..stream.frames import Frame, FrameSource
+    from .backend import Backend
+    from .bundle import Bundle
+
+BATCH = 16
+
+
+def fit(
+    source: FrameSource,
+    folder: Path,
+    bundle: Bundle,
+    backend: Backend,
+    progress: Callable[[int, int], None] = lambda frames, localizations: None,
+) -> dict[str, Any]:
+    """Localize every frame of a source.
+
+    The table is the one that the engine writes for the same frames, byte for byte.
+
+    Parameters
+    ----------
+    source : FrameSource
+        A movie; see `stream.replay.ReplaySource`.
+    folder : Path
+        Takes the table and the report; made if need be.
+    bundle, backend : Bundle, Backend
+        What localizes.
+    progress : callable
+        Called with the frames and the localizations so far.
+
+    Returns
+    -------
+    dict
+        The report, as in ``report.json``.
+    """
+    start = source.start
+    check_fits(bundle, start)
+    balance, began = Balance(), time.monotonic()
+
+    def settle(last: int, frames: int, failed: int) -> ResumePoint:
+        balance.localized += frames
+        balance.lose(NOT_FINITE, failed)
+        return ResumePoint(
+            next_seq=last + 1, localized=balance.localized, lost=dict(balance.lost)
+        )
+
+    results = Results(folder, start, bundle, settle)
+    localizer = open_localizer(start, bundle, backend)
+    for batch in _batches(source):
+        seqs = [frame.header.seq for frame in batch]
+        balance.lose(CAMERA_MISSING, seqs[-1] + 1 - balance.camera - len(seqs))
+        balance.camera = seqs[-1] + 1
+        results.add(localizer.feed(seqs, [frame.pixels for frame in batch]))
+        progress(balance.localized, results.rows)
+    results.add(localizer.finish())
+    results.close()
+    progress(balance.localized, results.rows)
+    area_um2 = start.shape[0] * start.shape[1] * (start.pixel_size_nm / 1000) ** 2
+    report = {
+        "frames": balance.as_dict(),
+        "localizations": results.rows,
+        "fps": round(balance.localized / max(time.monotonic() - began, 1e-9), 2),
+        "density_per_um2": round(
+            results.rows / max(balance.localized, 1) / area_um2, 4
+        ),
+        "session": str(folder),
+        "engine": {
+            "model": bundle.spec.name,
+            "model_digest": bundle.digest,
+            "backend": backend.name,
+        },
+    }
+    path = folder / REPORT_FILE
+    path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    return report
+
+
+def _batches(source: FrameSource) -> Iterator[list[Frame]]:
+    """Group the frames of a source."""
+    frames = source.frames()
+    while batch := list(islice(frames, BATCH)):
+        yield batch
