@@ -27,10 +27,16 @@ SMALLEST_PICTURE = 900  # pixels on the longer side: smaller images are enlarged
 def save_png(
     path: str | Path, reconstruction: Reconstruction, look: Look | None = None
 ) -> None:
-    """Write `reconstruction` as a picture with scale bar, and colour bar for z.
+    """Write `picture_png`; the file appears whole or not at all."""
+    png = picture_png(reconstruction, look)
+    _write_whole(Path(path), lambda part: part.write_bytes(png))
+
+
+def picture_png(reconstruction: Reconstruction, look: Look | None = None) -> bytes:
+    """Make a picture with scale bar, and colour bar for z, as PNG.
 
     Small images are enlarged by a whole factor until the longer side has at least
-    900 pixels. The file states its pixel size, and appears whole or not at all.
+    900 pixels. The picture states its pixel size.
     """
     look = look or Look()
     layers = reconstruction.layers()
@@ -47,8 +53,7 @@ def save_png(
             f"upper left corner at x {left:g} nm, y {top:g} nm"
         ),
     }
-    png = encode_png(made.rgb, pixel_nm=made.pixel_nm, text=text)
-    _write_whole(Path(path), lambda part: part.write_bytes(png))
+    return encode_png(made.rgb, pixel_nm=made.pixel_nm, text=text)
 
 
 def save_tiff(path: str | Path, reconstruction: Reconstruction) -> None:

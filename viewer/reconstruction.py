@@ -83,8 +83,6 @@ class Reconstruction:
     counted, not_finite, outside, filtered : int
         Every row given to `add` is in exactly one of these: in the image, without
         a finite x and y, out of the field, or kept out by a filter.
-    has_depth : bool
-        Whether any row so far had a z other than 0.
     revision : int
         Changes whenever the image does.
 
@@ -272,6 +270,12 @@ class Reconstruction:
         from .export import save_png
 
         save_png(path, self, look)
+
+    def _repr_png_(self) -> bytes:
+        """Show the picture in a notebook."""
+        from .export import picture_png
+
+        return picture_png(self)
 
     def save_tiff(self, path: str | Path) -> None:
         """Write the counts as a 32-bit TIFF that states its pixel size and origin.
