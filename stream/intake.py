@@ -1,0 +1,621 @@
+"""The engine's side of the wire: takes in one stream, refuses everything else."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import crc32c
+import zmq
+
+from .accounting import CONNECTION_LOST, StreamAccount
+from .balance import ENGINE_STOPPED, REJECTED
+from .errors import MessageError
+from .frames import FrameHeader, StreamEnd, StreamStart
+from .peers import Peer, Peers
+from .processed import ResumePoint
+from .ring import FrameRing
+from .wire import (
+    Ack,
+    Credit,
+    End,
+    FrameUp,
+    Heartbeat,
+    HelloOk,
+    Mark,
+    Message,
+    Reject,
+    Start,
+    decode,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from .limits import Limits
+    from .waker import Waker
+
+Resume = Callable[[StreamStart], ResumePoint | None]
+
+_BURST = 32  # messages between two looks at everything else
+_SPARE_SLOTS = 2  # the two newest released frames stay readable
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One stream as the receiver knows it.
+
+    Guarded by the inbox's condition, but for what only the thread that owns
+    the socket touches.
+
+    Attributes
+    ----------
+    start, sender : StreamStart, bytes
+        What START said.
+    account, ring : StreamAccount, FrameRing
+        Order and pixels.
+    peer : bytes or None
+        The connection it comes over; None after that was cut off.
+    rest : str
+        Name of frames that are missing when the sender connects again.
+    heard_s : float
+        When the sender last said anything, monotonic seconds.
+    bytes_in, granted, highest : int
+        Pixel bytes since START, last exposure allowed, last exposure seen.
+    end : StreamEnd or None
+        How it ended.
+    taken, done, acked : bool
+        The consumer took the end; has dealt with everything; sender was told.
+    """
+
+    start: StreamStart
+    sender: bytes
+    account: StreamAccount
+    ring: FrameRing
+    peer: bytes | None
+    heard_s: float
+    rest: str = CONNECTION_LOST
+    bytes_in: int = 0
+    granted: int = -1
+    highest: int = -1
+    end: StreamEnd | None = None
+    taken: bool = False
+    done: bool = False
+    acked: bool = False
+
+    @property
+    def name(self) -> str:
+        """The stream, for people."""
+        label = self.start.camera_label or "camera"
+        return f"stream {self.start.stream_id.hex()} ({self.start.producer}, {label})"
+
+    @property
+    def credit_seq(self) -> int:
+        """Last exposure that has a slot."""
+        slots = self.ring.capacity - _SPARE_SLOTS
+        return self.account.oldest_needed + slots - 1
+
+    @property
+    def credit_bytes(self) -> int:
+        """Bytes that may have been sent since START."""
+        free = self.ring.capacity - self.account.held
+        return self.bytes_in + free * self.start.frame_nbytes
+
+    @property
+    def grant_due(self) -> bool:
+        """Worth telling: a good step, or the sender has little left."""
+        step = self.credit_seq - self.granted
+        low = self.granted - self.highest <= self.ring.capacity // 2
+        return step > 0 and (low or step >= self.ring.capacity // 8)
+
+    @property
+    def finished(self) -> bool:
+        """The consumer has nothing left to do for it."""
+        return self.taken and (self.done or not self.account.unsettled)
+
+
+class Inbox:
+    """What the socket's thread hands to the consumer, and back.
+
+    Everything is guarded by ``changed``. The queue of events is bounded by the
+    ring: a frame needs a slot, and a stream opens when the last one is done.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.events: deque[Incoming | FrameHeader | StreamEnd] = deque()
+        self.rejected: Counter[str] = Counter()
+        self.failure: BaseException | None = None
+        self.close_reason: str | None = None
+        self.stopping = False
+
+    def reject(self, reason: str) -> None:
+        """Count a refused message."""
+        with self.changed:
+            self.rejected[reason] += 1
+
+
+class Intake:
+    """Owns the ROUTER socket and runs in a thread of its own.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        Bound ROUTER. Belongs to the thread from `run` on, which closes it.
+    waker : Waker
+        Rung when credit, a close or an acknowledgement is due.
+    inbox : Inbox
+        Shared with the consumer.
+    ring_frames : int
+        Slots of a stream's ring, where ``limits.ring_bytes`` allows.
+    limits : Limits
+        Bounds on peers.
+    resume : Callable[[StreamStart], ResumePoint | None], optional
+        Says where an earlier engine stopped.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        waker: Waker,
+        inbox: Inbox,
+        ring_frames: int,
+        limits: Limits,
+        resume: Resume | None,
+    ) -> None:
+        self._socket = socket
+        self._waker = waker
+        self._inbox = inbox
+        self._ring_frames = ring_frames
+        self._limits = limits
+        self._resume = resume
+        self._peers = Peers(limits)
+        self._stream: Incoming | None = None
+        self._header = bytearray(limits.start_bytes + 1)
+        self._next_beat_s = 0.0
+
+    def run(self) -> None:
+        """Take in messages until told to stop; a bug is handed to the consumer."""
+        try:
+            poller = zmq.Poller()
+            poller.register(self._socket, zmq.POLLIN)
+            poller.register(self._waker.socket, zmq.POLLIN)
+            while not self._inbox.stopping:
+                pause_s = self._next_beat_s - time.monotonic()
+                poller.poll(math.ceil(max(0.0, pause_s) * 1000))
+                self._waker.clear()
+                for _ in range(_BURST):
+                    if not self._receive():
+                        break
+                self._tend()
+        except BaseException as error:
+            with self._inbox.changed:
+                self._inbox.failure = error
+                self._inbox.changed.notify_all()
+        finally:
+            if self._stream and self._stream.taken:
+                self._acknowledge_end(self._stream)
+            self._socket.close(linger=500)
+            self._waker.close()
+
+    def _receive(self) -> bool:
+        """Handle one message; False when there is none."""
+        try:
+            identity = self._socket.recv(zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        now_s = time.monotonic()
+        stream = self._stream
+        keep = stream.peer if stream else None
+        peer = self._peers.heard(identity, now_s, keep)
+        if stream and identity == stream.peer:
+            stream.heard_s = now_s
+        try:
+            if now_s < peer.banned_until_s:
+                self._inbox.reject("banned")
+            else:
+                self._handle(identity)
+        except MessageError as error:
+            self._refuse(identity, peer, error, now_s)
+        finally:
+            while self._socket.getsockopt(zmq.RCVMORE):
+                self._socket.recv_into(bytearray())
+        return True
+
+    def _handle(self, identity: bytes) -> None:
+        """Read the header part, then do what the message says."""
+        if not self._socket.getsockopt(zmq.RCVMORE):
+            raise MessageError("parts", "a message without any part")
+        size = self._socket.recv_into(self._header)
+        more = bool(self._socket.getsockopt(zmq.RCVMORE))
+        longest = self._limits.header_bytes if more else self._limits.start_bytes
+        if size > longest:
+            raise MessageError(
+                "header_size", f"header of {size} bytes, needs at most {longest}"
+            )
+        try:
+            message = decode(memoryview(self._header)[:size], self._limits)
+        except MessageError:
+            if self._stream and identity == self._stream.peer:
+                with self._inbox.changed:
+                    self._stream.account.refuse(None)
+            raise
+        match message:
+            case FrameUp():
+                self._on_frame(identity, message, more)
+            case _ if more:
+                raise MessageError("parts", "only a FRAME has a second part")
+            case Start():
+                self._on_start(identity, message)
+            case End():
+                self._on_end(identity, message.end)
+            case Heartbeat():
+                self._on_heartbeat(identity, message)
+            case Reject():
+                self._inbox.reject("by_peer")
+            case _:
+                raise MessageError("type", f"an engine takes no {type(message)}")
+
+    def _refuse(
+        self, identity: bytes, peer: Peer, error: MessageError, now_s: float
+    ) -> None:
+        """Count a refused message and tell its sender why."""
+        self._inbox.reject(error.reason)
+        self._send(identity, Reject(reason=error.reason, detail=error.detail[:2048]))
+        if self._peers.refuse(peer, now_s):
+            detail = f"{self._limits.rejects_per_s} messages refused within a second"
+            self._send(identity, Reject(reason="banned", detail=detail))
+            if self._stream and self._stream.peer == identity:
+                self._stream.peer, self._stream.rest = None, REJECTED
+
+    # START
+
+    def _on_start(self, identity: bytes, message: Start) -> None:
+        stream, start = self._stream, message.start
+        now_s = time.monotonic()
+        if stream is None or (stream.end and stream.start.stream_id != start.stream_id):
+            self._open(identity, message, now_s)
+            return
+        same_sender = message.sender == stream.sender
+        if stream.start.stream_id != start.stream_id:
+            self._other_stream(stream, same_sender, now_s)
+        elif stream.end:
+            if not same_sender:
+                raise MessageError(
+                    "ended",
+                    f"{stream.name} has ended here. Start the engine again, with "
+                    "another output folder, to receive it once more.",
+                )
+            stream.peer, stream.acked = identity, False
+            self._greet(stream)
+        else:
+            self._reconnect(stream, identity, message, same_sender, now_s)
+
+    def _other_stream(self, stream: Incoming, same_sender: bool, now_s: float) -> None:
+        """Refuse a second stream; a silent first one gives way."""
+        if same_sender:
+            raise MessageError("stream", f"{stream.name} has not ended: send END first")
+        if now_s - stream.heard_s > self._limits.silence_s:
+            self._close_lost(stream, "its sender fell silent and another one came")
+        raise self._busy(stream)
+
+    def _busy(self, stream: Incoming) -> MessageError:
+        return MessageError(
+            "busy",
+            f"this engine is receiving {stream.name}. "
+            "Wait for its end, or start a second engine on another port.",
+        )
+
+    def _open(self, identity: bytes, message: Start, now_s: float) -> None:
+        """Begin a stream: ring, account, greeting."""
+        start = message.start
+        if self._stream and not self._stream.finished:
+            raise self._busy(self._stream)
+        slots = min(self._ring_frames, self._limits.ring_bytes // start.frame_nbytes)
+        if slots < 4:
+            raise MessageError(
+                "shape",
+                f"frames of {start.frame_nbytes} bytes: fewer than 4 fit into "
+                f"{self._limits.ring_bytes} bytes of ring. Choose a smaller ROI.",
+            )
+        resume = (self._resume(start) if self._resume else None) or ResumePoint()
+        stream = Incoming(
+            start=start,
+            sender=message.sender,
+            account=StreamAccount(resume, self._limits.reorder_frames),
+            ring=FrameRing(slots, start.shape, start.dtype),
+            peer=identity,
+            heard_s=now_s,
+        )
+        with self._inbox.changed:
+            self._stream = stream
+            self._inbox.events.append(stream)
+            stream.account.connect(message.mark, ENGINE_STOPPED)
+            self._inbox.changed.notify_all()
+        self._greet(stream)
+
+    def _reconnect(
+        self,
+        stream: Incoming,
+        identity: bytes,
+        message: Start,
+        same_sender: bool,
+        now_s: float,
+    ) -> None:
+        """Go on with a stream over another connection, or from another sender."""
+        silent = now_s - stream.heard_s > self._limits.silence_s
+        if not (same_sender or silent or stream.peer is None):
+            raise self._busy(stream)
+        start = message.start
+        if (start.shape, start.dtype) != (stream.start.shape, stream.start.dtype):
+            raise MessageError(
+                "start",
+                f"{stream.name} has frames of {stream.start.shape} "
+                f"{stream.start.dtype}, this START says {start.shape} {start.dtype}",
+            )
+        if start.incarnation < stream.start.incarnation:
+            raise MessageError(
+                "start",
+                f"{stream.name} is at incarnation {stream.start.incarnation}, "
+                f"this START says {start.incarnation}",
+            )
+        with self._inbox.changed:
+            stream.peer, stream.sender = identity, message.sender
+            stream.heard_s, stream.bytes_in, stream.acked = now_s, 0, False
+            self._deliver(stream.account.connect(message.mark, stream.rest))
+            stream.rest = CONNECTION_LOST
+        self._greet(stream)
+
+    def _greet(self, stream: Incoming) -> None:
+        with self._inbox.changed:
+            stream.granted = stream.credit_seq
+            hello = HelloOk(
+                stream_id=stream.start.stream_id,
+                next_seq=stream.account.expected,
+                credit_seq=stream.granted,
+                credit_bytes=stream.credit_bytes,
+            )
+        self._send(stream.peer, hello)
+
+    # FRAME
+
+    def _on_frame(self, identity: bytes, message: FrameUp, more: bool) -> None:
+        stream = self._of_stream(identity, message.stream_id)
+        header = message.header
+        stream.highest = max(stream.highest, header.seq)
+        try:
+            self._check_frame(stream, message, more)
+            with self._inbox.changed:
+                place = stream.account.place(header.seq)
+                if place == "late":
+                    stream.account.late(header.seq)
+                elif place == "duplicate":
+                    stream.account.duplicate(header, message.dropped_total)
+            if place != "next":
+                self._inbox.reject(place)
+                return
+            self._take_pixels(stream, message)
+        except MessageError as error:
+            # A number that cannot be true explains a lost frame, but not which.
+            seq = None if error.reason == "seq_jump" else header.seq
+            with self._inbox.changed:
+                self._deliver(stream.account.refuse(seq))
+            raise
+        with self._inbox.changed:
+            self._deliver(stream.account.frame(header, message.dropped_total))
+
+    def _check_frame(self, stream: Incoming, message: FrameUp, more: bool) -> None:
+        """Refuse a frame by its header, before its pixels are touched."""
+        start, seq = stream.start, message.header.seq
+        if not more:
+            raise MessageError("parts", f"frame {seq} has no pixels")
+        if (message.shape, message.dtype) != (start.shape, start.dtype):
+            raise MessageError(
+                "shape",
+                f"frame {seq} is {message.shape} {message.dtype}, START said "
+                f"{start.shape} {start.dtype}. Did the camera ROI change? "
+                "End the stream and start a new one.",
+            )
+        if message.nbytes != start.frame_nbytes:
+            raise MessageError(
+                "nbytes",
+                f"frame {seq} has {message.nbytes} bytes, needs {start.frame_nbytes}",
+            )
+        if seq - stream.account.expected > self._limits.seq_jump:
+            raise MessageError(
+                "seq_jump",
+                f"frame {seq} after frame {stream.account.expected - 1}: no step over "
+                f"{self._limits.seq_jump} is believed",
+            )
+        if seq > stream.credit_seq:
+            raise MessageError(
+                "credit", f"frame {seq} was sent, allowed up to {stream.granted}"
+            )
+
+    def _take_pixels(self, stream: Incoming, message: FrameUp) -> None:
+        """Receive pixels straight into their slot; readable only when all is well."""
+        seq = message.header.seq
+        slot = stream.ring.slot(seq)
+        size = self._socket.recv_into(slot.data)
+        stream.bytes_in += size
+        received_ns = time.monotonic_ns()
+        if size != slot.nbytes:
+            raise MessageError(
+                "nbytes", f"frame {seq} came with {size} bytes, needs {slot.nbytes}"
+            )
+        if self._socket.getsockopt(zmq.RCVMORE):
+            raise MessageError("parts", f"frame {seq} has more than two parts")
+        if message.crc32c is not None:
+            seen = crc32c.crc32c(slot.data)
+            if seen != message.crc32c:
+                raise MessageError(
+                    "crc",
+                    f"frame {seq} has checksum {seen}, its header {message.crc32c}",
+                )
+        stream.ring.commit(message.header, received_ns)
+
+    def _deliver(self, headers: list[FrameHeader]) -> None:
+        """Hand frames to the consumer; the inbox is locked."""
+        if headers:
+            self._inbox.events.extend(headers)
+            self._inbox.changed.notify_all()
+
+    def _of_stream(self, identity: bytes, stream_id: bytes) -> Incoming:
+        """Give the stream that a message belongs to, or refuse it."""
+        stream = self._stream
+        if stream is None or stream.start.stream_id != stream_id:
+            raise MessageError(
+                "stream", f"stream {stream_id.hex()} is not known here: send START"
+            )
+        if stream.peer != identity:
+            raise MessageError(
+                "peer", f"{stream.name} comes over another connection: send START"
+            )
+        if stream.end:
+            raise MessageError("ended", f"{stream.name} has ended")
+        return stream
+
+    # END, heartbeats, credit
+
+    def _on_end(self, identity: bytes, end: StreamEnd) -> None:
+        stream = self._stream
+        if (
+            stream
+            and stream.end
+            and stream.end.stream_id == end.stream_id
+            and stream.peer == identity
+        ):
+            self._inbox.reject("duplicate")
+            stream.acked = False  # tell it again
+            return
+        stream = self._of_stream(identity, end.stream_id)
+        mark = Mark(
+            next_seq=end.last_seq + 1,
+            sent=end.sent,
+            dropped_total=end.dropped,
+            missing_total=end.missing,
+        )
+        self._take_mark(stream, mark)
+        with self._inbox.changed:
+            self._deliver(stream.account.finish())
+            self._end(stream, end)
+
+    def _end(self, stream: Incoming, end: StreamEnd) -> None:
+        """Close a stream; the inbox is locked."""
+        stream.end = end
+        self._inbox.events.append(end)
+        self._inbox.changed.notify_all()
+
+    def _close_lost(self, stream: Incoming, reason: str) -> None:
+        """Close a stream whose sender said no END."""
+        with self._inbox.changed:
+            account = stream.account
+            self._deliver(account.finish())
+            end = StreamEnd(
+                stream_id=stream.start.stream_id,
+                last_seq=account.expected - 1,
+                sent=account.received,
+                dropped=account.dropped_total,
+                missing=account.missing_total,
+                status="lost",
+                reason=reason,
+            )
+            self._end(stream, end)
+
+    def _on_heartbeat(self, identity: bytes, message: Heartbeat) -> None:
+        stream = self._stream
+        if stream and stream.end and stream.peer == identity:
+            return
+        self._take_mark(self._of_stream(identity, message.stream_id), message.mark)
+
+    def _take_mark(self, stream: Incoming, mark: Mark) -> None:
+        """Believe how far a sender is, within reason."""
+        with self._inbox.changed:
+            account = stream.account
+            step = mark.next_seq - account.expected
+            step -= max(0, mark.missing_total - account.missing_total)
+            step -= max(0, mark.dropped_total - account.dropped_total)
+            if step > self._limits.seq_jump:
+                raise MessageError(
+                    "seq_jump",
+                    f"{mark.next_seq} exposures, {account.expected} are known: no "
+                    f"step over {self._limits.seq_jump} is believed",
+                )
+            stream.highest = max(stream.highest, mark.next_seq - 1)
+            self._deliver(account.mark(mark))
+
+    def _tend(self) -> None:
+        """Look after credit, heartbeats and silence."""
+        stream, now_s = self._stream, time.monotonic()
+        beat = now_s >= self._next_beat_s
+        if beat:
+            self._next_beat_s = now_s + self._limits.heartbeat_s
+        reason, self._inbox.close_reason = self._inbox.close_reason, None
+        if stream is None:
+            return
+        silent_s = now_s - stream.heard_s
+        if reason is None and silent_s > self._limits.lost_after_s:
+            reason = f"its sender has been silent for {silent_s:.0f} s"
+        if reason is not None and stream.end is None:
+            self._close_lost(stream, reason)
+        with self._inbox.changed:
+            finished = stream.finished
+            due = not finished and (beat or stream.grant_due)
+        if finished and (beat or not stream.acked):
+            self._acknowledge_end(stream)
+        elif due:
+            self._grant(stream, beat)
+
+    def _grant(self, stream: Incoming, beat: bool) -> None:
+        """Tell the sender what it may send, and what is dealt with."""
+        stream_id = stream.start.stream_id
+        with self._inbox.changed:
+            account = stream.account
+            stream.granted = max(stream.granted, stream.credit_seq)
+            credit = Credit(
+                stream_id=stream_id,
+                credit_seq=stream.granted,
+                credit_bytes=stream.credit_bytes,
+            )
+            ack = Ack(stream_id=stream_id, seq=account.settled.next_seq - 1, end=False)
+            mark = Mark(
+                next_seq=account.expected,
+                sent=account.balance.localized,
+                dropped_total=account.dropped_total,
+                missing_total=account.missing_total,
+            )
+        self._send(stream.peer, ack)
+        self._send(stream.peer, credit)
+        if beat:
+            self._send(stream.peer, Heartbeat(stream_id, mark))
+
+    def _acknowledge_end(self, stream: Incoming) -> None:
+        """Tell the sender that every frame of the stream is dealt with."""
+        if stream.end:
+            stream.acked = True
+            stream_id, last_seq = stream.start.stream_id, stream.end.last_seq
+            self._send(stream.peer, Ack(stream_id=stream_id, seq=last_seq, end=True))
+
+    def _send(self, identity: bytes | None, message: Message) -> None:
+        """Send if the peer is there and reads; what is lost is said again."""
+        if identity is not None:
+            with suppress(zmq.Again, zmq.ZMQError):
+                self._socket.send_multipart([identity, encode(message)], zmq.DONTWAIT)
+
+
+def router(
+    context: zmq.Context[zmq.Socket[bytes]], limits: Limits
+) -> zmq.Socket[bytes]:
+    """Make the ROUTER socket of a receiver, with every bound set."""
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.MAXMSGSIZE, limits.payload_bytes)
+    socket.setsockopt(zmq.RCVHWM, limits.queued_messages)
+    socket.setsockopt(zmq.SNDHWM, 4 * limits.queued_messages)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, round(limits.handshake_s * 1000))
+    return socket

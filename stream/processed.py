@@ -1,0 +1,177 @@
+"""The ledger of what is localized: where a restarted engine goes on.
+
+``processed.jsonl`` holds one JSON object per line. Each says that every
+exposure before ``next_seq`` is dealt with, which of them were lost and why, and
+how many rows of the table belong to them. A line torn by a crash is ignored,
+and cut off before the next one is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .frames import StreamEnd, StreamStart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePoint:
+    """How far a stream is dealt with.
+
+    Attributes
+    ----------
+    next_seq : int
+        First exposure that is not dealt with.
+    localized : int
+        Frames before it whose localizations are in the table.
+    lost : dict[str, int]
+        Frames before it that were lost, by name.
+    missing_total, dropped_total : int
+        What the sender had counted as missing and shed before it.
+    rows : int
+        Rows of the table that belong to exposures before it.
+    """
+
+    next_seq: int = 0
+    localized: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    missing_total: int = 0
+    dropped_total: int = 0
+    rows: int = 0
+
+
+class ProcessedLog:
+    """Appends to, and reads, one ledger. One thread at a time.
+
+    Parameters
+    ----------
+    path : Path
+        Created when the first line is written.
+
+    Raises
+    ------
+    SettingsError
+        The file exists and cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+
+    def append(
+        self, stream_id: bytes, first: int, last: int, point: ResumePoint
+    ) -> None:
+        """Write that exposures `first` to `last` are dealt with.
+
+        Call it after the rows are in the table and before the frames are
+        released: what was acknowledged is then never lost. The line has left
+        this process when the call returns.
+
+        Parameters
+        ----------
+        stream_id : bytes
+            The stream.
+        first, last : int
+            Range of this entry, for readers of the file.
+        point : ResumePoint
+            As `FrameReceiver.checkpoint` gives it for `last`.
+        """
+        self._write(
+            {
+                "stream_id": stream_id.hex(),
+                "first": first,
+                "last": last,
+                "next_seq": point.next_seq,
+                "localized": point.localized,
+                "lost": point.lost,
+                "missing_total": point.missing_total,
+                "dropped_total": point.dropped_total,
+                "rows": point.rows,
+            }
+        )
+
+    def end(self, end: StreamEnd) -> None:
+        """Write how the stream ended."""
+        self._write(
+            {
+                "stream_id": end.stream_id.hex(),
+                "end": end.status,
+                "reason": end.reason,
+                "last_seq": end.last_seq,
+                "sent": end.sent,
+                "dropped": end.dropped,
+                "missing": end.missing,
+            }
+        )
+
+    def resume(self, start: StreamStart) -> ResumePoint | None:
+        """Find where `start`'s stream goes on; None: nothing of it is there."""
+        found = None
+        for line in self._whole_lines():
+            entry = _parse(line)
+            if entry is not None and entry[0] == start.stream_id:
+                found = entry[1]
+        return found
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> ProcessedLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _whole_lines(self) -> list[bytes]:
+        """Every line that ends; a torn one at the end does not."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise SettingsError(f"{self.path}: cannot be read: {error}") from None
+        return data.split(b"\n")[:-1]
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        if self._file is None:
+            self._file = self._open()
+        line = json.dumps(entry, separators=(",", ":")) + "\n"
+        self._file.write(line.encode())
+        self._file.flush()
+
+    def _open(self) -> BinaryIO:
+        """Open for appending, behind the last whole line."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = sum(len(line) + 1 for line in self._whole_lines())
+        file = self.path.open("ab")
+        if os.path.getsize(self.path) > whole:
+            file.truncate(whole)
+        return file
+
+
+def _parse(line: bytes) -> tuple[bytes, ResumePoint] | None:
+    """Read an entry that says how far a stream is; None for any other line."""
+    try:
+        raw = json.loads(line)
+        lost = {str(name): int(n) for name, n in raw["lost"].items()}
+        point = ResumePoint(
+            next_seq=int(raw["next_seq"]),
+            localized=int(raw["localized"]),
+            lost=lost,
+            missing_total=int(raw["missing_total"]),
+            dropped_total=int(raw["dropped_total"]),
+            rows=int(raw["rows"]),
+        )
+        return bytes.fromhex(raw["stream_id"]), point
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

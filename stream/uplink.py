@@ -1,0 +1,358 @@
+"""The sender's side of the wire: one connection to an engine, kept alive."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import crc32c
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from .errors import MessageError
+from .wire import (
+    Ack,
+    Credit,
+    End,
+    FrameUp,
+    Heartbeat,
+    HelloOk,
+    Message,
+    Reject,
+    Start,
+    decode,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .limits import Limits
+    from .outbox import Outbox, Waiting
+    from .waker import Waker
+
+_BURST = 32  # frames between two looks at everything else
+_RETRY_S = 0.5  # from one START to the next while none is accepted
+# An engine waits for the sender before it, if that one was killed, to fall
+# silent: a new sender is refused as long, so "busy" counts only after this.
+_BUSY_PATIENCE = 3.0
+
+# A START refused for one of these will be refused again.
+_FATAL = frozenset({"version", "ended", "shape", "field", "header_size", "start"})
+
+
+class Uplink:
+    """Owns the DEALER socket and runs in a thread of its own.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        DEALER, not connected yet. Belongs to the thread from `run` on.
+    address : str
+        Of the engine.
+    sender : bytes
+        Tells this sender from others.
+    outbox : Outbox
+        Shared with the camera's thread.
+    waker : Waker
+        Rung when there is something to send, or to stop.
+    limits : Limits
+        Heartbeat and sizes.
+    on_peer : Callable[[bool], None], optional
+        Told when the engine comes and goes.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        address: str,
+        sender: bytes,
+        outbox: Outbox,
+        waker: Waker,
+        limits: Limits,
+        on_peer: Callable[[bool], None] | None,
+    ) -> None:
+        self._socket = socket
+        self._address = address
+        self._sender = sender
+        self._box = outbox
+        self._waker = waker
+        self._limits = limits
+        self._on_peer = on_peer
+        self._stream_id = outbox.start.stream_id
+        self._online = False  # the transport is connected
+        self._accepted = False  # START was, on this connection
+        self._ever_accepted = False
+        self._busy_since_s: float | None = None
+        self._heard_s = 0.0
+        self._next_start_s = self._next_beat_s = 0.0
+        self._credit_seq = -1
+        self._credit_bytes = self._sent_bytes = 0
+        self._wanted = 0
+        self._announced = -1
+        self._end_sent = False
+        self._blocked = False  # the socket's buffer is full
+
+    def run(self) -> None:
+        """Serve the connection until told to stop; a bug is handed to the camera."""
+        monitor = self._socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
+        try:
+            self._socket.connect(self._address)
+            poller = zmq.Poller()
+            poller.register(monitor, zmq.POLLIN)
+            poller.register(self._waker.socket, zmq.POLLIN)
+            while not self._box.stopping:
+                interest = zmq.POLLIN | (zmq.POLLOUT if self._blocked else 0)
+                poller.register(self._socket, interest)
+                poller.poll(self._pause_ms())
+                self._waker.clear()
+                self._watch(monitor)
+                self._read()
+                self._tend()
+                self._send_frames()
+                self._send_end()
+        except BaseException as error:
+            with self._box.changed:
+                self._box.failure = error
+        finally:
+            self._set_peer(False)
+            self._socket.disable_monitor()
+            monitor.close(linger=0)
+            self._socket.close(linger=500)
+            self._waker.close()
+            with self._box.changed:
+                self._box.changed.notify_all()
+
+    def _pause_ms(self) -> int:
+        """Time to the next thing that no socket announces."""
+        if self._may_send() is not None and not self._blocked:
+            return 0
+        next_s = self._next_beat_s
+        if self._online and not self._accepted:
+            next_s = min(next_s, self._next_start_s)
+        return math.ceil(max(0.0, next_s - time.monotonic()) * 1000)
+
+    # The connection
+
+    def _watch(self, monitor: zmq.Socket[bytes]) -> None:
+        """Notice connections that come and go."""
+        while monitor.poll(0):
+            event = recv_monitor_message(monitor)["event"]
+            self._online = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._accepted = self._end_sent = False
+            self._credit_seq, self._credit_bytes = -1, 0
+            self._next_start_s = 0.0
+            if not self._online:
+                self._set_peer(False)
+
+    def _set_peer(self, there: bool) -> None:
+        """Tell the camera's side that the engine came or went."""
+        box = self._box
+        with box.changed:
+            if box.connected == there:
+                return
+            box.connected = there
+            box.changed.notify_all()
+        if self._on_peer is not None:
+            self._on_peer(there)
+
+    def _tend(self) -> None:
+        """Look after START, heartbeats and silence."""
+        now_s = time.monotonic()
+        if self._online and not self._accepted and now_s >= self._next_start_s:
+            self._send_start(now_s)
+        if self._box.connected and now_s - self._heard_s > self._limits.silence_s:
+            self._set_peer(False)
+        if now_s >= self._next_beat_s:
+            self._next_beat_s = now_s + self._limits.heartbeat_s
+            if self._accepted:
+                self._send_mark()
+
+    def _send_start(self, now_s: float) -> None:
+        box = self._box
+        with box.changed:
+            message = Start(box.start, self._sender, box.mark())
+        if self._send(message):
+            self._next_start_s = now_s + _RETRY_S
+            self._sent_bytes = 0
+
+    def _send_mark(self) -> None:
+        with self._box.changed:
+            message = Heartbeat(self._stream_id, self._box.mark())
+        self._send(message)
+
+    def _send(self, message: Message) -> bool:
+        """Send a message without pixels; False when it cannot go now."""
+        try:
+            self._socket.send(encode(message), zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    # What the engine says
+
+    def _read(self) -> None:
+        """Handle everything that the engine sent."""
+        while True:
+            try:
+                parts = self._socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            try:
+                if len(parts) != 1:
+                    raise MessageError("parts", f"{len(parts)} parts, needs 1")
+                message = decode(parts[0], self._limits)
+            except MessageError as error:
+                if error.reason == "version":
+                    self._refused(error.reason, error.detail)
+                continue
+            self._heard_s = time.monotonic()
+            self._handle(message)
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Reject(reason=reason, detail=detail):
+                self._refused(reason, detail)
+                return
+            case HelloOk() | Credit() | Ack() | Heartbeat() if (
+                message.stream_id != self._stream_id
+            ):
+                return
+            case HelloOk():
+                self._accepted = self._ever_accepted = True
+                self._busy_since_s = None
+                self._wanted = message.next_seq
+                self._credit_seq = message.credit_seq
+                self._credit_bytes = message.credit_bytes
+                self._announced = -1
+                with self._box.changed:
+                    self._box.go_on()
+            case Credit() if self._accepted:
+                self._credit_seq = max(self._credit_seq, message.credit_seq)
+                self._credit_bytes = max(self._credit_bytes, message.credit_bytes)
+            case Ack() if self._accepted:
+                self._on_ack(message)
+        if self._accepted:
+            self._set_peer(True)
+
+    def _on_ack(self, ack: Ack) -> None:
+        box = self._box
+        with box.changed:
+            box.acked = max(box.acked, ack.seq)
+            box.end_acked = box.end_acked or (ack.end and box.end is not None)
+            box.changed.notify_all()
+
+    def _refused(self, reason: str, detail: str) -> None:
+        """Start over, or give up a stream that was never accepted."""
+        if reason in ("stream", "peer", "banned"):
+            if self._accepted:
+                self._accepted = False
+                self._next_start_s = time.monotonic() + _RETRY_S
+                self._set_peer(False)
+            return
+        if self._accepted or self._ever_accepted:
+            return
+        now_s = time.monotonic()
+        if self._busy_since_s is None:
+            self._busy_since_s = now_s
+        patience_s = _BUSY_PATIENCE * self._limits.silence_s
+        busy = reason == "busy" and now_s - self._busy_since_s > patience_s
+        if reason in _FATAL or busy:
+            with self._box.changed:
+                self._box.refused = f"{reason}: {detail}"
+                self._box.changed.notify_all()
+
+    # Frames
+
+    def _may_send(self) -> Waiting | None:
+        """Give the front frame if there is credit for it."""
+        if not self._box.connected or not self._accepted:
+            return None
+        with self._box.changed:
+            front = self._box.front()
+        if front is None:
+            return None
+        if front.frame.header.seq > self._credit_seq:
+            return None
+        if self._sent_bytes + front.frame.pixels.nbytes > self._credit_bytes:
+            return None
+        return front
+
+    def _send_frames(self) -> None:
+        """Send frames as far as credit and the socket's buffer allow."""
+        self._blocked = False
+        for _ in range(_BURST):
+            front = self._may_send()
+            if front is None:
+                self._announce()
+                return
+            if front.frame.header.seq >= self._wanted and not self._send_frame(front):
+                self._blocked = True
+                return
+            with self._box.changed:
+                self._box.take()
+
+    def _send_frame(self, waiting: Waiting) -> bool:
+        frame, start = waiting.frame, self._box.start
+        message = FrameUp(
+            stream_id=self._stream_id,
+            header=frame.header,
+            dropped_total=waiting.dropped_total,
+            shape=start.shape,
+            dtype=start.dtype,
+            nbytes=frame.pixels.nbytes,
+            crc32c=crc32c.crc32c(frame.pixels.data),
+        )
+        try:
+            self._socket.send_multipart(
+                [encode(message), frame.pixels.data], zmq.DONTWAIT, copy=False
+            )
+        except zmq.Again:
+            return False
+        self._sent_bytes += frame.pixels.nbytes
+        return True
+
+    def _announce(self) -> None:
+        """Tell an engine that gives no credit which exposure comes next.
+
+        Without this, credit that counts exposures would never pass a gap that
+        is wider than the ring.
+        """
+        if not self._accepted or not self._box.connected:
+            return
+        with self._box.changed:
+            front = self._box.front()
+        if front is None or front.frame.header.seq <= self._credit_seq:
+            return
+        if front.frame.header.seq != self._announced:
+            self._announced = front.frame.header.seq
+            self._send_mark()
+
+    def _send_end(self) -> None:
+        """Send END once per connection, after the last frame."""
+        with self._box.changed:
+            end = self._box.close_books()
+        if end is not None and self._accepted and not self._end_sent:
+            self._end_sent = self._send(End(end))
+
+
+def dealer(
+    context: zmq.Context[zmq.Socket[bytes]], limits: Limits
+) -> zmq.Socket[bytes]:
+    """Make the DEALER socket of a sender, with every bound set."""
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.SNDHWM, limits.queued_messages)
+    socket.setsockopt(zmq.RCVHWM, 4 * limits.queued_messages)
+    socket.setsockopt(zmq.MAXMSGSIZE, limits.start_bytes)
+    socket.setsockopt(zmq.RECONNECT_IVL, 100)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, 2000)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, round(limits.handshake_s * 1000))
+    # A dead connection is noticed by libzmq, too, and made anew.
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
+    return socket
