@@ -40,8 +40,10 @@ class Outbox:
 
     Attributes
     ----------
-    sent, dropped, acked, last_seq : int
-        Frames sent, frames shed, last exposure dealt with, last one offered.
+    sent, dropped, missing_total : int
+        Frames sent, frames shed, exposures that the camera lost.
+    acked, last_seq : int
+        Last exposure dealt with, last one offered.
     connected, end_acked : bool
         The engine is there; it has dealt with the whole stream.
     ending : tuple or None
@@ -59,7 +61,7 @@ class Outbox:
     def __init__(self, start: StreamStart, queue_bytes: int, queue_s: float) -> None:
         self.start = start
         self.changed = threading.Condition()
-        self.sent = self.dropped = 0
+        self.sent = self.dropped = self.missing_total = 0
         self.acked = self.last_seq = -1
         self.connected = self.end_acked = False
         self.ending: tuple[EndStatus, str] | None = None
@@ -72,7 +74,6 @@ class Outbox:
         if start.policy == "drop_block" and start.interval_ms > 0:
             live = round(queue_s * 1000 / start.interval_ms)
             self._capacity = min(self._capacity, max(live, 2 * BLOCK))
-        self._missing_total = 0
         self._shed_in_block = 0  # 0: not shedding
 
     @property
@@ -104,7 +105,7 @@ class Outbox:
     def put(self, frame: Frame) -> bool:
         """Queue a frame that was checked, or shed it; False when shed."""
         self.last_seq = frame.header.seq
-        self._missing_total = max(self._missing_total, frame.header.missing_total)
+        self.missing_total = max(self.missing_total, frame.header.missing_total)
         if self._must_shed(frame):
             self.dropped += 1
             return False
@@ -161,16 +162,16 @@ class Outbox:
             next_seq=self.last_seq + 1,
             sent=self.sent,
             dropped_total=self.dropped,
-            missing_total=self._missing_total,
+            missing_total=self.missing_total,
         )
 
     def finish(self, status: EndStatus, reason: str, missing: int) -> None:
         """Take no more frames; exposures lost after the last one get their place."""
         if self.ending is None:
             self.ending = status, reason
-            trailing = max(0, missing - self._missing_total)
+            trailing = max(0, missing - self.missing_total)
             self.last_seq += trailing
-            self._missing_total += trailing
+            self.missing_total += trailing
         self.changed.notify_all()
 
     def close_books(self) -> StreamEnd | None:
@@ -184,7 +185,7 @@ class Outbox:
                     last_seq=self.last_seq,
                     sent=self.sent,
                     dropped=self.dropped,
-                    missing=self._missing_total,
+                    missing=self.missing_total,
                     status=self.ending[0],
                     reason=self.ending[1],
                 )

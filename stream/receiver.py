@@ -134,8 +134,7 @@ class FrameReceiver:
                 f"endpoint '{endpoint}' cannot be bound: {error}. Is another engine "
                 "running? Stop it, or choose another port."
             ) from None
-        bound: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)
-        self._endpoint = bound.decode().rstrip("\0")
+        self._endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._waker = Waker(self._context)
         intake = Intake(socket, self._waker, self._inbox, ring_frames, limits, resume)
         self._thread = threading.Thread(

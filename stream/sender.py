@@ -110,6 +110,11 @@ class FrameSender:
         return self._outbox.last_seq
 
     @property
+    def missing_total(self) -> int:
+        """Exposures that the camera lost, as far as frames have said it."""
+        return self._outbox.missing_total
+
+    @property
     def connected(self) -> bool:
         """The engine accepted the stream and spoke within three heartbeats."""
         return self._outbox.connected
