@@ -1,0 +1,263 @@
+"""Replays a movie or a recording as if its camera were running."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .calibration import CameraCalibration, estimate_calibration
+from .errors import SettingsError, SourceError
+from .frames import Frame, FrameHeader, StreamStart
+from .movies import Movie, open_movie
+from .segments import SegmentReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_INTERVAL_MS = 10.0
+_log = logging.getLogger(__name__)
+_NAMESPACE = uuid.UUID("6c2f3c1e-6a53-5d53-9c0e-8f4cf6f7b0a1")
+
+
+class ReplaySource:
+    """A `FrameSource` that reads frames from disk.
+
+    The same file and arguments give the same START and the same frames, always.
+    A whole recording keeps its stream id, sequence numbers, times and losses.
+    A part of it (`first`, `count`) is a stream of its own, numbered from 0.
+
+    Parameters
+    ----------
+    path : str or Path
+        See `open_movie`.
+    speed : float or None
+        1 for the recorded pace, N for N times that, None for as fast as frames
+        are taken.
+    pixel_size_nm, interval_ms : float, optional
+        Override what the file says. A file that does not say its interval gets
+        10 ms; one that does not say its pixel size needs `pixel_size_nm`.
+    calibration : CameraCalibration, optional
+        Overrides a recorded one; estimated from 20 frames where there is none.
+    first, count : int, int or None
+        Part of the movie to replay; None for the rest.
+
+    Raises
+    ------
+    SettingsError
+        No such movie, a part outside it, or no pixel size.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        speed: float | None = 1.0,
+        pixel_size_nm: float | None = None,
+        calibration: CameraCalibration | None = None,
+        interval_ms: float | None = None,
+        first: int = 0,
+        count: int | None = None,
+    ) -> None:
+        for name, value in {
+            "speed": speed,
+            "pixel_size_nm": pixel_size_nm,
+            "interval_ms": interval_ms,
+        }.items():
+            if value is not None and not 0 < value < float("inf"):
+                raise SettingsError(f"{name} is {value}; it must be above 0.")
+        self._path, self._speed, self._missing = Path(path), speed, 0
+        self._stop = threading.Event()
+        self._recording: SegmentReader | None = None
+        self._movie = open_movie(path)
+        try:
+            if self._path.is_dir():
+                self._recording = SegmentReader(path)
+            self._range = _part(self._movie, first, count)
+            if self._recording is None:
+                start = self._describe(pixel_size_nm, calibration, interval_ms)
+            else:
+                start = self._recorded(pixel_size_nm, calibration, interval_ms)
+            if len(self._range) != len(self._movie):
+                start = _of_part(start, self._range)
+            self._start = start
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def start(self) -> StreamStart:
+        """START of the stream: policy ``block``, so that a replay loses nothing."""
+        return self._start
+
+    @property
+    def missing(self) -> int:
+        """Exposures that never came out of the camera, so far."""
+        return self._missing
+
+    @property
+    def path(self) -> Path:
+        """The movie."""
+        return self._path
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames at their pace.
+
+        Raises
+        ------
+        SourceError
+            The file is damaged; frames yielded before are good. A recording
+            that was merely interrupted ends without an error.
+        """
+        began: tuple[int, int] | None = None
+        for frame in self._read():
+            if began is None:
+                began = frame.header.t_ns, time.monotonic_ns()
+            if self._speed is not None:
+                due = (frame.header.t_ns - began[0]) / self._speed
+                self._stop.wait(max(0.0, (began[1] + due - time.monotonic_ns()) / 1e9))
+            if self._stop.is_set():
+                return
+            self._missing = frame.header.missing_total
+            yield frame
+
+    def stop(self) -> None:
+        """Ask `frames` to end soon. Any thread may call it."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Close the files. Idempotent."""
+        self._movie.close()
+        if self._recording is not None:
+            self._recording.close()
+
+    def __enter__(self) -> ReplaySource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _describe(
+        self,
+        pixel_size_nm: float | None,
+        calibration: CameraCalibration | None,
+        interval_ms: float | None,
+    ) -> StreamStart:
+        """Make the START of a file that was not recorded by us."""
+        movie = self._movie
+        pixel_size_nm = pixel_size_nm or movie.pixel_size_nm
+        if pixel_size_nm is None:
+            raise SettingsError(
+                f"{self._path}: does not say its pixel size, without which there are "
+                "no nanometres. Give the edge of a pixel in the sample, pixel_size_nm."
+            )
+        interval = interval_ms or movie.interval_ms or movie.exposure_ms
+        metadata = {"source": self._path.name}
+        if interval is None:
+            interval, metadata["assumed"] = DEFAULT_INTERVAL_MS, "interval_ms"
+        return StreamStart(
+            stream_id=_content_id(movie),
+            shape=movie.shape,
+            dtype=movie.dtype,
+            pixel_size_nm=pixel_size_nm,
+            calibration=calibration or movie.calibration or _estimate(movie),
+            exposure_ms=movie.exposure_ms or interval,
+            interval_ms=interval,
+            roi_origin=movie.roi_origin,
+            expected_frames=len(self._range),
+            policy="block",
+            metadata=metadata,
+        )
+
+    def _recorded(
+        self,
+        pixel_size_nm: float | None,
+        calibration: CameraCalibration | None,
+        interval_ms: float | None,
+    ) -> StreamStart:
+        """Take the START of a recording, with what the caller overrides."""
+        assert self._recording is not None
+        start = self._recording.start
+        return replace(
+            start,
+            policy="block",
+            pixel_size_nm=pixel_size_nm or start.pixel_size_nm,
+            interval_ms=interval_ms or start.interval_ms,
+            calibration=calibration or start.calibration,
+        )
+
+    def _read(self) -> Iterator[Frame]:
+        if self._recording is None:
+            yield from self._read_movie()
+        elif len(self._range) == len(self._movie):
+            yield from self._read_recording(self._recording)
+        else:
+            yield from self._read_part(self._recording)
+
+    def _read_movie(self) -> Iterator[Frame]:
+        interval_ns = round(self._start.interval_ms * 1e6)
+        for seq, index in enumerate(self._range):
+            header = FrameHeader(seq=seq, camera_frame=index, t_ns=seq * interval_ns)
+            yield Frame(header, self._movie.read(index))
+
+    def _read_recording(self, recording: SegmentReader) -> Iterator[Frame]:
+        yield from recording
+        end, recovered = recording.end, recording.recovered
+        if end is None:  # interrupted: what was written is what there is
+            _log.warning("%s was interrupted: %s", self._path, recovered)
+            return
+        if recovered.reason:
+            raise SourceError(f"{self._path}: the recording is damaged. {recovered}")
+        self._missing = end.missing
+
+    def _read_part(self, recording: SegmentReader) -> Iterator[Frame]:
+        base: FrameHeader | None = None
+        for index in self._range:
+            frame = recording.read(index)
+            head = frame.header
+            base = base or head
+            head = replace(
+                head,
+                seq=head.seq - base.seq,
+                missing_total=head.missing_total - base.missing_total,
+            )
+            yield Frame(head, frame.pixels)
+
+
+def _part(movie: Movie, first: int, count: int | None) -> range:
+    last = len(movie) if count is None else first + count
+    if not 0 <= first < last <= len(movie):
+        raise SettingsError(
+            f"{movie.path}: has {len(movie)} frames; frames {first} to {last - 1} "
+            "(counted from 0) are not all among them."
+        )
+    return range(first, last)
+
+
+def _of_part(start: StreamStart, part: range) -> StreamStart:
+    name = f"{part.start}:{part.stop}"
+    return replace(
+        start,
+        stream_id=uuid.uuid5(uuid.UUID(bytes=start.stream_id), name).bytes,
+        expected_frames=len(part),
+        metadata=start.metadata | {"part": name},
+    )
+
+
+def _content_id(movie: Movie) -> bytes:
+    """Name a movie by size and first frame: the same file, the same stream."""
+    digest = hashlib.sha256(movie.read(0).tobytes()).hexdigest()
+    name = f"{movie.shape} {movie.dtype} {movie.length} {digest}"
+    return uuid.uuid5(_NAMESPACE, name).bytes
+
+
+def _estimate(movie: Movie) -> CameraCalibration:
+    indices = np.unique(np.linspace(0, len(movie) - 1, 20).astype(int))
+    return estimate_calibration(np.stack([movie.read(int(i)) for i in indices]))
