@@ -26,7 +26,7 @@ class Figures:
     Attributes
     ----------
     frames : int
-        Frames localized.
+        Exposures of the camera so far.
     fps : float
         Frames per second of late.
     localizations : int
@@ -34,7 +34,7 @@ class Figures:
     lost : dict[str, int]
         Frames lost, by name.
     latency_ms : float
-        From frame arrival to published localizations.
+        From frame arrival to published localizations, median of late.
     """
 
     frames: int | None = None
@@ -47,23 +47,14 @@ class Figures:
     def read(cls, status: Mapping[str, Any]) -> Figures:
         """Take what is usable from an engine's status; what is odd is left out.
 
-        Read are ``frames`` (a number, or the balance as in a report), ``fps``,
-        ``localizations``, ``lost`` (unless in the balance; a number or by name) and
-        ``latency_ms`` (a number, or percentiles of which p99 is shown).
+        Read are the keys named like the attributes; ``lost`` by name.
         """
-        frames, lost = status.get("frames"), status.get("lost")
-        if isinstance(frames, dict):
-            lost = frames.get("lost", lost)
-            frames = frames.get("localized")
-        latency = status.get("latency_ms")
-        if isinstance(latency, dict):
-            latency = latency.get("p99")
         return cls(
-            frames=_count(frames),
+            frames=_count(status.get("frames")),
             fps=_number(status.get("fps")),
             localizations=_count(status.get("localizations")),
-            lost=_losses(lost),
-            latency_ms=_number(latency),
+            lost=_losses(status.get("lost")),
+            latency_ms=_number(status.get("latency_ms")),
         )
 
 
@@ -175,10 +166,7 @@ class LiveSession:
 
     def _read_status(self, values: Mapping[str, Any]) -> None:
         self.figures = Figures.read(values)
-        if values.get("state") == "ended":
-            self._ended = str(values.get("end_status") or "ok")
-        else:
-            self._ended = ""
+        self._ended = str(values.get("ended") or "")
 
 
 def _number(value: Any) -> float | None:
@@ -193,8 +181,7 @@ def _count(value: Any) -> int | None:
 
 
 def _losses(value: Any) -> dict[str, int]:
-    if isinstance(value, dict):
-        counted = {str(name): _count(frames) or 0 for name, frames in value.items()}
-        return {name: frames for name, frames in counted.items() if frames}
-    frames = _count(value)
-    return {"frames": frames} if frames else {}
+    if not isinstance(value, dict):
+        return {}
+    counted = {str(name): _count(frames) or 0 for name, frames in value.items()}
+    return {name: frames for name, frames in counted.items() if frames}

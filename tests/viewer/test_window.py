@@ -100,16 +100,16 @@ class Engine:
         self.fetched.set()
         return self.rows[first : first + count]
 
-    def report(self, state: str = "running") -> None:
-        frames = {"camera": 320, "localized": 310, "lost": {"bridge_shed": 10}}
+    def report(self, ended: str = "") -> None:
         self.publisher.status(
             {
-                "frames": frames,
+                "frames": 320,
+                "localized": 310,
+                "lost": {"bridge_shed": 10},
                 "fps": 99.7,
                 "localizations": len(self.rows),
-                "latency_ms": {"p50": 9.0, "p99": 21.0},
-                "state": state,
-                "end_status": "ok",
+                "latency_ms": 21.0,
+                "ended": ended,
             }
         )
 
@@ -245,14 +245,14 @@ def test_the_status_line_and_the_states(
     assert window._overlay.heading == "Waiting for the engine"
     engine.publisher.publish(engine.rows)
     engine.report()
-    wait(application, lambda: "310" in window._status.text(), engine)
+    wait(application, lambda: "320" in window._status.text(), engine)
     text = window._status.text()
     assert "Live" in text
-    for part in ("310 frames", "100 fps", "300 localizations", "10 lost", "21 ms"):
+    for part in ("320 frames", "100 fps", "300 localizations", "10 lost", "21 ms"):
         assert part in text
     wait(application, settled(window), engine)
     assert window._overlay.heading == ""
-    engine.report("ended")
+    engine.report("ok")
     wait(application, lambda: "Ended" in window._status.text(), engine)
 
 
@@ -371,11 +371,11 @@ def viewer_process(endpoint: str, picture: Path, way: str) -> subprocess.Popen[s
 
 
 def keep_serving(
-    engine: Engine, until: threading.Event, state: str
+    engine: Engine, until: threading.Event, ended: str
 ) -> threading.Thread:
     def serve() -> None:
         while not until.is_set():
-            engine.report(state)
+            engine.report(ended)
             engine.publisher.serve(0.05)
 
     thread = threading.Thread(target=serve)
@@ -393,8 +393,7 @@ def test_the_program_ends_cleanly_and_leaves_its_picture(
     engine, done = Engine(emitters(depth=0.3)), threading.Event()
     engine.publisher.publish(engine.rows)
     picture = tmp_path / "window.png"
-    state = "ended" if way == "end" else "running"
-    thread = keep_serving(engine, done, state)
+    thread = keep_serving(engine, done, "ok" if way == "end" else "")
     viewer = viewer_process(engine.publisher.endpoint, picture, way)
     try:
         if way == "interrupt":
@@ -404,6 +403,7 @@ def test_the_program_ends_cleanly_and_leaves_its_picture(
         _, complaint = viewer.communicate(timeout=30)
     finally:
         viewer.kill()
+        viewer.wait()
         done.set()
         thread.join()
         engine.publisher.close()
