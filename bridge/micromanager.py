@@ -137,7 +137,7 @@ class MicroManagerSource:
     metadata : Mapping[str, str], optional
         More for START.
     stop : threading.Event, optional
-        Ends the acquisition when set, as `stop` does.
+        Ends the acquisition when set, as `stop` does; only read here.
 
     Raises
     ------
@@ -168,7 +168,8 @@ class MicroManagerSource:
         self._core = core
         self._expected = frames
         self._laser_seq = laser_seq or (lambda t_ns: 0)
-        self._stop = stop or threading.Event()
+        self._stop = threading.Event()
+        self._stop_outside = stop
         self._early: deque[Frame] = deque()
         self._last = {IMAGE_NUMBER_TAG: -1, CAMERA_FRAME_TAG: -1}
         self._next_seq = 0
@@ -279,10 +280,17 @@ class MicroManagerSource:
             if self._core.isSequenceRunning():
                 self._core.stopSequenceAcquisition()
 
+    def _asked_to_stop(self) -> bool:
+        """Whether `stop` was called or the event from outside is set."""
+        outside = self._stop_outside
+        return self._stop.is_set() or (outside is not None and outside.is_set())
+
     def _next(self) -> Frame | None:
         """Wait for the next frame; None when the sequence is over and fetched."""
         core = self._core
         while True:
+            if self._asked_to_stop():
+                self._halt()
             # Asked in this order: what came in between is then still seen.
             running = core.isSequenceRunning()
             if core.getRemainingImageCount():
@@ -294,8 +302,7 @@ class MicroManagerSource:
                 return self._frame(pixels, tags, time.monotonic_ns())
             if not running:
                 return None
-            if self._stop.wait(self._poll_s):
-                self._halt()
+            self._stop.wait(self._poll_s)
 
     def _frame(self, pixels: NDArray[Any], tags: Mapping[str, Any], t_ns: int) -> Frame:
         """Check one frame against START and give it its place in the stream."""
@@ -374,7 +381,7 @@ class MicroManagerSource:
                 "were taken more slowly than they came. Set a larger buffer_mib, a "
                 "smaller ROI or a longer exposure."
             )
-        if self._stop.is_set() or self._closed:
+        if self._asked_to_stop() or self._closed:
             return
         wanted = self._expected or UNBOUNDED
         if self._received + self.missing < wanted:

@@ -48,8 +48,6 @@ class LaserSettings:
         Device and property of the core.
     power : float
         While the engine is connected, in `unit`.
-    keep_without_engine : bool
-        Keep the power when there is no engine.
     """
 
     device: str
@@ -59,7 +57,6 @@ class LaserSettings:
     lowest: float | None = None
     highest: float | None = None
     safe: float | None = None
-    keep_without_engine: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +74,10 @@ class BridgeSettings:
         default power.
     endpoint : str
         Where the engine listens.
+    without_engine : bool
+        Only record: nothing is sent, and the laser is on while the camera runs.
+    wait_for_engine_s : float
+        How long to wait for the engine before the camera starts, with or without.
     frames : int
         Exposures, 0 until stopped.
     policy : {"block", "drop_block", "stop"}
@@ -93,6 +94,8 @@ class BridgeSettings:
     camera: CameraSettings = field(default_factory=CameraSettings)
     laser: LaserSettings | None = None
     endpoint: str = "tcp://127.0.0.1:5555"
+    without_engine: bool = False
+    wait_for_engine_s: float = 10.0
     frames: int = 0
     policy: Policy = "drop_block"
     session: Path | None = None
@@ -106,9 +109,9 @@ class BridgeSettings:
         settings: SessionSettings,
         folder: Path | None,
         *,
-        keep_laser_without_engine: bool = False,
+        without_engine: bool = False,
     ) -> BridgeSettings:
-        """Take the bridge's part of a session's settings.
+        """Take the bridge's part of a session's settings; `folder` is its session's.
 
         Raises
         ------
@@ -140,11 +143,11 @@ class BridgeSettings:
                 lowest=laser.lowest,
                 highest=laser.highest,
                 safe=laser.safe,
-                keep_without_engine=keep_laser_without_engine,
             )
             if lit
             else None,
             endpoint=stream.frames_endpoint,
+            without_engine=without_engine,
             frames=camera.frames,
             policy=stream.policy,
             session=folder,

@@ -169,6 +169,18 @@ def test_an_unbounded_acquisition_ends_when_asked_to(demo):
     assert source.start.expected_frames == 0
 
 
+def test_a_camera_that_is_never_waited_for_can_be_stopped(faulty):
+    core, camera = faulty()
+    camera.pause_s = 0.0005
+    source, taken = source_of(core, frames=0), 0
+    for taken, _ in enumerate(source.frames(), start=1):
+        if taken == 50:
+            source.stop()
+        time.sleep(0.002)  # slower than the camera: frames always wait
+    assert 50 <= taken < 600
+    source.close()
+
+
 def test_an_event_from_outside_ends_a_camera_that_waits(faulty):
     core, camera = faulty()
     camera.pause_s = 0.2

@@ -1,0 +1,335 @@
+"""The bridge: camera and laser on one side, engine and recording on the other."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..stream.coordinates import stream_metadata
+from ..stream.errors import SettingsError
+from ..stream.localizations import empty
+from ..stream.recorder import FrameRecorder
+from ..stream.sender import FrameSender
+from ..stream.table import TableWriter
+from ..stream.transmission import transmit
+from .interlock import LaserInterlock
+from .laser import GuardedLaser, MicroManagerLaser
+from .micromanager import MicroManagerSource, open_core
+from .python_core import close_core
+from .recording import record
+from .settings import LaserSettings
+from .simulated import (
+    LASER,
+    POWER_PROPERTY,
+    SimulatedMicroscope,
+    open_simulated,
+)
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+
+    from ..stream.frames import Frame, FrameSource, StreamEnd, StreamStart
+    from .settings import BridgeSettings, CameraSettings
+
+TRUTH_EVERY = 500  # frames
+WAIT_SLICE_S = 0.25
+RECORDING_FOLDER = "stream"
+TRUTH_FILE = "truth.arrow"
+
+_log = logging.getLogger(__name__)
+
+
+def run_bridge(
+    settings: BridgeSettings,
+    *,
+    progress: Callable[[int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
+    """Run one acquisition from the camera to the engine and the recording.
+
+    Whatever happens, the laser is at its safe level when this returns or raises,
+    and as soon as the camera has ended.
+
+    Parameters
+    ----------
+    settings : BridgeSettings
+        Everything it needs.
+    progress : Callable[[int], None], optional
+        See `transmit`.
+    stop : threading.Event, optional
+        Ends the acquisition when set. Ctrl-C does, too.
+
+    Returns
+    -------
+    dict[str, Any]
+        ``status``, ``reason``, ``stream_id``, ``frames`` {camera, sent, dropped,
+        missing}, ``recorded`` (frames, None without a recording), ``truth`` (rows,
+        None for a real sample), ``laser`` {start, end, unit, safe, fault} or None.
+
+    Raises
+    ------
+    SettingsError
+        A camera, laser or file that is not there or does not fit.
+    """
+    _check(settings)
+    with ExitStack() as stack:
+        core, microscope = _open_microscope(settings, stack)
+        interlock, guard = _open_laser(settings, core, microscope, stack)
+        source = MicroManagerSource(
+            core,
+            frames=settings.frames,
+            policy=settings.policy,
+            stop=stop,
+            laser_seq=guard.seq_at if guard else None,
+            **_camera_arguments(settings.camera, microscope),
+        )
+        stack.callback(source.close)
+        truth = _open_truth(settings, microscope, source.start, stack)
+        recorder = _open_recorder(settings, source.start, stack)
+        watched = _WatchedSource(source, interlock, truth)
+        try:
+            if recorder is not None and settings.without_engine:
+                end = record(watched, recorder, progress)
+            else:
+                sender = _open_sender(settings, source.start, interlock, stack)
+                _wait_for_engine(sender, settings, stop)
+                end = transmit(watched, sender, recorder, progress)
+        finally:  # before anything that may wait for a peer or a disk
+            safe = interlock.close() if interlock else True
+        if truth is not None:
+            truth.update(end.last_seq)
+        return _result(end, recorder, truth, guard, safe)
+
+
+def _check(settings: BridgeSettings) -> None:
+    """Refuse what would lead nowhere."""
+    if settings.record and settings.session is None:
+        raise SettingsError("record is on but there is no session folder. Give one.")
+    if settings.without_engine and not settings.record:
+        raise SettingsError(
+            "neither an engine nor a recording: the frames would go nowhere. "
+            "Switch record on, or give an engine."
+        )
+
+
+def _open_microscope(
+    settings: BridgeSettings, stack: ExitStack
+) -> tuple[Any, SimulatedMicroscope | None]:
+    """Open the core; with the simulated microscope if that is asked for."""
+    if settings.simulated is not None:
+        microscope = open_simulated(settings.simulated)
+        stack.callback(microscope.close)
+        return microscope.core, microscope
+    core = open_core(settings.camera.config)
+    stack.callback(close_core, core)
+    return core, None
+
+
+def _open_laser(
+    settings: BridgeSettings,
+    core: Any,
+    microscope: SimulatedMicroscope | None,
+    stack: ExitStack,
+) -> tuple[LaserInterlock | None, GuardedLaser | None]:
+    """Open the laser, if there is one, and bring it to its safe level."""
+    laser = settings.laser
+    if laser is None:
+        if microscope is None:
+            return None, None
+        power = microscope.settings.power_mw
+        laser = LaserSettings(device=LASER, prop=POWER_PROPERTY, power=power)
+    guard = GuardedLaser(
+        MicroManagerLaser(core, laser.device, laser.prop, laser.unit),
+        lowest=laser.lowest,
+        highest=laser.highest,
+        safe=laser.safe,
+    )
+    interlock = LaserInterlock(
+        guard, laser.power, keep_without_engine=settings.without_engine
+    )
+    stack.callback(interlock.close)
+    return interlock, guard
+
+
+def _camera_arguments(
+    camera: CameraSettings, microscope: SimulatedMicroscope | None
+) -> dict[str, Any]:
+    """Give `MicroManagerSource` what is set, and what a simulation knows of itself."""
+    pixel_size_nm, calibration = camera.pixel_size_nm, camera.calibration
+    if microscope is not None:
+        pixel_size_nm = microscope.settings.pixel_size_nm
+        calibration = calibration or microscope.calibration
+    return {
+        "camera": camera.camera,
+        "exposure_ms": camera.exposure_ms,
+        "interval_ms": camera.interval_ms,
+        "roi": camera.roi,
+        "pixel_size_nm": pixel_size_nm,
+        "calibration": calibration,
+        "buffer_mib": camera.buffer_mib,
+    }
+
+
+def _open_recorder(
+    settings: BridgeSettings, start: StreamStart, stack: ExitStack
+) -> FrameRecorder | None:
+    """Open the recording if one is asked for; `transmit` closes it."""
+    if not settings.record or settings.session is None:
+        return None
+    folder = settings.session / RECORDING_FOLDER
+    recorder = FrameRecorder(folder, start, queue_bytes=settings.record_queue_bytes)
+    stack.callback(recorder.close)
+    return recorder
+
+
+def _open_sender(
+    settings: BridgeSettings,
+    start: StreamStart,
+    interlock: LaserInterlock | None,
+    stack: ExitStack,
+) -> FrameSender:
+    """Begin to look for the engine."""
+    sender = FrameSender(
+        settings.endpoint,
+        start,
+        queue_bytes=settings.send_queue_bytes,
+        on_peer=interlock.peer if interlock else None,
+    )
+    stack.callback(sender.close)
+    return sender
+
+
+def _wait_for_engine(
+    sender: FrameSender, settings: BridgeSettings, stop: threading.Event | None
+) -> None:
+    """Give the engine its time; go on without it when that is over."""
+    deadline = time.monotonic() + settings.wait_for_engine_s
+    while not sender.wait_connected(WAIT_SLICE_S):
+        if stop is not None and stop.is_set():
+            return
+        if time.monotonic() >= deadline:
+            _log.warning(
+                "no engine answers at %s: going on without. Frames that find no room "
+                "are handled by policy %s; the laser stays at its safe level.",
+                settings.endpoint,
+                settings.policy,
+            )
+            return
+
+
+def _open_truth(
+    settings: BridgeSettings,
+    microscope: SimulatedMicroscope | None,
+    start: StreamStart,
+    stack: ExitStack,
+) -> _TruthFile | None:
+    """Open the truth table of a simulated session."""
+    if microscope is None or settings.session is None:
+        return None
+    settings.session.mkdir(parents=True, exist_ok=True)
+    path = settings.session / TRUTH_FILE
+    writer = stack.enter_context(TableWriter(path, stream_metadata(start)))
+    return _TruthFile(microscope, writer)
+
+
+class _TruthFile:
+    """Moves the truth of delivered frames from the microscope to its table."""
+
+    def __init__(self, microscope: SimulatedMicroscope, writer: TableWriter) -> None:
+        self._microscope = microscope
+        self._writer = writer
+        self._later = empty()
+
+    @property
+    def rows(self) -> int:
+        """Rows in the table."""
+        return self._writer.rows
+
+    def update(self, last_seq: int) -> None:
+        """Write all rows up to frame `last_seq`; keep those after it for later."""
+        rows = np.concatenate([self._later, self._microscope.take_truth()])
+        done = rows["frame"] <= last_seq
+        self._later = rows[~done]
+        self._writer.append(rows[done])
+
+
+class _WatchedSource:
+    """A source that turns the laser down when it ends, and keeps the truth."""
+
+    def __init__(
+        self,
+        source: FrameSource,
+        interlock: LaserInterlock | None,
+        truth: _TruthFile | None,
+    ) -> None:
+        self._source = source
+        self._interlock = interlock
+        self._truth = truth
+
+    @property
+    def start(self) -> StreamStart:
+        """What the stream's START says."""
+        return self._source.start
+
+    @property
+    def missing(self) -> int:
+        """Exposures that never came out, so far."""
+        return self._source.missing
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames; the laser is safe when this ends in any way."""
+        try:
+            for count, frame in enumerate(self._source.frames(), start=1):
+                yield frame
+                if self._truth is not None and count % TRUTH_EVERY == 0:
+                    self._truth.update(frame.header.seq)
+        finally:
+            if self._interlock is not None:
+                self._interlock.close()
+
+    def stop(self) -> None:
+        """Ask `frames` to end soon."""
+        self._source.stop()
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._source.close()
+
+
+def _result(
+    end: StreamEnd,
+    recorder: FrameRecorder | None,
+    truth: _TruthFile | None,
+    guard: GuardedLaser | None,
+    safe: bool,
+) -> dict[str, Any]:
+    """Say what became of the acquisition."""
+    laser: dict[str, Any] | None = None
+    if guard is not None:
+        lit = [change.power for change in guard.changes if change.power != guard.safe]
+        laser = {
+            "start": lit[0] if lit else guard.safe,
+            "end": lit[-1] if lit else guard.safe,
+            "unit": guard.unit,
+            "safe": safe,
+            "fault": guard.fault,
+        }
+    return {
+        "status": end.status,
+        "reason": end.reason,
+        "stream_id": end.stream_id.hex(),
+        "frames": {
+            "camera": end.last_seq + 1,
+            "sent": end.sent,
+            "dropped": end.dropped,
+            "missing": end.missing,
+        },
+        "recorded": recorder.written if recorder is not None else None,
+        "truth": truth.rows if truth is not None else None,
+        "laser": laser,
+    }

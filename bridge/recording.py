@@ -1,0 +1,67 @@
+"""Recording a camera with no engine there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..stream.errors import RecordingError, SourceError
+from ..stream.frames import EndStatus, StreamEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..stream.frames import FrameSource
+    from ..stream.recorder import FrameRecorder
+
+
+def record(
+    source: FrameSource,
+    recorder: FrameRecorder,
+    progress: Callable[[int], None] | None = None,
+) -> StreamEnd:
+    """Write every frame of `source` to `recorder` and close it.
+
+    Parameters
+    ----------
+    source : FrameSource
+        Read to its end; the caller closes it.
+    recorder : FrameRecorder
+        Closed with the END that is returned.
+    progress : Callable[[int], None], optional
+        Told the number of exposures so far, after each frame.
+
+    Returns
+    -------
+    StreamEnd
+        ``ok``; ``aborted`` by Ctrl-C or before all expected frames came; ``failed``
+        when the camera or the disk failed. `sent` counts the frames handed to the
+        recorder.
+    """
+    status: EndStatus = "ok"
+    reason, last_seq, kept = "", -1, 0
+    try:
+        for frame in source.frames():
+            recorder.append(frame)
+            last_seq, kept = frame.header.seq, kept + 1
+            if progress is not None:
+                progress(last_seq + 1)
+    except KeyboardInterrupt:
+        status, reason = "aborted", "stopped by the user"
+    except (SourceError, RecordingError) as error:
+        status, reason = "failed", str(error)
+    else:
+        planned = source.start.expected_frames
+        if last_seq + 1 < planned:
+            status = "aborted"
+            reason = f"stopped after {last_seq + 1} of {planned} exposures"
+    end = StreamEnd(
+        stream_id=source.start.stream_id,
+        last_seq=last_seq,
+        sent=kept,
+        dropped=0,
+        missing=source.missing,
+        status=status,
+        reason=reason,
+    )
+    recorder.close(end)
+    return end
