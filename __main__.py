@@ -165,6 +165,9 @@ def record(
 
 @app.command()
 def engine(
+    settings_path: Annotated[
+        Path | None, typer.Option("--settings", help="Session settings (YAML).")
+    ] = None,
     session: SessionFolder = None,
     keep: Annotated[
         Path | None,
@@ -182,8 +185,9 @@ def engine(
     """
     from .model.engine import Engine
 
-    settings_file = session if session and (session / "session.yaml").exists() else None
-    settings = _settings(settings_file).changed(
+    if settings_path is None and session and (session / "session.yaml").exists():
+        settings_path = session
+    settings = _settings(settings_path).changed(
         stream__frames_endpoint=bind,
         stream__localizations_endpoint=publish,
         engine__model=model,
@@ -210,6 +214,9 @@ def view(
     ] = "tcp://127.0.0.1:5556",
     keep: Annotated[bool, typer.Option(help="Stay open after the end.")] = True,
     super_pixel: Annotated[float, typer.Option(help="nm per pixel shown.")] = 20.0,
+    folder: Annotated[
+        Path | None, typer.Option("--save", help="Where key S saves pictures.")
+    ] = None,
     screenshot: Annotated[
         Path | None, typer.Option(help="Save the window here when it closes.")
     ] = None,
@@ -230,6 +237,7 @@ def view(
         super_pixel_nm=super_pixel,
         exit_after_end=not keep,
         screenshot=screenshot,
+        save_folder=folder,
     )
     raise typer.Exit(code)
 
@@ -422,7 +430,7 @@ def _run(
 
         outcome = run_session(settings, folder, window=window, progress=show)
     report = _complete_report(folder, settings, outcome.engine_restarts)
-    _reconstruct(folder, settings.viewer.super_pixel_nm)
+    _reconstruct(folder)
     _finish_report(report, folder, json_file)
     out.print(_summary(report))
     raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
@@ -569,13 +577,13 @@ def _table_path(path: Path) -> Path:
     return path / "localizations.arrow" if path.is_dir() else path
 
 
-def _reconstruct(folder: Path, super_pixel_nm: float | None = None) -> None:
+def _reconstruct(folder: Path) -> None:
     """Write the super-resolution image of a session."""
     from .stream.table import read_table
     from .viewer import Reconstruction
 
     table, metadata = read_table(_table_path(folder))
-    image = Reconstruction.from_metadata(metadata, super_pixel_nm=super_pixel_nm)
+    image = Reconstruction.from_metadata(metadata)
     image.add(table)
     image.save_png(folder / "reconstruction.png")
     image.save_tiff(folder / "reconstruction.tif")

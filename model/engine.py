@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..stream.balance import NOT_FINITE
 from ..stream.broadcast import LocalizationPublisher
 from ..stream.errors import SettingsError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STATUS_INTERVAL_S = 0.25
+FAREWELL_S = 1.0  # two repetitions of everything that viewers are told
 REPORT_FILE = "report.json"
 PIXEL_SIZE_TOLERANCE = 0.02  # relative; a 3D network's PSF is in pixels and nm
 
@@ -91,7 +94,7 @@ class Engine:
         self._receiver = FrameReceiver(
             settings.frames_endpoint,
             ring_frames=settings.ring_frames,
-            resume=self._find_resume,
+            resume=self._prepare,
         )
         try:
             self._publisher = LocalizationPublisher(
@@ -102,6 +105,7 @@ class Engine:
             raise
         self._stream: _Stream | None = None
         self._results: Results | None = None  # of the last stream: late viewers ask
+        self._status: dict[str, Any] = {}
         self._last_status = 0.0
 
     @property
@@ -120,10 +124,12 @@ class Engine:
         report: dict[str, Any] | None = None
         ended = 0
         while not stop.is_set() and (streams == 0 or ended < streams):
-            report, closed = self._turn(report)
-            ended += closed
+            closed = self._turn()
+            report = closed or report
+            ended += closed is not None
         if self._stream is not None:
-            report = self._end(_lost(self._stream))
+            report = self._end(_aborted(self._stream))
+        self._see_viewers_off()
         return report
 
     def close(self) -> None:
@@ -137,8 +143,9 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _turn(self, report: dict[str, Any] | None) -> tuple[dict[str, Any] | None, int]:
-        """Handle one event; return the newest report, and 1 if a stream ended."""
+    def _turn(self) -> dict[str, Any] | None:
+        """Handle one event; give the report of a stream that ended with it."""
+        report = None
         event = self._receiver.next(self.settings.max_batch, timeout_s=0.1)
         if isinstance(event, Opened):
             self._begin(event.start)
@@ -146,14 +153,28 @@ class Engine:
             self._hand_on(self._stream.take(event))
         elif isinstance(event, Closed) and self._stream is not None:
             report = self._end(event.end)
+        self._talk_to_viewers()
+        return report
+
+    def _talk_to_viewers(self) -> None:
+        """Answer those that lack rows; say how it goes, a few times a second."""
         self._publisher.serve(0.0)
         if time.monotonic() - self._last_status > STATUS_INTERVAL_S:
-            self._publish_status()
-        return report, int(isinstance(event, Closed))
+            self._last_status = time.monotonic()
+            if self._stream is not None:
+                self._status = self._describe(self._stream)
+            if self._status:
+                self._publisher.status(self._status)
+
+    def _see_viewers_off(self) -> None:
+        """Let viewers fetch what they lack, and hear of the end, before leaving."""
+        until = time.monotonic() + FAREWELL_S
+        while self._status and time.monotonic() < until:
+            self._talk_to_viewers()
+            time.sleep(0.02)
 
     def _begin(self, start: StreamStart) -> None:
         """Open what a stream needs."""
-        check_fits(self._bundle, start)
         folder = self._folder_for(start)
         results = Results(
             folder,
@@ -193,7 +214,7 @@ class Engine:
         report = self._report(stream, end)
         path = stream.folder / REPORT_FILE
         path.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        self._publish_status(ended=end.status)
+        self._status = self._describe(stream, ended=end.status)
         self._stream = None
         return report
 
@@ -219,31 +240,33 @@ class Engine:
             },
         }
 
-    def _publish_status(self, ended: str = "") -> None:
-        """Tell viewers how it goes, a few times a second."""
-        self._last_status = time.monotonic()
-        stream = self._stream
-        if stream is None:
-            return
+    def _describe(self, stream: _Stream, ended: str = "") -> dict[str, Any]:
+        """Give the figures that a viewer shows."""
         balance = self._receiver.balance
-        self._publisher.status(
-            {
-                "frames": balance.camera,
-                "expected_frames": stream.start.expected_frames,
-                "localized": balance.localized,
-                "localizations": stream.results.rows,
-                "fps": round(stream.recent_fps(), 1),
-                "lost": dict(balance.lost),
-                "unexplained": balance.unexplained if ended else 0,
-                "latency_ms": round(stream.latency.percentile(50), 2),
-                "latency_p99_ms": round(stream.latency.percentile(99), 2),
-                "density_per_um2": round(stream.recent_density, 3),
-                "ended": ended,
-            }
-        )
+        return {
+            "frames": balance.camera,
+            "expected_frames": stream.start.expected_frames,
+            "localized": balance.localized,
+            "localizations": stream.results.rows,
+            "fps": round(stream.recent_fps(), 1),
+            "lost": dict(balance.lost),
+            "unexplained": balance.unexplained if ended else 0,
+            "latency_ms": round(stream.latency.percentile(50), 2),
+            "latency_p99_ms": round(stream.latency.percentile(99), 2),
+            "density_per_um2": round(stream.recent_density, 3),
+            "ended": ended,
+        }
 
-    def _find_resume(self, start: StreamStart) -> ResumePoint | None:
-        """Look whether an earlier engine did part of this stream."""
+    def _prepare(self, start: StreamStart) -> ResumePoint | None:
+        """Get ready before the sender hears that frames are welcome.
+
+        Checks that the network fits, lets it run once (the first run of a shape
+        takes longest), and looks whether an earlier engine did part of this stream.
+        """
+        check_fits(self._bundle, start)
+        blank = np.zeros(start.shape, start.dtype)
+        trial = open_localizer(start, self._bundle, self._backend)
+        trial.feed([0, 1], [blank, blank])
         log = self._folder_for(start) / PROCESSED_FILE
         self._resume = ProcessedLog(log).resume(start) if log.exists() else None
         return self._resume
@@ -343,7 +366,7 @@ def check_fits(bundle: Bundle, start: StreamStart) -> None:
         )
 
 
-def _lost(stream: _Stream) -> StreamEnd:
+def _aborted(stream: _Stream) -> StreamEnd:
     """Describe the end of a stream that the engine itself gives up."""
     return StreamEnd(
         stream_id=stream.start.stream_id,

@@ -80,7 +80,11 @@ def run_session(
     subscriber = LocalizationSubscriber(endpoint)
     try:
         engine = start("engine", "--session", str(folder))
-        viewer = start("view", "--connect", endpoint, "--keep") if window else None
+        viewer = None
+        if window:
+            pixel = str(settings.viewer.super_pixel_nm)
+            look = ("--super-pixel", pixel, "--save", str(folder), "--keep")
+            viewer = start("view", "--connect", endpoint, *look)
         bridge = start("bridge", str(folder))
         _watch(subscriber, engine, bridge, viewer, outcome, progress)
         if viewer is not None and not outcome.stopped:

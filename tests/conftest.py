@@ -1,6 +1,7 @@
 """Shared fixtures: where the data is, and nothing may leak."""
 
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -22,6 +23,23 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data at {folder}: set LIVELOC_DATA to the data folder")
     return folder
+
+
+@pytest.fixture
+def free_ports():
+    """Give a function that finds free ports on this machine."""
+
+    def find(count):
+        sockets = [socket.socket() for _ in range(count)]
+        try:
+            for probe in sockets:
+                probe.bind(("127.0.0.1", 0))
+            return [probe.getsockname()[1] for probe in sockets]
+        finally:
+            for probe in sockets:
+                probe.close()
+
+    return find
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,139 @@
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from liveloc.model.backend import OnnxBackend, usable_providers
+from liveloc.model.bundle import (
+    PARTS,
+    SHIPPED,
+    load_bundle,
+    shipped_bundles,
+    write_bundle,
+)
+from liveloc.model.maps import MAPS
+from liveloc.model.training_config import TrainingConfig
+from liveloc.stream.errors import SettingsError
+
+SHIPPED_NAMES = ["gaussian-2d", "simulated-microscope"]
+
+
+def contents(name="gaussian-2d"):
+    with zipfile.ZipFile(SHIPPED / f"{name}.liveloc") as archive:
+        return {entry: archive.read(entry) for entry in archive.namelist()}
+
+
+def rewrite(path, files, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_both_bundles_are_shipped():
+    assert shipped_bundles() == SHIPPED_NAMES
+
+
+@pytest.mark.parametrize("name", SHIPPED_NAMES)
+def test_a_shipped_bundle_is_what_its_configuration_says(name):
+    spec = load_bundle(name).spec
+    assert spec.name == name
+    assert spec.training == TrainingConfig.load(SHIPPED / f"{name}.yaml")
+    assert spec.kflop_per_px <= 60
+    assert spec.accuracy["jaccard"] > 50
+    assert spec.is_3d == (name == "simulated-microscope")
+
+
+@pytest.mark.parametrize("name", SHIPPED_NAMES)
+def test_the_graphs_agree_with_the_weights(name):
+    torch = pytest.importorskip("torch")
+    import safetensors.torch
+
+    from liveloc.model.network import Network, Preset, Scaling
+
+    bundle = load_bundle(name)
+    sizes = {key: int(value) for key, value in bundle.spec.network.items()}
+    net = Network(Preset(**sizes), Scaling(**bundle.spec.scaling)).eval()
+    net.load_state_dict(safetensors.torch.load(bundle.parts["weights.safetensors"]))
+    photons = np.random.default_rng(1).poisson(20, (3, 1, 24, 32)).astype(np.float32)
+    backend = OnnxBackend(bundle, threads=1)
+    features = backend.features(photons)
+    maps = backend.maps(features.reshape(1, -1, 12, 16))
+    with torch.inference_mode():
+        expected = net(torch.as_tensor(photons).reshape(1, 3, 24, 32)).numpy()
+    for k, channel in enumerate(MAPS):
+        scale = np.abs(expected[:, k]).max() + 1e-3
+        assert np.abs(maps[:, k] - expected[:, k]).max() < 1e-4 * scale, channel
+
+
+def test_a_written_bundle_loads_and_is_the_same_bytes_again(tmp_path):
+    bundle = load_bundle("gaussian-2d")
+    for name in ("one", "two"):
+        write_bundle(tmp_path / f"{name}.liveloc", bundle.spec, bundle.parts)
+    assert load_bundle(tmp_path / "one.liveloc").digest == bundle.digest
+    assert (tmp_path / "one.liveloc").read_bytes() == (
+        tmp_path / "two.liveloc"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_altered_part_is_refused_by_its_hash(tmp_path, part):
+    files = contents()
+    files[part] = bytes([files[part][0] ^ 1]) + files[part][1:]
+    with pytest.raises(SettingsError, match=f"{part} does not match its hash"):
+        load_bundle(rewrite(tmp_path / "bad.liveloc", files))
+
+
+def test_a_flipped_byte_anywhere_is_refused(tmp_path):
+    content = bytearray((SHIPPED / "gaussian-2d.liveloc").read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path = tmp_path / "bad.liveloc"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match="damaged"):
+        load_bundle(path)
+
+
+def test_another_schema_is_refused_by_both_numbers(tmp_path):
+    files = contents()
+    spec = json.loads(files["model.json"])
+    files["model.json"] = json.dumps({**spec, "schema_version": 99}).encode()
+    with pytest.raises(SettingsError, match=r"schema 99, this liveloc reads 1"):
+        load_bundle(rewrite(tmp_path / "new.liveloc", files))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.pop("frame.onnx"), "needed are"),
+        (lambda f: f.update({"evil.pkl": b""}), "needed are"),
+        (lambda f: f.update({"model.json": b"[]"}), "model.json is not valid"),
+        (lambda f: f.update({"model.json": b"{"}), "model.json is not valid"),
+    ],
+)
+def test_a_zip_that_is_no_bundle_is_refused(tmp_path, change, message):
+    files = contents()
+    change(files)
+    with pytest.raises(SettingsError, match=message):
+        load_bundle(rewrite(tmp_path / "bad.liveloc", files))
+
+
+def test_a_file_that_is_no_zip_and_a_missing_one_say_what_to_do(tmp_path):
+    path = tmp_path / "movie.tif"
+    path.write_bytes(b"II*\0")
+    with pytest.raises(SettingsError, match="not a model bundle"):
+        load_bundle(path)
+    with pytest.raises(SettingsError, match="gaussian-2d, simulated-microscope"):
+        load_bundle("nonsense")
+
+
+def test_an_unknown_provider_is_refused():
+    with pytest.raises(SettingsError, match="cpu"):
+        OnnxBackend(load_bundle("gaussian-2d"), provider="abacus")
+
+
+def test_a_provider_without_its_libraries_never_falls_back_in_silence():
+    if "cuda" in usable_providers():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(SettingsError, match="doctor"):
+        OnnxBackend(load_bundle("gaussian-2d"), provider="cuda")

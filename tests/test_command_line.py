@@ -1,0 +1,175 @@
+"""What a user types and reads: every mistake is one line and exit code 2."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+from liveloc.stream.localizations import empty
+from liveloc.stream.table import TableWriter, read_table
+
+
+def liveloc(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "liveloc", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=50,
+        check=False,
+    )
+
+
+@pytest.fixture
+def movie(tmp_path):
+    path = tmp_path / "movie.tif"
+    rng = np.random.default_rng(1)
+    frames = rng.poisson(200, (4, 24, 26)).astype(np.uint16)
+    frames[:, 10:13, 12:15] += 400
+    tifffile.imwrite(path, frames)
+    return path
+
+
+@pytest.fixture
+def float_movie(tmp_path):
+    path = tmp_path / "float.tif"
+    tifffile.imwrite(path, np.random.default_rng(1).normal(size=(3, 16, 16)))
+    return path
+
+
+COMMANDS = "demo run bridge engine view record replay fit evaluate train doctor".split()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    result = liveloc(command, "--help")
+    assert result.returncode == 0
+    assert "Example: liveloc" in result.stdout
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, movie, float_movie):
+    bad_key = tmp_path / "key.yaml"
+    bad_key.write_text("camera: {exposre_ms: 10}\n")
+    bad_value = tmp_path / "value.yaml"
+    bad_value.write_text("engine: {threads: none}\n")
+    no_device = tmp_path / "device.yaml"
+    no_device.write_text("camera: {config: demo, device: Nikon, pixel_size_nm: 100}\n")
+    bad_roi = tmp_path / "roi.yaml"
+    bad_roi.write_text(
+        "camera: {config: demo, roi: [0, 0, 4000, 4000], pixel_size_nm: 100}\n"
+    )
+    out = tmp_path / "out"
+    cases = [
+        (("fit", tmp_path / "gone.tif", "--out", out), "gone.tif"),
+        (("fit", bad_key, "--out", out), "key.yaml"),
+        (("fit", float_movie, "--out", out), "counts"),
+        (("fit", movie, "--out", out, "--model", movie), "not a model bundle"),
+        (("fit", movie, "--out", out, "--model", "nope"), "gaussian-2d"),
+        (("fit", movie, "--out", out, "--offset", "100"), "--gain"),
+        (("run", bad_key), "exposure_ms"),
+        (("run", bad_value), "engine.threads"),
+        (("run", tmp_path / "gone.yaml"), "gone.yaml"),
+        (("bridge", no_device), "Nikon"),
+        (("bridge", bad_roi), "4000"),
+        (("bridge", tmp_path / "gone.yaml"), "gone.yaml"),
+        (("record", "--config", "gone.cfg", "--session", out / "r"), "gone.cfg"),
+        (("engine", "--bind", "tcp://0.0.0.0:5555", "--session", out), "key"),
+        (("engine", "--model", "nope", "--session", out), "nope"),
+        (("replay", tmp_path / "gone"), "gone"),
+        (("evaluate", tmp_path / "a.csv", movie), "a.csv"),
+        (("evaluate", movie, movie), "movie.tif"),
+        (("train", tmp_path / "gone.yaml"), "gone.yaml"),
+    ]
+    for arguments, names in cases:
+        result = liveloc(*arguments, cwd=tmp_path)
+        said = result.stderr.strip()
+        assert result.returncode == 2, (arguments, result.stdout, said)
+        assert said.startswith("liveloc: "), (arguments, said)
+        assert names in said, (arguments, said)
+        assert "Traceback" not in said and "\n" not in said, (arguments, said)
+
+
+def test_results_are_never_overwritten(tmp_path, movie):
+    assert liveloc("fit", movie, "--out", tmp_path / "out").returncode == 0
+    before = (tmp_path / "out" / "localizations.arrow").read_bytes()
+    again = liveloc("fit", movie, "--out", tmp_path / "out")
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    assert (tmp_path / "out" / "localizations.arrow").read_bytes() == before
+
+
+def test_fit_writes_table_picture_and_report(tmp_path, movie):
+    out = tmp_path / "out"
+    report = tmp_path / "report.json"
+    result = liveloc("fit", movie, "--out", out, "--json", report)
+    assert result.returncode == 0, result.stderr
+    table, metadata = read_table(out / "localizations.arrow")
+    told = json.loads(report.read_text())
+    assert told["frames"] == {
+        "camera": 4,
+        "localized": 4,
+        "lost": {},
+        "unexplained": 0,
+    }
+    assert told["localizations"] == len(table)
+    assert metadata["model"] == "gaussian-2d"
+    assert (out / "reconstruction.png").read_bytes().startswith(b"\x89PNG")
+    assert "100 nm assumed" in result.stdout
+
+
+def test_evaluate_prints_and_writes_the_score(tmp_path):
+    truth = empty(3)
+    truth["frame"] = [0, 0, 1]
+    truth["x_nm"] = [1000, 2000, 1000]
+    truth["y_nm"] = 1000
+    metadata = {"pixel_size_nm": "100", "roi_origin": "[0, 0]", "shape": "[32, 32]"}
+    for name, rows in (("truth", truth), ("found", truth[:2])):
+        with TableWriter(tmp_path / f"{name}.arrow", metadata) as writer:
+            writer.append(rows)
+    report = tmp_path / "score.json"
+    result = liveloc(
+        *("evaluate", tmp_path / "found.arrow", tmp_path / "truth.arrow"),
+        *("--border", "450", "--json", report),
+    )
+    assert result.returncode == 0, result.stderr
+    score = json.loads(report.read_text())
+    assert score["jaccard"] == pytest.approx(100 * 2 / 3)
+    assert (score["precision"], score["recall"]) == (1.0, pytest.approx(2 / 3))
+    assert {
+        "rmse_lateral_nm",
+        "rmse_axial_nm",
+        "efficiency_lateral",
+        "efficiency_axial",
+        "efficiency_3d",
+    } <= set(score)
+
+
+@pytest.mark.data
+def test_evaluate_reproduces_the_official_score(tmp_path, data):
+    folder = data / "metrics_reference"
+    report = tmp_path / "score.json"
+    result = liveloc(
+        *("evaluate", folder / "A_HD_pred.csv", folder / "A_HD_gt.csv"),
+        *("--border", "450", "--json", report),
+    )
+    assert result.returncode == 0, result.stderr
+    score = json.loads(report.read_text())
+    expected = json.loads((folder / "expected.json").read_text())[2]
+    assert expected["border_nm"] == 450 and expected["dim3D"]
+    for ours, theirs in (("jaccard", "jaccard"), ("rmse_lateral_nm", "rmse_lat")):
+        value = expected["own_python_greedy"][theirs]
+        assert score[ours] == pytest.approx(value, abs=1e-3)
+
+
+def test_doctor_says_what_works(tmp_path):
+    report = tmp_path / "doctor.json"
+    result = liveloc("doctor", "--json", report, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    findings = json.loads(report.read_text())
+    assert findings["inference"]["works"]
+    assert {"display", "disk", "Micro-Manager"} <= set(findings)
+    for finding in findings.values():
+        assert finding["detail"]

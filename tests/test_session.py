@@ -1,0 +1,219 @@
+"""Whole sessions through real processes, sockets and files."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from liveloc.stream.segments import SegmentReader
+from liveloc.stream.table import read_table
+
+
+def liveloc(*arguments, timeout=55):
+    return subprocess.run(
+        [sys.executable, "-m", "liveloc", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def start(*arguments, log):
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "liveloc", *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+        )
+
+
+def wait_for(condition, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def settings_file(folder, frames, frames_port, localizations_port):
+    path = folder / "session.yaml"
+    path.write_text(
+        f"camera: {{config: simulated, frames: {frames}}}\n"
+        "simulation: {shape: [64, 64]}\n"
+        "stream:\n"
+        f"  frames_endpoint: tcp://127.0.0.1:{frames_port}\n"
+        f"  localizations_endpoint: tcp://127.0.0.1:{localizations_port}\n"
+        "  record: true\n"
+        "engine: {model: simulated-microscope, threads: 1}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A recorded live session of the simulated microscope."""
+    folder = tmp_path_factory.mktemp("demo") / "session"
+    report = folder.parent / "report.json"
+    result = liveloc(
+        *("demo", "--headless", "--frames", 200, "--size", 64, "--record"),
+        *("--session", folder, "--json", report),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder, json.loads(report.read_text())
+
+
+def test_a_demo_reports_what_it_promises(recorded):
+    folder, report = recorded
+    assert report["frames"] == {
+        "camera": 200,
+        "localized": 200,
+        "lost": {},
+        "unexplained": 0,
+    }
+    assert set(report["latency_ms"]) == {"p50", "p95", "p99"}
+    assert report["laser"]["unit"] == "mW" and report["laser"]["end"] > 0
+    assert report["laser"]["safe"] is True
+    assert report["accuracy"]["jaccard"] > 80
+    assert report["accuracy"]["rmse_lateral_nm"] < 30
+    assert 0.05 < report["density_per_um2"] < 0.6
+    assert report["session"] == str(folder)
+    assert report["localizations"] == len(read_table(folder / "localizations.arrow")[0])
+    for name in ("session.yaml", "reconstruction.png", "reconstruction.tif"):
+        assert (folder / name).stat().st_size > 0
+
+
+def test_the_recording_holds_every_frame(recorded):
+    folder, _ = recorded
+    with SegmentReader(folder / "stream") as recording:
+        assert [frame.header.seq for frame in recording] == list(range(200))
+        assert recording.end is not None and recording.end.status == "ok"
+
+
+def test_replays_are_byte_identical_to_each_other_and_to_the_live_table(
+    recorded, tmp_path
+):
+    folder, _ = recorded
+    for name in ("one", "two"):
+        result = liveloc("replay", folder, "--out", tmp_path / name)
+        assert result.returncode == 0, result.stdout + result.stderr
+    live, one, two = (
+        (path / "localizations.arrow").read_bytes()
+        for path in (folder, tmp_path / "one", tmp_path / "two")
+    )
+    assert one == two
+    assert one == live
+
+
+def test_fitting_the_recording_gives_the_live_table(recorded, tmp_path):
+    folder, _ = recorded
+    result = liveloc(
+        *("fit", folder, "--out", tmp_path / "fit", "--model", "simulated-microscope")
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "fit" / "localizations.arrow").read_bytes() == (
+        folder / "localizations.arrow"
+    ).read_bytes()
+
+
+def test_a_killed_engine_leaves_a_named_hole_and_a_whole_recording(
+    tmp_path, free_ports
+):
+    settings = settings_file(tmp_path, 400, *free_ports(2))
+    session = tmp_path / "session"
+    session.mkdir()
+    engine_arguments = ("engine", "--settings", settings, "--session", session)
+    first = start(*engine_arguments, log=tmp_path / "engine1.log")
+    bridge = start(
+        "bridge", settings, "--session", session, log=tmp_path / "bridge.log"
+    )
+    try:
+        ledger = session / "processed.jsonl"
+        wait_for(lambda: ledger.exists() and len(ledger.read_bytes().splitlines()) > 5)
+        first.kill()
+        first.wait(5)
+        time.sleep(0.3)
+        second = start(*engine_arguments, log=tmp_path / "engine2.log")
+        assert second.wait(40) == 0, (tmp_path / "engine2.log").read_text()
+        assert bridge.wait(10) == 0, (tmp_path / "bridge.log").read_text()
+    finally:
+        for process in (first, bridge):
+            process.kill()
+            process.wait()
+            process.stdin.close()
+    second.stdin.close()
+    report = json.loads((session / "report.json").read_text())
+    frames = report["frames"]
+    assert frames["unexplained"] == 0
+    assert frames["camera"] == 400
+    assert sum(frames["lost"].values()) == 400 - frames["localized"] > 0
+    assert set(frames["lost"]) <= {"bridge_shed", "engine_stopped", "connection_lost"}
+    with SegmentReader(session / "stream") as recording:
+        assert [frame.header.seq for frame in recording] == list(range(400))
+    table, metadata = read_table(session / "localizations.arrow")
+    assert metadata["complete"] == "yes"
+    assert (np.diff(table["frame"]) >= 0).all()
+    assert table["frame"].max() > 390
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "movie",
+    [
+        "octane_eosactin_palm_a/frames.tif",
+        "storm_analysis/test_bg_sub.dax",
+        "pmhc_af647_real/frames.tif",
+    ],
+)
+def test_a_real_movie_gives_the_same_table_fitted_and_replayed(
+    data, tmp_path, movie, free_ports
+):
+    frames_port, localizations_port = free_ports(2)
+    endpoint = f"tcp://127.0.0.1:{frames_port}"
+    engine = start(
+        *("engine", "--session", tmp_path / "live", "--bind", endpoint),
+        *("--publish", f"tcp://127.0.0.1:{localizations_port}"),
+        log=tmp_path / "engine.log",
+    )
+    try:
+        replay = liveloc("replay", data / movie, "--engine", endpoint)
+        assert replay.returncode == 0, replay.stdout + replay.stderr
+        assert engine.wait(30) == 0, (tmp_path / "engine.log").read_text()
+    finally:
+        engine.kill()
+        engine.wait()
+        engine.stdin.close()
+    fit = liveloc("fit", data / movie, "--out", tmp_path / "fit")
+    assert fit.returncode == 0, fit.stderr
+    live, fitted = (tmp_path / name / "localizations.arrow" for name in ("live", "fit"))
+    assert live.read_bytes() == fitted.read_bytes()
+    table, _ = read_table(fitted)
+    assert len(table) > 50
+    for name in table.dtype.names:
+        assert np.isfinite(table[name]).all(), name
+
+
+@pytest.mark.data
+def test_real_molecules_are_found_where_another_fitter_finds_them(data, tmp_path):
+    folder = data / "pmhc_af647_real"
+    fit = liveloc("fit", folder / "frames.tif", "--out", tmp_path / "fit")
+    assert fit.returncode == 0, fit.stderr
+    table, metadata = read_table(tmp_path / "fit" / "localizations.arrow")
+    pixel = float(metadata["pixel_size_nm"])
+    reference = np.genfromtxt(
+        folder / "smappy_gauss_localizations.csv", delimiter=",", names=True
+    )
+    bright = reference[reference["photons"] > np.median(reference["photons"])]
+    distances = []
+    for row in bright:
+        here = table[table["frame"] == row["frame"] - 1]
+        x, y = here["x_nm"] / pixel, here["y_nm"] / pixel
+        distances.append(np.hypot(x - row["x_px"], y - row["y_px"]).min(initial=9.0))
+    found = np.array(distances)[np.array(distances) <= 1.0]
+    assert len(found) >= 0.85 * len(bright)
+    assert np.median(found) <= 0.25
