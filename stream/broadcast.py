@@ -19,7 +19,6 @@ lost the very last rows, learns what to fetch even when nothing is published.
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections import Counter, deque
@@ -31,6 +30,7 @@ import pyarrow as pa
 import zmq
 from crc32c import crc32c
 
+from .endpoints import loopback
 from .errors import MessageError, SettingsError, StreamError
 from .table import from_batch, table_schema, to_batch
 
@@ -112,7 +112,7 @@ class LocalizationPublisher:
         rows: Callable[[int, int], Localizations],
         queue_messages: int = 256,
     ) -> None:
-        host, port = loopback_address(endpoint)
+        host, port = _address(endpoint)
         self._fetch_rows = rows
         self._run = b""
         self._count = 0
@@ -286,7 +286,7 @@ class LocalizationSubscriber:
     """
 
     def __init__(self, endpoint: str, *, queue_messages: int = 256) -> None:
-        self._host, port = loopback_address(endpoint)
+        self._host, port = _address(endpoint)
         self._run = b""  # whose rows we have
         self._heard = b""  # whose the newest message was
         self._next = 0  # number of the row we wait for
@@ -435,32 +435,17 @@ class LocalizationSubscriber:
         self.close()
 
 
-def loopback_address(endpoint: str) -> tuple[str, int]:
-    """Split ``tcp://127.0.0.1:PORT`` into host and port (0 for ``*``).
-
-    Raises
-    ------
-    SettingsError
-        Not an address, or one that other machines could reach.
-    """
-    found = re.fullmatch(r"tcp://([^:/]+|\[[^/]*\]):(\d{1,5}|\*)", endpoint)
-    if found is None or not found[2].replace("*", "0").isascii():
-        raise SettingsError(
-            f"{endpoint!r} is no address. Write tcp://127.0.0.1:PORT, PORT 0 for any."
-        )
-    host, port = found[1], int(found[2].replace("*", "0"))
-    if host not in ("127.0.0.1", "localhost") or port > 65_535:
-        raise SettingsError(
-            f"{endpoint}: only addresses of this machine are allowed, as there are no "
-            "keys yet to tell who connects. Use tcp://127.0.0.1:PORT."
-        )
-    return "127.0.0.1", port
+def _address(endpoint: str) -> tuple[str, int]:
+    """Split a loopback endpoint into host and port; 0 is any free port."""
+    host, _, port = loopback(endpoint).removeprefix("tcp://").rpartition(":")
+    return host, int(port.replace("*", "0"))
 
 
 def _socket(
     context: zmq.Context[zmq.Socket[bytes]], kind: int, **options: int | bytes
 ) -> zmq.Socket[bytes]:
     socket = context.socket(kind)
+    socket.setsockopt(zmq.IPV6, 1)
     for name, value in options.items():
         socket.setsockopt(getattr(zmq, name), value)
     return socket

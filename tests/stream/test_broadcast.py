@@ -16,7 +16,6 @@ from liveloc.stream.broadcast import (
     Reset,
     Rows,
     Status,
-    loopback_address,
 )
 from liveloc.stream.errors import SettingsError, StreamError
 from liveloc.stream.localizations import empty
@@ -40,9 +39,13 @@ class Engine:
     def __init__(self, path, endpoint=LOCAL, queue_messages=256):
         path.unlink(missing_ok=True)
         self.table = TableWriter(path, METADATA)
-        self.publisher = LocalizationPublisher(
-            endpoint, rows=self.table.read_rows, queue_messages=queue_messages
-        )
+        try:
+            self.publisher = LocalizationPublisher(
+                endpoint, rows=self.table.read_rows, queue_messages=queue_messages
+            )
+        except SettingsError:
+            self.table.close()
+            raise
         self.endpoint = self.publisher.endpoint
 
     def begin(self, stream_id=STREAM):
@@ -373,21 +376,27 @@ def test_flipped_bytes_never_become_rows(flips):
         assert len(rows) == 5
 
 
-@pytest.mark.parametrize(
-    "endpoint",
-    ["tcp://0.0.0.0:5556", "tcp://*:5556", "tcp://192.168.1.2:5", "tcp://h:1"],
-)
+@pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:5556", "tcp://192.168.1.2:5"])
 def test_other_machines_are_refused_until_there_are_keys(endpoint):
-    with pytest.raises(SettingsError, match=r"only addresses of this machine.*no keys"):
+    with pytest.raises(SettingsError, match="needs keys"):
         LocalizationPublisher(endpoint, rows=lambda first, count: empty())
-    with pytest.raises(SettingsError, match="Use tcp://127"):
+    with pytest.raises(SettingsError, match="needs keys"):
         LocalizationSubscriber(endpoint)
 
 
-@pytest.mark.parametrize("endpoint", ["", "127.0.0.1:5", "ipc://x", "tcp://127.0.0.1"])
-def test_what_is_no_address_is_refused(endpoint):
-    with pytest.raises(SettingsError, match=r"is no address\. Write tcp://127"):
-        loopback_address(endpoint)
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_every_name_of_this_machine_works(tmp_path, host):
+    try:
+        engine = Engine(tmp_path / "t", endpoint=f"tcp://{host}:*")
+    except SettingsError:
+        pytest.skip(f"{host} cannot be bound here")
+    try:
+        with viewer_of(engine.endpoint) as viewer:
+            engine.begin()
+            engine.add(3)
+            until(lambda: viewer.rows == 3, engine, viewer)
+    finally:
+        engine.close()
 
 
 def test_a_port_in_use_is_named(tmp_path):
