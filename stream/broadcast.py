@@ -2,19 +2,9 @@
 
 What is new goes out on PUB/SUB, where a slow or absent viewer loses messages.
 Every row has a number, so a viewer sees what it lacks and fetches it from a
-second socket (DEALER to ROUTER). Every message has two parts, a header and a
-payload, and is checked like those of the frame stream::
-
-    type     from        header besides proto, type, run   payload
-    state    engine PUB  rows, port                        empty
-    begin    both        rows, port, stream_id             metadata, msgpack
-    rows     both        first, rows, crc                  Arrow record batch
-    status   engine PUB                                    msgpack map
-    fetch    viewer      first, count                      empty
-
-``run`` is random and names one `begin` of one engine: rows are numbered within
-it. ``state`` is repeated twice a second, so a viewer that starts late, or that
-lost the very last rows, learns what to fetch even when nothing is published.
+second socket (DEALER to ROUTER). How many rows there are is repeated twice a
+second, so a viewer that starts late, or that lost the very last rows, learns what
+to fetch even when nothing is published. Messages: see `broadcast_messages`.
 """
 
 from __future__ import annotations
@@ -26,37 +16,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgpack
-import pyarrow as pa
 import zmq
-from crc32c import crc32c
 
+from .broadcast_messages import (
+    METADATA_BYTES,
+    PAYLOAD_BYTES,
+    STATUS_BYTES,
+    pack,
+    pack_rows,
+    unpack,
+    unpack_map,
+    unpack_rows,
+)
 from .endpoints import loopback
 from .errors import MessageError, SettingsError, StreamError
-from .table import from_batch, table_schema, to_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .localizations import Localizations
 
-PROTO = (1, 0)
 STATE_INTERVAL_S = 0.5
 RETRY_S = 1.0
 PUBLISH_ROWS = 8_192  # rows of one message on PUB
 FETCH_ROWS = 65_536  # rows of one answer to a fetch
-HEADER_BYTES = 4_096
-STATUS_BYTES = 4_096
-METADATA_BYTES = 65_536
-PAYLOAD_BYTES = 8 << 20
-
-_SCHEMA = table_schema()
-_FIELDS: dict[str, dict[str, type]] = {
-    "state": {"rows": int, "port": int},
-    "begin": {"rows": int, "port": int, "stream_id": bytes},
-    "rows": {"first": int, "rows": int, "crc": int},
-    "status": {},
-    "fetch": {"first": int, "count": int},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +204,7 @@ class LocalizationPublisher:
 
     def _answer(self, parts: list[bytes]) -> None:
         try:
-            header, _ = _unpack(parts[1:], ("fetch",))
+            header, _ = unpack(parts[1:], ("fetch",))
         except MessageError as error:
             self.rejected[error.reason] += 1
             return
@@ -248,13 +231,10 @@ class LocalizationPublisher:
         )
 
     def _pack_rows(self, first: int, rows: Localizations) -> list[bytes]:
-        payload = to_batch(rows).serialize().to_pybytes()
-        return self._pack(
-            "rows", payload, first=first, rows=len(rows), crc=crc32c(payload)
-        )
+        return pack_rows(self._run, first, rows)
 
     def _pack(self, kind: str, payload: bytes = b"", **fields: Any) -> list[bytes]:
-        return _pack(kind, self._run, payload, **fields)
+        return pack(kind, self._run, payload, **fields)
 
     def close(self) -> None:
         """Send what is queued for at most 1 s, close the sockets. Idempotent."""
@@ -357,18 +337,18 @@ class LocalizationSubscriber:
     ) -> None:
         known = ("begin", "rows") if fetched else ("state", "begin", "rows", "status")
         try:
-            header, payload = _unpack(parts, known)
+            header, payload = unpack(parts, known)
             kind, run = header["type"], header["run"]
             if not fetched:
                 self._heard, self._heard_at = run, time.monotonic()
             if "port" in header:
                 self._connect(header["port"])
             if kind == "status":
-                status.append(Status(_unpack_map(payload, "status")))
+                status.append(Status(unpack_map(payload, "status")))
             elif kind == "begin" and run != self._run and run == self._heard:
                 updates.append(self._reset(header, payload))
             elif kind == "rows" and run == self._run:
-                rows = _unpack_rows(header, payload)
+                rows = unpack_rows(header, payload)
                 if fetched:
                     self._asked_at = -RETRY_S if len(rows) else self._asked_at
                 updates.extend(self._in_order(Rows(rows, header["first"])))
@@ -378,7 +358,7 @@ class LocalizationSubscriber:
             self.rejected[error.reason] += 1
 
     def _reset(self, header: dict[str, Any], payload: bytes) -> Reset:
-        metadata = _unpack_map(payload, "metadata")
+        metadata = unpack_map(payload, "metadata")
         self._run, self._next, self._total = header["run"], 0, header["rows"]
         self._early.clear()
         self._asked_at = -RETRY_S
@@ -409,7 +389,7 @@ class LocalizationSubscriber:
             return
         self._asked_at = time.monotonic()
         count = FETCH_ROWS
-        parts = _pack("fetch", self._run, first=self._next, count=count)
+        parts = pack("fetch", self._run, first=self._next, count=count)
         try:
             self._dealer.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
@@ -468,59 +448,3 @@ def _waiting(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
     while len(messages) < 256 and socket.poll(0):
         messages.append(socket.recv_multipart(zmq.NOBLOCK))
     return messages
-
-
-def _pack(kind: str, run: bytes, payload: bytes = b"", **fields: Any) -> list[bytes]:
-    header = {"proto": PROTO, "type": kind, "run": run, **fields}
-    return [msgpack.packb(header), payload]
-
-
-def _unpack(parts: list[bytes], known: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
-    """Check a message up to its payload.
-
-    Raises
-    ------
-    MessageError
-        Named as the frame stream names them.
-    """
-    if len(parts) != 2:
-        raise MessageError("parts", f"{len(parts)} parts, 2 are needed")
-    if len(parts[0]) > HEADER_BYTES:
-        raise MessageError("header_size", f"{len(parts[0])} bytes of header")
-    header = _unpack_map(parts[0], "msgpack")
-    proto = header.get("proto")
-    if not isinstance(proto, list) or proto[:1] != [PROTO[0]]:
-        raise MessageError("version", f"protocol {proto!r}, this is {PROTO}")
-    kind = header.get("type")
-    if kind not in known:
-        raise MessageError("type", f"{kind!r}, expected one of {known}")
-    for name, wanted in {"run": bytes, **_FIELDS[kind]}.items():
-        value = header.get(name)
-        if type(value) is not wanted or (isinstance(value, int) and value < 0):
-            raise MessageError("field", f"{kind}.{name} is {value!r}")
-    return header, parts[1]
-
-
-def _unpack_map(data: bytes, reason: str) -> dict[str, Any]:
-    if len(data) > METADATA_BYTES:
-        raise MessageError(reason, f"{len(data)} bytes, {METADATA_BYTES} are allowed")
-    try:
-        found = msgpack.unpackb(data, strict_map_key=True)
-    except Exception as error:  # msgpack documents that many kinds may come
-        raise MessageError(reason, f"is not msgpack: {error!r}") from error
-    if not isinstance(found, dict):
-        raise MessageError(reason, f"is a {type(found).__name__}, not a map")
-    return found
-
-
-def _unpack_rows(header: dict[str, Any], payload: bytes) -> Localizations:
-    if crc32c(payload) != header["crc"]:
-        raise MessageError("crc", f"of {len(payload)} bytes differs from the header's")
-    try:
-        batch = pa.ipc.read_record_batch(pa.py_buffer(payload), _SCHEMA)
-        batch.validate(full=True)
-    except (pa.ArrowException, OSError, EOFError) as error:
-        raise MessageError("arrow", f"is no batch of localizations: {error}") from error
-    if batch.num_rows != header["rows"]:
-        raise MessageError("rows", f"{batch.num_rows}, the header says otherwise")
-    return from_batch(batch)

@@ -19,30 +19,32 @@ All numbers are little endian; all records of a recording have the same size.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from crc32c import crc32c
 
-from .calibration import CameraCalibration
+from .description import (
+    START_FILE,
+    VERSION,
+    read_end,
+    read_start,
+    write_end,
+    write_start,
+)
 from .errors import RecordingError, SettingsError, SourceError
 from .frames import Frame, FrameHeader, StreamEnd, StreamStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION = 1
 SEGMENT_BYTES = 1 << 30
-START_FILE = "stream.json"
-END_FILE = "end.json"
 _MAGIC = b"LLFR"
-_PIXELS = 1 << 28  # more than any camera has; bounds what a foreign file can claim
 _HEADER = struct.Struct("<4sHHQQqQQI8s")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CRC.size
@@ -119,8 +121,7 @@ class SegmentWriter:
             )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            content = {"start": _plain(start), "segment_frames": self._per_segment}
-            _write_json(self._folder / START_FILE, content)
+            write_start(self._folder, start, self._per_segment)
         except OSError as error:
             raise RecordingError(f"{self._folder}: cannot record: {error}") from error
 
@@ -218,8 +219,7 @@ class SegmentWriter:
         try:
             self.sync()
             if end is not None:
-                content = {"end": _plain(end), "frames": self._frames}
-                _write_json(self._folder / END_FILE, content)
+                write_end(self._folder, end, self._frames)
         except OSError as error:
             raise RecordingError(
                 f"{self._folder}: the end of the recording could not be written: "
@@ -262,15 +262,8 @@ class SegmentReader:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = recording_folder(folder)
-        content = _read_json(self._folder / START_FILE, "start", "segment_frames")
-        self.start = _start(content["start"], self._folder)
-        self._per_segment = max(1, int(content["segment_frames"]))
-        self.end: StreamEnd | None = None
-        self._declared: int | None = None
-        if (self._folder / END_FILE).exists():
-            content = _read_json(self._folder / END_FILE, "end", "frames")
-            self.end = _end(content["end"], self._folder)
-            self._declared = int(content["frames"])
+        self.start, self._per_segment = read_start(self._folder)
+        self.end, self._declared = read_end(self._folder)
         self._record = HEADER_BYTES + self.start.frame_nbytes
         self._recovered: Recovery | None = None
         self._file: BinaryIO | None = None
@@ -468,86 +461,3 @@ def _unpack_header(head: bytes, start: StreamStart) -> FrameHeader:
         missing_total=missing,
         laser_seq=laser,
     )
-
-
-def _plain(item: StreamStart | StreamEnd) -> dict[str, Any]:
-    return asdict(item) | {"stream_id": item.stream_id.hex()}
-
-
-def _start(plain: dict[str, Any], folder: Path) -> StreamStart:
-    try:
-        start = StreamStart(
-            **plain
-            | {
-                "stream_id": bytes.fromhex(plain["stream_id"]),
-                "calibration": CameraCalibration(**plain["calibration"]),
-                "shape": tuple(plain["shape"]),
-                "roi_origin": tuple(plain["roi_origin"]),
-            }
-        )
-        height, width = start.shape
-        if start.dtype not in ("u1", "u2") or not 0 < height * width <= _PIXELS:
-            raise ValueError(f"frames of {start.shape} {start.dtype}")
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise SettingsError(f"{folder / START_FILE}: is no START: {error!r}") from error
-    return start
-
-
-def _end(plain: dict[str, Any], folder: Path) -> StreamEnd:
-    try:
-        return StreamEnd(**plain | {"stream_id": bytes.fromhex(plain["stream_id"])})
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise SettingsError(f"{folder / END_FILE}: is no END: {error!r}") from error
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a checked JSON file so that it is there whole or not at all."""
-    content = {"format": "liveloc recording", "version": VERSION, **content}
-    content["crc32c"] = crc32c(_canonical(content))
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened, nor need be
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _read_json(path: Path, *needed: str) -> dict[str, Any]:
-    """Read and check what `_write_json` wrote.
-
-    Raises
-    ------
-    SettingsError
-        Unreadable, damaged, or of a newer program.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = int(content["version"])
-        stored = content.pop("crc32c")
-        whole = stored == crc32c(_canonical(content))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error!r}") from error
-    if version > VERSION:
-        raise SettingsError(
-            f"{path}: recording of version {version}, this program reads {VERSION}. "
-            "Update liveloc."
-        )
-    if not whole:
-        raise SettingsError(
-            f"{path}: bytes were changed (the checksum differs). Restore the file from "
-            "a copy: without it the frames have no size and no unit."
-        )
-    if missing := [name for name in needed if name not in content]:
-        raise SettingsError(f"{path}: lacks {', '.join(missing)}; it is not ours.")
-    return dict(content)
-
-
-def _canonical(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

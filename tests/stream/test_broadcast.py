@@ -6,10 +6,10 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
+from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liveloc.stream import broadcast
 from liveloc.stream.broadcast import (
     LocalizationPublisher,
     LocalizationSubscriber,
@@ -17,9 +17,10 @@ from liveloc.stream.broadcast import (
     Rows,
     Status,
 )
-from liveloc.stream.errors import SettingsError, StreamError
+from liveloc.stream.broadcast_messages import unpack_rows
+from liveloc.stream.errors import MessageError, SettingsError, StreamError
 from liveloc.stream.localizations import empty
-from liveloc.stream.table import TableWriter
+from liveloc.stream.table import TableWriter, to_batch
 
 STREAM = bytes(range(16))
 METADATA = {"pixel_size_nm": "100.0", "roi_origin": "[0, 0]", "shape": "[64, 64]"}
@@ -336,13 +337,13 @@ def test_junk_to_a_viewer_is_counted_and_dropped(tmp_path):
         until(lambda: viewer.resets, engine, viewer)
         run, reasons = engine.publisher._run, []
         header = {"proto": [1, 0], "type": "rows", "run": run, "first": 0, "rows": 1}
-        batch = broadcast.to_batch(numbered(0, 2)).serialize().to_pybytes()
+        batch = to_batch(numbered(0, 2)).serialize().to_pybytes()
         more = [
             ("crc", [msgpack.packb(header | {"crc": 1}), b"abc"]),
             ("arrow", [msgpack.packb(header | {"crc": 0}), b""]),
             (
                 "rows",
-                [msgpack.packb(header | {"crc": broadcast.crc32c(batch)}), batch],
+                [msgpack.packb(header | {"crc": crc32c(batch)}), batch],
             ),
         ]
         for reason, parts in [*hostile(run, fetch=False), *more]:
@@ -356,21 +357,21 @@ def test_junk_to_a_viewer_is_counted_and_dropped(tmp_path):
 @settings(deadline=None, max_examples=300)
 @given(flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255))))
 def test_flipped_bytes_never_become_rows(flips):
-    payload = bytearray(broadcast.to_batch(numbered(0, 5)).serialize().to_pybytes())
+    payload = bytearray(to_batch(numbered(0, 5)).serialize().to_pybytes())
     whole = bytes(payload)
     for position, flip in flips:
         payload[position % len(payload)] ^= flip
-    header = {"rows": 5, "crc": broadcast.crc32c(whole)}
+    header = {"rows": 5, "crc": crc32c(whole)}
     if bytes(payload) == whole:
-        assert len(broadcast._unpack_rows(header, whole)) == 5
+        assert len(unpack_rows(header, whole)) == 5
         return
-    with pytest.raises(broadcast.MessageError, match="crc"):
-        broadcast._unpack_rows(header, bytes(payload))
+    with pytest.raises(MessageError, match="crc"):
+        unpack_rows(header, bytes(payload))
     # A checksum that fits proves nothing of a hostile peer: no crash either way.
-    header["crc"] = broadcast.crc32c(bytes(payload))
+    header["crc"] = crc32c(bytes(payload))
     try:
-        rows = broadcast._unpack_rows(header, bytes(payload))
-    except broadcast.MessageError as error:
+        rows = unpack_rows(header, bytes(payload))
+    except MessageError as error:
         assert error.reason in ("arrow", "rows")
     else:
         assert len(rows) == 5
