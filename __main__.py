@@ -41,7 +41,6 @@ out = Console(highlight=False)
 FREE = "tcp://127.0.0.1:0"
 BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
 ASSUMED_PIXEL_NM = 100.0  # of a movie that does not say it
-LEAST_PHOTONS = 0.0  # of true emitters that must be found
 
 Model = Annotated[
     str | None, typer.Option(help="Shipped model, or path of a .liveloc bundle.")
@@ -461,11 +460,11 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
     truth, _ = read_table(folder / "truth.arrow")
     score = score_table(
         found,
-        truth[truth["photons"] >= LEAST_PHOTONS],
+        truth,
         field=Field.of(truth, metadata),
         border_nm=BORDER_NM,
     ).as_dict()
-    return {**score, "border_nm": BORDER_NM, "least_photons": LEAST_PHOTONS}
+    return {**score, "border_nm": BORDER_NM}
 
 
 def _bridge(

@@ -29,14 +29,15 @@ def movie(tmp_path):
     rng = np.random.default_rng(1)
     frames = rng.poisson(200, (4, 24, 26)).astype(np.uint16)
     frames[:, 10:13, 12:15] += 400
-    tifffile.imwrite(path, frames)
+    tifffile.imwrite(path, frames, photometric="minisblack")
     return path
 
 
 @pytest.fixture
 def float_movie(tmp_path):
     path = tmp_path / "float.tif"
-    tifffile.imwrite(path, np.random.default_rng(1).normal(size=(3, 16, 16)))
+    noise = np.random.default_rng(1).normal(size=(3, 16, 16))
+    tifffile.imwrite(path, noise, photometric="minisblack")
     return path
 
 
