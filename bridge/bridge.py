@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 TRUTH_EVERY = 500  # frames
 WAIT_SLICE_S = 0.25
+STALL_S = 1.5  # without a frame, or
+STALL_FRAMES = 3  # these, if longer: then the laser goes safe
 RECORDING_FOLDER = "stream"
 TRUTH_FILE = "truth.arrow"
 
@@ -79,7 +81,8 @@ def run_bridge(
     _check(settings)
     with ExitStack() as stack:
         core, microscope = _open_microscope(settings, stack)
-        interlock, guard = _open_laser(settings, core, microscope, stack)
+        laser = _laser_settings(settings)
+        guard = _open_guard(laser, core, stack) if laser else None
         source = MicroManagerSource(
             core,
             frames=settings.frames,
@@ -89,6 +92,15 @@ def run_bridge(
             **_camera_arguments(settings.camera, microscope),
         )
         stack.callback(source.close)
+        interlock = None
+        if laser is not None and guard is not None:
+            interlock = LaserInterlock(
+                guard,
+                laser.power,
+                keep_without_engine=settings.without_engine,
+                stall_s=max(STALL_S, STALL_FRAMES * source.start.interval_ms / 1e3),
+            )
+            stack.callback(interlock.close)
         truth = _open_truth(settings, microscope, source.start, stack)
         recorder = _open_recorder(settings, source.start, stack)
         watched = _WatchedSource(source, interlock, truth)
@@ -130,30 +142,25 @@ def _open_microscope(
     return core, None
 
 
-def _open_laser(
-    settings: BridgeSettings,
-    core: Any,
-    microscope: SimulatedMicroscope | None,
-    stack: ExitStack,
-) -> tuple[LaserInterlock | None, GuardedLaser | None]:
-    """Open the laser, if there is one, and bring it to its safe level."""
-    laser = settings.laser
-    if laser is None:
-        if microscope is None:
-            return None, None
-        power = microscope.settings.power_mw
-        laser = LaserSettings(device=LASER, prop=POWER_PROPERTY, power=power)
+def _laser_settings(settings: BridgeSettings) -> LaserSettings | None:
+    """Return the laser that is asked for, or the simulated microscope's own."""
+    if settings.laser is None and settings.simulated is not None:
+        power = settings.simulated.power_mw
+        return LaserSettings(device=LASER, prop=POWER_PROPERTY, power=power)
+    return settings.laser
+
+
+def _open_guard(laser: LaserSettings, core: Any, stack: ExitStack) -> GuardedLaser:
+    """Open the laser and bring it to its safe level."""
     guard = GuardedLaser(
         MicroManagerLaser(core, laser.device, laser.prop, laser.unit),
         lowest=laser.lowest,
         highest=laser.highest,
         safe=laser.safe,
     )
-    interlock = LaserInterlock(
-        guard, laser.power, keep_without_engine=settings.without_engine
-    )
-    stack.callback(interlock.close)
-    return interlock, guard
+    guard.to_safe("opened")  # `LaserInterlock` raises if it does not go there
+    stack.callback(guard.to_safe, "closed")
+    return guard
 
 
 def _camera_arguments(
@@ -284,7 +291,11 @@ class _WatchedSource:
     def frames(self) -> Iterator[Frame]:
         """Yield the frames; the laser is safe when this ends in any way."""
         try:
+            if self._interlock is not None:
+                self._interlock.camera_alive()
             for count, frame in enumerate(self._source.frames(), start=1):
+                if self._interlock is not None:
+                    self._interlock.camera_alive()
                 yield frame
                 if self._truth is not None and count % TRUTH_EVERY == 0:
                     self._truth.update(frame.header.seq)

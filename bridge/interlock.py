@@ -1,9 +1,10 @@
-"""The laser is on while the engine is there, and safe otherwise."""
+"""The laser is on while engine and camera are there, and safe otherwise."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from ..stream.errors import SettingsError
@@ -12,13 +13,14 @@ from .laser import LOCK_TIMEOUT_S, LaserError
 if TYPE_CHECKING:
     from .laser import GuardedLaser
 
-RETRY_S = 1.0
+LOOK_S = 0.25  # how often the laser is looked after without news
+STALLED = "no frames from the camera"
 
 _log = logging.getLogger(__name__)
 
 
 class LaserInterlock:
-    """Keeps a laser on while the engine is there, and safe otherwise.
+    """Keeps a laser on while engine and camera are there, and safe otherwise.
 
     A thread of its own drives the laser, so that neither a slow device nor a
     frozen network can hold up the other.
@@ -31,6 +33,9 @@ class LaserInterlock:
         Power while the engine is connected.
     keep_without_engine : bool
         Keep the power without an engine: for a recording that nobody watches.
+    stall_s : float, optional
+        The laser is on only while `camera_alive` is called at least this often;
+        not watched if not given.
 
     Raises
     ------
@@ -41,7 +46,12 @@ class LaserInterlock:
     """
 
     def __init__(
-        self, laser: GuardedLaser, power: float, *, keep_without_engine: bool = False
+        self,
+        laser: GuardedLaser,
+        power: float,
+        *,
+        keep_without_engine: bool = False,
+        stall_s: float | None = None,
     ) -> None:
         low, high = laser.limits
         if not low <= power <= high:
@@ -57,10 +67,12 @@ class LaserInterlock:
         self._laser = laser
         self._power = power
         self._keep = keep_without_engine
+        self._stall_ns = None if stall_s is None else round(stall_s * 1e9)
+        self._alive_ns: int | None = None
         self._wake = threading.Condition()
         self._connected = False
-        self._news = keep_without_engine
         self._closing = False
+        self._lit = False  # what the thread did last
         self._thread = threading.Thread(
             target=self._run, name="liveloc-laser", daemon=True
         )
@@ -69,8 +81,16 @@ class LaserInterlock:
     def peer(self, connected: bool) -> None:
         """Take note that the engine came or went. Any thread; returns at once."""
         with self._wake:
-            self._connected, self._news = connected, True
+            self._connected = connected
             self._wake.notify()
+
+    def camera_alive(self) -> None:
+        """Take note that the camera starts, or gave a frame. Returns at once."""
+        dark = self._problem() == STALLED
+        self._alive_ns = time.monotonic_ns()
+        if dark:
+            with self._wake:
+                self._wake.notify()
 
     def close(self) -> bool:
         """Bring the laser to its safe level and end the thread. Idempotent.
@@ -86,20 +106,33 @@ class LaserInterlock:
         self._thread.join(timeout=LOCK_TIMEOUT_S)
         return self._laser.to_safe("closed")
 
+    def _problem(self) -> str:
+        """Say why the laser may not be on; empty when it may."""
+        if not (self._connected or self._keep):
+            return "no engine"
+        if self._stall_ns is not None:
+            alive = self._alive_ns
+            if alive is None or time.monotonic_ns() - alive > self._stall_ns:
+                return STALLED
+        return ""
+
+    def _has_news(self) -> bool:
+        """Whether the laser is not as engine and camera would have it."""
+        return self._closing or self._lit == bool(self._problem())
+
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(
-                    lambda: self._news or self._closing, timeout=RETRY_S
-                )
+                self._wake.wait_for(self._has_news, timeout=LOOK_S)
                 if self._closing:
                     return
-                news, self._news = self._news, False
-                on = self._connected or self._keep
+                problem = self._problem()
             try:
-                if not on:  # also without news: a laser that refused is told again
-                    self._laser.to_safe("engine lost")
-                elif news:
-                    self._laser.set(self._power, "engine connected")
+                if problem:  # also without news: a laser that refused is told again
+                    self._lit = False
+                    self._laser.to_safe(problem)
+                elif not self._lit:
+                    self._lit = True
+                    self._laser.set(self._power, "engine and camera are there")
             except LaserError as error:
                 _log.error("%s", error)

@@ -327,7 +327,7 @@ class GuardedLaser:
         """
         locked = self._lock.acquire(timeout=LOCK_TIMEOUT_S)
         try:
-            if self._power == self._safe and not self._fault:
+            if self._power == self._safe:  # read back, and not touched since
                 return True
             for _ in range(SAFE_TRIES):
                 try:

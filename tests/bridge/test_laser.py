@@ -251,6 +251,25 @@ def test_a_laser_that_failed_is_told_again_to_be_safe():
     interlock.close()
 
 
+def test_a_camera_that_stalls_makes_the_laser_safe_until_it_goes_on():
+    laser = FaultyLaser()
+    interlock = LaserInterlock(GuardedLaser(laser), 5.0, stall_s=0.3)
+    interlock.peer(True)
+    time.sleep(0.05)
+    assert laser.value == 0.0  # no camera yet
+    interlock.camera_alive()
+    wait_until(lambda: laser.value == 5.0)
+    for _ in range(10):
+        time.sleep(0.05)
+        interlock.camera_alive()
+        assert laser.value == 5.0
+    wait_until(lambda: laser.value == 0.0, seconds=1.0)
+    interlock.camera_alive()
+    wait_until(lambda: laser.value == 5.0)
+    interlock.close()
+    assert laser.value == 0.0
+
+
 def test_a_power_beyond_the_limits_starts_nothing():
     laser = FaultyLaser()
     with pytest.raises(SettingsError, match=r"power is 60.0 mW, the limits are 0 to"):
