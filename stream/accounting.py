@@ -229,8 +229,9 @@ class StreamAccount:
             if seq > self.expected and not force:
                 gap = seq - self.expected
                 found = self._explained(seq, header.missing_total, dropped_total)
+                explained = sum(frames for _, frames in found)
                 overtaken = len(self._waiting) > self._reorder
-                if gap > found.total() and not overtaken:
+                if gap > explained and not overtaken:
                     break
             force = False
             del self._waiting[seq]
@@ -244,10 +245,10 @@ class StreamAccount:
 
     def _explained(
         self, behind: int, missing_total: int, dropped_total: int
-    ) -> Counter[str]:
-        """Frames from the expected one to `behind` that are accounted for."""
+    ) -> list[tuple[str, int]]:
+        """Account for frames from the expected one to `behind`; guesses last."""
         left = behind - self.expected
-        found: Counter[str] = Counter()
+        found = []
         refused = sum(self.expected <= seq < behind for seq in self._refused)
         for reason, frames in (
             (REJECTED, refused),
@@ -257,7 +258,7 @@ class StreamAccount:
         ):
             part = min(max(frames, 0), left)
             left -= part
-            found[reason] += part
+            found.append((reason, part))
         return found
 
     def _close_gap(
@@ -267,17 +268,19 @@ class StreamAccount:
         gap = behind - self.expected
         if gap > 0:
             explained = self._explained(behind, missing_total, dropped_total)
-            for reason, frames in explained.items():
+            for reason, frames in explained:
                 self._lose(reason, frames, behind)
-            left = gap - explained.total()
+            left = gap - sum(frames for _, frames in explained)
             if left and rest:
                 self._lose(rest, left, behind)
             elif left:
                 self._holes.append(_Hole(self.expected, behind, left, set()))
-            self.expected = self.balance.camera = behind
+            self._unreadable -= explained[-1][1]
             self._refused = {seq for seq in self._refused if seq >= behind}
+            self.expected = self.balance.camera = behind
         self.missing_total, self.dropped_total = missing_total, dropped_total
-        self._unreadable = 0
+        if not self._waiting:
+            self._unreadable = 0  # whatever it was, no frame is missing
 
     def _lose(self, reason: str, frames: int, behind: int) -> None:
         if not frames:
