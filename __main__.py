@@ -9,20 +9,16 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from . import __version__
 from .stream.errors import LivelocError, SettingsError
+from .stream.terminal import complain, progress_bar, say, summary, training_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from .stream.replay import ReplaySource
     from .stream.session import SessionSettings
 
@@ -36,7 +32,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Live single-molecule localization: see the image while you acquire.",
 )
-out = Console(highlight=False)
 
 FREE = "tcp://127.0.0.1:0"
 BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
@@ -159,7 +154,7 @@ def record(
     folder.mkdir(parents=True, exist_ok=True)
     settings.save(folder)
     _bridge(settings, folder, supervised=False, without_engine=True)
-    out.print(f"recorded in {folder}; replay it with: liveloc replay {folder}")
+    say(f"recorded in {folder}; replay it with: liveloc replay {folder}")
 
 
 @app.command()
@@ -199,10 +194,10 @@ def engine(
         lambda start: root / start.stream_id.hex()[:12] if keep else root,
     ) as running:
         frames_at, localizations_at = running.endpoints
-        out.print(f"frames in at {frames_at}, localizations out at {localizations_at}")
+        say(f"frames in at {frames_at}, localizations out at {localizations_at}")
         report = running.run(stop, streams=0 if keep else 1)
     if report is not None:
-        out.print(_summary(report))
+        say(summary(report))
         raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
 
 
@@ -285,7 +280,7 @@ def replay(
         sending.join()
     assert report is not None
     _reconstruct(folder)
-    out.print(_summary(report))
+    say(summary(report))
     raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
 
 
@@ -309,11 +304,11 @@ def fit(
 
     bundle = load_bundle(model or "gaussian-2d")
     source = _open_movie(path, pixel_size, offset, gain)
-    with _progress("localizing", source.start.expected_frames) as advance:
+    with progress_bar("localizing", source.start.expected_frames) as advance:
         report = fit_movie(source, folder, bundle, OnnxBackend(bundle), advance)
     _reconstruct(folder)
     _finish_report(report, folder, json_file)
-    out.print(_summary(report))
+    say(summary(report))
 
 
 @app.command()
@@ -347,7 +342,7 @@ def evaluate(
         axial_nm=None if planar else AXIAL_NM,
     ).as_dict()
     for name, value in score.items():
-        out.print(f"{name:20} {value:.6g}")
+        say(f"{name:20} {value:.6g}")
     if json_file:
         json_file.write_text(json.dumps(score, indent=1), encoding="utf-8")
 
@@ -383,9 +378,10 @@ def train(
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     target = folder or Path("runs") / settings.name
     target.mkdir(parents=True, exist_ok=True)
-    out.print(f"training {settings.name} on {chosen}: {settings.schedule.steps} steps")
-    bundle = train_bundle(settings, torch.device(chosen), target, _training_report())
-    out.print(f"wrote {bundle}")
+    say(f"training {settings.name} on {chosen}: {settings.schedule.steps} steps")
+    with training_bar(settings.schedule.steps) as report:
+        bundle = train_bundle(settings, torch.device(chosen), target, report)
+    say(f"wrote {bundle}")
 
 
 @app.command()
@@ -396,8 +392,7 @@ def doctor(json_file: JsonFile = None) -> None:
     """
     findings = _examine()
     for name, works, detail in findings:
-        mark = "[green]works[/]" if works else "[red]no[/]   "
-        out.print(f"{mark}  [bold]{name:16}[/] {detail}")
+        say(f"{'works' if works else 'NO   '}  {name:14} {detail}")
     if json_file:
         report = {name: {"works": ok, "detail": text} for name, ok, text in findings}
         json_file.write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -417,13 +412,13 @@ def _run(
     folder = _session_folder(session)
     window, reason = (False, "") if headless else display_available()
     if not headless and not window:
-        out.print(f"no window: {reason}")
-    out.print(f"session {folder}")
-    with _progress("acquiring", settings.camera.frames) as advance:
+        say(f"no window: {reason}")
+    say(f"session {folder}")
+    with progress_bar("acquiring", settings.camera.frames) as advance:
 
         def show(status: dict[str, Any]) -> None:
             if "viewing" in status:
-                out.print("the acquisition has ended; close the window to finish")
+                say("the acquisition has ended; close the window to finish")
             elif status:
                 advance(status["localized"], status["localizations"])
 
@@ -431,7 +426,7 @@ def _run(
     report = _complete_report(folder, settings, outcome.engine_restarts)
     _reconstruct(folder)
     _finish_report(report, folder, json_file)
-    out.print(_summary(report))
+    say(summary(report))
     raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
 
 
@@ -480,12 +475,12 @@ def _bridge(
 
     told = BridgeSettings.from_session(settings, folder, without_engine=without_engine)
     stop = _stop_event(supervised)
-    with _progress("acquiring", settings.camera.frames) as advance:
+    with progress_bar("acquiring", settings.camera.frames) as advance:
         result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)
     if folder is not None:
         path = folder / "bridge.json"
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    out.print(result)
+    say(result)
     raise typer.Exit(0 if result["status"] in ("ok", "aborted") else 1)
 
 
@@ -502,9 +497,7 @@ def _send(source: ReplaySource, endpoint: str) -> int:
             )
         end = transmit(source, sender)
     source.close()
-    out.print(
-        f"sent {end.sent} of {end.last_seq + 1} frames: {end.status} {end.reason}"
-    )
+    say(f"sent {end.sent} of {end.last_seq + 1} frames: {end.status} {end.reason}")
     return 0 if end.status == "ok" else 1
 
 
@@ -549,7 +542,7 @@ def _open_movie(
     with open_movie(path) as movie:
         if pixel_size is None and movie.pixel_size_nm is None:
             pixel_size = ASSUMED_PIXEL_NM
-            out.print(
+            say(
                 f"{path.name} does not say its pixel size: {pixel_size:g} nm assumed; "
                 "give --pixel-size for true nanometres"
             )
@@ -563,7 +556,7 @@ def _open_movie(
     )
     used = source.start.calibration
     if used.estimated:
-        out.print(
+        say(
             f"camera not calibrated: offset {used.offset_adu:.0f} ADU and "
             f"{used.photons_per_adu:.3g} photons/ADU estimated from the frames; "
             "give --offset and --gain for true photon numbers"
@@ -600,84 +593,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _summary(report: dict[str, Any]) -> str:
-    """Say in a few lines how it went."""
-    frames = report["frames"]
-    lost = ", ".join(f"{n} {name}" for name, n in frames["lost"].items()) or "none lost"
-    lines = [
-        f"{frames['localized']} of {frames['camera']} frames localized ({lost}, "
-        f"{frames['unexplained']} unexplained), {report['localizations']} "
-        f"localizations, {report['fps']:.1f} frames/s"
-    ]
-    if "latency_ms" in report:
-        latency = report["latency_ms"]
-        lines.append(
-            "latency "
-            + ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())
-        )
-    if report.get("accuracy"):
-        accuracy = report["accuracy"]
-        lines.append(
-            f"against the truth: Jaccard {accuracy['jaccard']:.1f} %, RMSE "
-            f"{accuracy['rmse_lateral_nm']:.1f} nm lateral, "
-            f"{accuracy['rmse_axial_nm']:.1f} nm axial"
-        )
-    lines.append(f"results in {report['session']}")
-    return "\n".join(lines)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """Show frames, rate, time left and localizations while a job runs."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames  {task.fields[rate]:.0f}/s"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[found]} localizations"),
-    )
-    with Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task(what, total=total or None, rate=0.0, found=0)
-
-        def advance(frames: int, found: int) -> None:
-            rate = bar.tasks[task].speed or 0.0
-            bar.update(task, completed=frames, found=found, rate=rate)
-
-        yield advance
-
-
-def _training_report() -> Callable[[Any], None]:
-    """Print the progress of a training."""
-    began = time.monotonic()
-
-    def report(progress: Any) -> None:
-        line = (
-            f"\r{progress.step}/{progress.steps}  {progress.samples_per_s:.0f} "
-            f"samples/s  loss {progress.loss:.3f}  {time.monotonic() - began:.0f} s   "
-        )
-        if sys.stdout.isatty() or progress.score:
-            print(line, end="" if progress.score is None else "\n", flush=True)
-        if progress.score:
-            score = progress.score
-            print(
-                f"  Jaccard {score.jaccard:.1f} %, RMSE {score.rmse_lateral_nm:.1f} nm "
-                f"lateral, {score.rmse_axial_nm:.1f} nm axial, "
-                f"E_3D {score.efficiency_3d:.1f}",
-                flush=True,
-            )
-
-    return report
-
-
 def _stop_event(supervised: bool) -> threading.Event:
     """Give an event that is set when the parent ends."""
     from .stream.supervision import when_parent_ends
@@ -712,9 +627,7 @@ def main() -> None:
     try:
         app()
     except LivelocError as error:
-        Console(stderr=True, highlight=False).print(
-            f"[bold red]liveloc:[/] {escape(str(error))}", soft_wrap=True
-        )
+        complain(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

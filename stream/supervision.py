@@ -39,7 +39,7 @@ class Child:
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Start the process in a group of its own: Ctrl-C reaches the parent only."""
-        windows = sys.platform == "win32"
+        windows_only: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 self._arguments,
@@ -47,8 +47,8 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                start_new_session=not windows,
-                creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if windows else 0,
+                start_new_session=not windows_only,
+                creationflags=windows_only,
             )
 
     @property

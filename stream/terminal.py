@@ -1,0 +1,113 @@
+"""What a person reads in the terminal while a job runs and when it has ended."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+out = Console(highlight=False)
+complaints = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print text as it is; the terminal breaks long lines."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print what the user has to mend as one line."""
+    complaints.print(f"[bold red]liveloc:[/] {escape(text)}", soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """Show frames, rate, time left and localizations while a job runs."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames  {task.fields[rate]:.0f}/s"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[found]} localizations"),
+    )
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(what, total=total or None, rate=0.0, found=0)
+
+        def advance(frames: int, found: int) -> None:
+            rate = bar.tasks[task].speed or 0.0
+            bar.update(task, completed=frames, found=found, rate=rate)
+
+        yield advance
+
+
+@contextmanager
+def training_bar(steps: int) -> Iterator[Callable[[Any], None]]:
+    """Show steps, rate, loss and time left of a training, and each validation."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(
+            "steps  {task.fields[rate]:.0f} samples/s  loss {task.fields[loss]}"
+        ),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=out) as bar:
+        task = bar.add_task("training", total=steps, rate=0.0, loss="-")
+
+        def report(progress: Any) -> None:
+            bar.update(
+                task,
+                completed=progress.step,
+                rate=progress.samples_per_s,
+                loss=f"{progress.loss:.2f}",
+            )
+            if score := progress.score:
+                say(
+                    f"step {progress.step}: Jaccard {score.jaccard:.1f} %, "
+                    f"RMSE {score.rmse_lateral_nm:.1f} nm lateral, "
+                    f"{score.rmse_axial_nm:.1f} nm axial, "
+                    f"E_3D {score.efficiency_3d:.1f}"
+                )
+
+        yield report
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Say in a few lines how it went."""
+    frames = report["frames"]
+    lost = ", ".join(f"{n} {name}" for name, n in frames["lost"].items()) or "none lost"
+    lines = [
+        f"{frames['localized']} of {frames['camera']} frames localized ({lost}, "
+        f"{frames['unexplained']} unexplained), {report['localizations']} "
+        f"localizations, {report['fps']:.1f} frames/s"
+    ]
+    if "latency_ms" in report:
+        latency = report["latency_ms"]
+        lines.append(
+            "latency "
+            + ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())
+            + " from arrival to published"
+        )
+    if report.get("accuracy"):
+        accuracy = report["accuracy"]
+        lines.append(
+            f"against the truth: Jaccard {accuracy['jaccard']:.1f} %, RMSE "
+            f"{accuracy['rmse_lateral_nm']:.1f} nm lateral, "
+            f"{accuracy['rmse_axial_nm']:.1f} nm axial"
+        )
+    lines.append(f"results in {report['session']}")
+    return "\n".join(lines)
