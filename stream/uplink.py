@@ -109,6 +109,7 @@ class Uplink:
                 poller.register(self._socket, interest)
                 poller.poll(self._pause_ms())
                 self._waker.clear()
+                self._blocked = False
                 self._watch(monitor)
                 self._read()
                 self._tend()
@@ -189,6 +190,7 @@ class Uplink:
         try:
             self._socket.send(encode(message), zmq.DONTWAIT)
         except zmq.Again:
+            self._blocked = True
             return False
         return True
 
@@ -283,14 +285,12 @@ class Uplink:
 
     def _send_frames(self) -> None:
         """Send frames as far as credit and the socket's buffer allow."""
-        self._blocked = False
         for _ in range(_BURST):
             front = self._may_send()
             if front is None:
                 self._announce()
                 return
             if front.frame.header.seq >= self._wanted and not self._send_frame(front):
-                self._blocked = True
                 return
             with self._box.changed:
                 self._box.take()
@@ -311,6 +311,7 @@ class Uplink:
                 [encode(message), frame.pixels.data], zmq.DONTWAIT, copy=False
             )
         except zmq.Again:
+            self._blocked = True
             return False
         self._sent_bytes += frame.pixels.nbytes
         return True
