@@ -128,7 +128,7 @@ def bridge(
     """
     settings = _settings(settings_file).changed(stream__frames_endpoint=connect)
     folder = session or (settings_file if settings_file.is_dir() else None)
-    _bridge(settings, folder, supervised=supervised)
+    raise typer.Exit(_bridge(settings, folder, supervised=supervised))
 
 
 @app.command()
@@ -153,8 +153,9 @@ def record(
     folder = _session_folder(session)
     folder.mkdir(parents=True, exist_ok=True)
     settings.save(folder)
-    _bridge(settings, folder, supervised=False, without_engine=True)
-    say(f"recorded in {folder}; replay it with: liveloc replay {folder}")
+    code = _bridge(settings, folder, without_engine=True)
+    say(f"recorded in {folder}; replay it with: liveloc replay {folder} --out AGAIN")
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -466,10 +467,10 @@ def _bridge(
     settings: SessionSettings,
     folder: Path | None,
     *,
-    supervised: bool,
+    supervised: bool = False,
     without_engine: bool = False,
-) -> None:
-    """Run a bridge and keep what it says of the acquisition."""
+) -> int:
+    """Run a bridge, keep what it says of the acquisition, give the exit code."""
     from .bridge.bridge import run_bridge
     from .bridge.settings import BridgeSettings
 
@@ -480,8 +481,13 @@ def _bridge(
     if folder is not None:
         path = folder / "bridge.json"
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    say(result)
-    raise typer.Exit(0 if result["status"] in ("ok", "aborted") else 1)
+    frames = result["frames"]
+    say(
+        f"{frames['camera']} exposures: {frames['sent']} frames sent, "
+        f"{frames['dropped']} shed, {frames['missing']} lost by the camera, "
+        f"{result['recorded'] or 0} recorded; {result['status']} {result['reason']}"
+    )
+    return 0 if result["status"] in ("ok", "aborted") else 1
 
 
 def _send(source: ReplaySource, endpoint: str) -> int:
@@ -623,7 +629,9 @@ def _examine() -> list[tuple[str, bool, str]]:
 
 def main() -> None:
     """Run the command line; the user's mistakes give one line and exit code 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    warnings_only = logging.StreamHandler()
+    warnings_only.setLevel(logging.WARNING)
+    logging.basicConfig(format="%(name)s: %(message)s", handlers=[warnings_only])
     try:
         app()
     except LivelocError as error:

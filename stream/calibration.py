@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LARGEST_E_PER_ADU = 50.0  # no camera has more: less noise is no shot noise
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraCalibration:
     """``photons = (ADU - offset) * e_per_adu / em_gain / qe``.
@@ -77,8 +80,8 @@ def estimate_calibration(
         Marked as estimated. Positions hardly depend on it; photon numbers,
         uncertainties and backgrounds are as good as the guess, which is as good
         as `offset_adu`. Read noise and EM excess noise count as shot noise. One
-        electron per count where there is no noise to go by: constant frames,
-        frames below 3x3 pixels, no frames.
+        electron per count where there is no noise to go by: constant or drawn
+        frames, frames below 3x3 pixels, no frames.
     """
     x = frames.astype(np.float64)
     offset = min(offset_adu, float(x.min())) if x.size else offset_adu
@@ -93,7 +96,7 @@ def estimate_calibration(
     dim = mean <= np.median(mean)
     variance = _variance(np.abs(noise[dim]))
     signal = float(np.mean(mean[dim])) - offset
-    if variance <= 0 or signal <= 0:
+    if variance <= 0 or signal / variance > LARGEST_E_PER_ADU or signal <= 0:
         return nothing
     return CameraCalibration(
         offset_adu=offset,

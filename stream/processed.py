@@ -113,12 +113,11 @@ class ProcessedLog:
 
     def resume(self, start: StreamStart) -> ResumePoint | None:
         """Find where `start`'s stream goes on; None: nothing of it is there."""
-        found = None
-        for line in self._whole_lines():
+        for line in reversed(self._whole_lines()):
             entry = _parse(line)
             if entry is not None and entry[0] == start.stream_id:
-                found = entry[1]
-        return found
+                return entry[1]
+        return None
 
     def close(self) -> None:
         """Close the file. Idempotent."""

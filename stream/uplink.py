@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ _RETRY_S = 0.5  # from one START to the next while none is accepted
 # An engine waits for the sender before it, if that one was killed, to fall
 # silent: a new sender is refused as long, so "busy" counts only after this.
 _BUSY_PATIENCE = 3.0
+
+_log = logging.getLogger(__name__)
 
 # A START refused for one of these will be refused again.
 _FATAL = frozenset({"version", "ended", "shape", "field", "header_size", "start"})
@@ -92,6 +95,7 @@ class Uplink:
         self._wanted = 0
         self._announced = -1
         self._end_sent = False
+        self._told: set[str] = set()  # reasons that were logged
         self._blocked = False  # the socket's buffer is full
 
     def run(self) -> None:
@@ -249,6 +253,9 @@ class Uplink:
 
     def _refused(self, reason: str, detail: str) -> None:
         """Start over, or give up a stream that was never accepted."""
+        if reason not in self._told:
+            self._told.add(reason[:32])
+            _log.warning("the engine refuses a message: %s: %s", reason, detail)
         if reason in ("stream", "peer", "banned"):
             if self._accepted:
                 self._accepted = False

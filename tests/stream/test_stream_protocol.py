@@ -995,6 +995,32 @@ def test_killed_engines_leave_a_balance_that_closes(tmp_path, policy):
     assert (end.dropped > 0) == (policy == "drop_block")
 
 
+def test_an_engine_killed_while_the_sender_waits_for_its_end(tmp_path):
+    ledger = tmp_path / "processed.jsonl"
+    engine, endpoint = start_engine(ANY, ledger, ring_frames=64, pause_s=0.1)
+    try:
+        with FrameSender(endpoint, stream_start()) as sender:
+            assert sender.wait_connected(10.0)
+            feed(sender, 0, 100)
+            finishing = threading.Thread(target=sender.finish)
+            finishing.start()
+            wait_until(lambda: sender.acked >= 15)
+            engine.kill()
+            engine.communicate(timeout=10)
+            assert not sender.end_acked
+            engine, _ = start_engine(endpoint, ledger)
+            finishing.join(10)
+            assert sender.end_acked
+        last = json.loads(engine.communicate(timeout=10)[0].splitlines()[-1])
+    finally:
+        engine.kill()
+        engine.communicate()
+    assert last["status"] == "ok"
+    assert last["balance"]["camera"] == 100
+    assert last["balance"]["lost"].keys() == {ENGINE_STOPPED}
+    assert last["balance"]["unexplained"] == 0
+
+
 def feed(sender, first, count):
     for seq in range(first, first + count):
         sender.offer(frame(seq))
