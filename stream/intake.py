@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 Resume = Callable[[StreamStart], ResumePoint | None]
 
 _BURST = 32  # messages between two looks at everything else
+_LEAVE_S = 0.5  # for the sender to hear that its stream is dealt with
 _SPARE_SLOTS = 2  # the two newest released frames stay readable
 
 
@@ -69,8 +69,9 @@ class Incoming:
         Pixel bytes since START, last exposure allowed, last exposure seen.
     end : StreamEnd or None
         How it ended.
-    taken, done, acked : bool
-        The consumer took the end; has dealt with everything; sender was told.
+    taken, done, acked, confirmed : bool
+        The consumer took the end; has dealt with everything; the sender was
+        told; it has heard it.
     """
 
     start: StreamStart
@@ -87,6 +88,7 @@ class Incoming:
     taken: bool = False
     done: bool = False
     acked: bool = False
+    confirmed: bool = False
 
     @property
     def name(self) -> str:
@@ -193,13 +195,13 @@ class Intake:
                     if not self._receive():
                         break
                 self._tend()
+            if self._stream and self._stream.taken:
+                self._take_leave(self._stream)
         except BaseException as error:
             with self._inbox.changed:
                 self._inbox.failure = error
                 self._inbox.changed.notify_all()
         finally:
-            if self._stream and self._stream.taken:
-                self._acknowledge_end(self._stream)
             self._socket.close(linger=500)
             self._waker.close()
 
@@ -530,6 +532,7 @@ class Intake:
     def _on_heartbeat(self, identity: bytes, message: Heartbeat) -> None:
         stream = self._stream
         if stream and stream.end and stream.peer == identity:
+            stream.confirmed = stream.acked
             return
         self._take_mark(self._of_stream(identity, message.stream_id), message.mark)
 
@@ -594,18 +597,39 @@ class Intake:
         if beat:
             self._send(stream.peer, Heartbeat(stream_id, mark))
 
-    def _acknowledge_end(self, stream: Incoming) -> None:
-        """Tell the sender that every frame of the stream is dealt with."""
-        if stream.end:
-            stream.acked = True
-            stream_id, last_seq = stream.start.stream_id, stream.end.last_seq
-            self._send(stream.peer, Ack(stream_id=stream_id, seq=last_seq, end=True))
+    def _acknowledge_end(self, stream: Incoming) -> bool:
+        """Tell the sender that all is dealt with; False when it has left."""
+        if stream.end is None:
+            return False
+        stream.acked = True
+        stream_id, last_seq = stream.start.stream_id, stream.end.last_seq
+        return self._send(stream.peer, Ack(stream_id=stream_id, seq=last_seq, end=True))
 
-    def _send(self, identity: bytes | None, message: Message) -> None:
-        """Send if the peer is there and reads; what is lost is said again."""
-        if identity is not None:
-            with suppress(zmq.Again, zmq.ZMQError):
-                self._socket.send_multipart([identity, encode(message)], zmq.DONTWAIT)
+    def _take_leave(self, stream: Incoming) -> None:
+        """Make sure that the sender heard the end before the line is dropped.
+
+        A peer's ZeroMQ forgets what it has not handed over when we disconnect.
+        """
+        deadline_s = time.monotonic() + _LEAVE_S
+        while not stream.confirmed and time.monotonic() < deadline_s:
+            if not self._acknowledge_end(stream):
+                return
+            self._socket.poll(20)
+            self._receive()
+
+    def _send(self, identity: bytes | None, message: Message) -> bool:
+        """Send; False when the peer is gone. What is lost is said again."""
+        if identity is None:
+            return False
+        try:
+            self._socket.send_multipart([identity, encode(message)], zmq.DONTWAIT)
+        except zmq.Again:
+            return True
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
 
 
 def router(

@@ -93,7 +93,7 @@ class Uplink:
         self._credit_seq = -1
         self._credit_bytes = self._sent_bytes = 0
         self._wanted = 0
-        self._announced = -1
+        self._announced = self._last_sent = -1
         self._end_sent = False
         self._told: set[str] = set()  # reasons that were logged
         self._blocked = False  # the socket's buffer is full
@@ -120,16 +120,24 @@ class Uplink:
                 self._send_frames()
                 self._send_end()
         except BaseException as error:
-            with self._box.changed:
-                self._box.failure = error
+            self._fail(error)
         finally:
-            self._set_peer(False)
+            try:
+                self._set_peer(False)
+            except Exception as error:
+                self._fail(error)
             self._socket.disable_monitor()
             monitor.close(linger=0)
             self._socket.close(linger=500)
             self._waker.close()
             with self._box.changed:
                 self._box.changed.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        """Keep the first fault for the camera's thread."""
+        with self._box.changed:
+            self._box.failure = self._box.failure or error
+            self._box.changed.notify_all()
 
     def _pause_ms(self) -> int:
         """Time to the next thing that no socket announces."""
@@ -239,7 +247,7 @@ class Uplink:
             case Credit() if self._accepted:
                 self._credit_seq = max(self._credit_seq, message.credit_seq)
                 self._credit_bytes = max(self._credit_bytes, message.credit_bytes)
-            case Ack() if self._accepted:
+            case Ack():  # true even if the engine left right after it
                 self._on_ack(message)
         if self._accepted:
             self._set_peer(True)
@@ -248,7 +256,11 @@ class Uplink:
         box = self._box
         with box.changed:
             box.acked = max(box.acked, ack.seq)
-            box.end_acked = box.end_acked or (ack.end and box.end is not None)
+            over = ack.end and box.end is not None
+        if over:  # tell the engine, which may wait for it to leave
+            self._send_mark()
+        with box.changed:
+            box.end_acked = box.end_acked or over
             box.changed.notify_all()
 
     def _refused(self, reason: str, detail: str) -> None:
@@ -299,6 +311,7 @@ class Uplink:
                 return
             if front.frame.header.seq >= self._wanted and not self._send_frame(front):
                 return
+            self._last_sent = front.frame.header.seq
             with self._box.changed:
                 self._box.take()
 
@@ -335,8 +348,9 @@ class Uplink:
             front = self._box.front()
         if front is None or front.frame.header.seq <= self._credit_seq:
             return
-        if front.frame.header.seq != self._announced:
-            self._announced = front.frame.header.seq
+        seq = front.frame.header.seq
+        if seq != self._announced and seq != self._last_sent + 1:
+            self._announced = seq
             self._send_mark()
 
     def _send_end(self) -> None:

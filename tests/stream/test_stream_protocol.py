@@ -430,6 +430,18 @@ def test_a_fault_of_ours_surfaces_in_next():
                 receiver.next(1, 5.0)
 
 
+def test_a_fault_in_a_callback_surfaces_in_offer():
+    def broken(there):
+        raise ZeroDivisionError("a bug")
+
+    with FrameReceiver(ANY) as receiver:
+        with FrameSender(receiver.endpoint, stream_start(), on_peer=broken) as sender:
+            with pytest.raises(ZeroDivisionError, match="a bug"):
+                sender.wait_connected(5.0)
+            with pytest.raises(ZeroDivisionError, match="a bug"):
+                sender.offer(frame(0))
+
+
 def test_a_closed_receiver_says_so():
     receiver = FrameReceiver(ANY)
     consumer = Consumer(receiver)
