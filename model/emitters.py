@@ -38,8 +38,8 @@ class Thresholds:
     """
 
     seed: float = 0.1
-    split: float = 0.6
-    final: float = 0.5
+    split: float = 0.85
+    final: float = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

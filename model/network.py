@@ -18,24 +18,25 @@ from .maps import CELL_PX, MAPS, REACH_PX, SIZE_MULTIPLE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """Widths that define a network, and with them its cost.
+    """Widths and depths that define a network, and with them its cost.
 
     Attributes
     ----------
     trunk : int
         Channels of the features of one frame, at cell resolution.
     deep : int
-        Channels at half the cells' resolution.
-    context_blocks : int
-        Residual blocks that see all three frames.
+        Channels at half the cells' resolution, where most of the work is done.
+    frame_layers, context_layers : int
+        Layers there, for each frame and for the three frames together.
     """
 
     trunk: int
     deep: int
-    context_blocks: int
+    frame_layers: int
+    context_layers: int
 
 
-PRESETS = {"live": Preset(trunk=32, deep=48, context_blocks=2)}
+PRESETS = {"live": Preset(trunk=32, deep=64, frame_layers=1, context_layers=3)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,24 +63,22 @@ class Scaling:
 class ResidualBlock(nn.Module):
     """A branch that goes down to half resolution and back, added, then mixed."""
 
-    def __init__(self, trunk: int, deep: int, deep_layers: int) -> None:
+    def __init__(self, trunk: int, deep: int, layers: int) -> None:
         super().__init__()
-        self.before = nn.Conv2d(trunk, trunk, 3, padding=1)
         self.down = nn.Conv2d(trunk, deep, 3, stride=2, padding=1)
         self.deep = nn.ModuleList(
-            nn.Conv2d(deep, deep, 3, padding=1) for _ in range(deep_layers)
+            nn.Conv2d(deep, deep, 3, padding=1) for _ in range(layers)
         )
         self.up = nn.Conv2d(deep, trunk, 1)
-        self.after = nn.Conv2d(trunk, trunk, 3, padding=1)
+        self.mix = nn.Conv2d(trunk, trunk, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:  # (b, trunk, h/2, w/2)
         """Return features of the same shape."""
-        y = torch.relu(self.before(x))
-        d = torch.relu(self.down(y))  # (b, deep, h/4, w/4)
+        d = torch.relu(self.down(x))  # (b, deep, h/4, w/4)
         for layer in self.deep:
             d = torch.relu(layer(d))
-        y = y + functional.interpolate(self.up(d), scale_factor=2.0, mode="nearest")
-        return torch.relu(self.after(y))
+        up = functional.interpolate(self.up(d), scale_factor=2.0, mode="nearest")
+        return torch.relu(self.mix(x + up))
 
 
 class FrameNetwork(nn.Module):
@@ -90,7 +89,7 @@ class FrameNetwork(nn.Module):
         self.offset, self.scale = scaling.intensity_offset, scaling.intensity_scale
         self.cells = nn.PixelUnshuffle(CELL_PX)
         self.stem = nn.Conv2d(CELL_PX**2, preset.trunk, 3, padding=1)
-        self.block = ResidualBlock(preset.trunk, preset.deep, deep_layers=1)
+        self.block = ResidualBlock(preset.trunk, preset.deep, preset.frame_layers)
 
     def forward(self, photons: Tensor) -> Tensor:  # (b, 1, h, w)
         """Return features, (b, trunk, h/2, w/2)."""
@@ -108,20 +107,14 @@ class ContextNetwork(nn.Module):
         super().__init__()
         self.scaling = scaling
         self.merge = nn.Conv2d(3 * preset.trunk, preset.trunk, 1)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(preset.trunk, preset.deep, deep_layers=2)
-            for _ in range(preset.context_blocks)
-        )
-        self.mix = nn.Conv2d(preset.trunk, preset.trunk, 3, padding=1)
+        self.block = ResidualBlock(preset.trunk, preset.deep, preset.context_layers)
         self.head = nn.Conv2d(preset.trunk, len(MAPS), 1)
         _start_with_few_detections(self.head)
 
     def raw(self, features: Tensor) -> Tensor:  # (b, 3 trunk, h/2, w/2)
         """Return the maps before their ranges and units, (b, maps, h/2, w/2)."""
         x = torch.relu(self.merge(features))
-        for block in self.blocks:
-            x = block(x)
-        maps: Tensor = self.head(torch.relu(self.mix(x)))
+        maps: Tensor = self.head(self.block(x))
         return maps
 
     def forward(self, features: Tensor) -> Tensor:  # (b, 3 trunk, h/2, w/2)

@@ -106,8 +106,8 @@ class ThresholdConfig(_Strict):
     """Probabilities that decide what is reported; see `emitters.Thresholds`."""
 
     seed: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    split: Annotated[float, Field(gt=0, le=1)] = 0.6
-    final: Annotated[float, Field(gt=0, le=1)] = 0.5
+    split: Annotated[float, Field(gt=0, le=1)] = 0.85
+    final: Annotated[float, Field(gt=0, le=1)] = 0.4
 
 
 class TrainingConfig(_Strict):

@@ -52,12 +52,16 @@ def test_the_live_preset_costs_at_most_60_kflop_per_pixel():
 
 
 def test_cost_is_counted_from_the_layers():
-    small, large = (
-        flop_per_pixel(Preset(trunk=t, deep=16, context_blocks=1)) for t in (16, 32)
-    )
-    stem = 2 * 4 * 9 / 4
-    assert small > 16 * stem
-    assert large > 2 * small * 0.9
+    trunk, deep = 8, 16
+    preset = Preset(trunk=trunk, deep=deep, frame_layers=1, context_layers=2)
+
+    def block(layers):
+        down_and_deep = 9 * deep * (trunk + layers * deep) + deep * trunk
+        return down_and_deep / 16 + 9 * trunk * trunk / 4
+
+    stem, merge, head = 9 * 4 * trunk / 4, 3 * trunk * trunk / 4, trunk * len(MAPS) / 4
+    multiply_adds = stem + block(1) + merge + block(2) + head
+    assert flop_per_pixel(preset) == pytest.approx(2 * multiply_adds)
 
 
 def test_the_first_probability_is_the_bias_on_every_pixel_of_any_frame():
