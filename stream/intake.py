@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import crc32c
@@ -17,6 +14,7 @@ from .accounting import CONNECTION_LOST, StreamAccount
 from .balance import ENGINE_STOPPED, REJECTED
 from .errors import MessageError
 from .frames import FrameHeader, StreamEnd, StreamStart
+from .incoming import Inbox, Incoming
 from .peers import Peer, Peers
 from .processed import ResumePoint
 from .ring import FrameRing
@@ -43,103 +41,6 @@ Resume = Callable[[StreamStart], ResumePoint | None]
 
 _BURST = 32  # messages between two looks at everything else
 _LEAVE_S = 0.5  # for the sender to hear that its stream is dealt with
-_SPARE_SLOTS = 2  # the two newest released frames stay readable
-
-
-@dataclass(slots=True)
-class Incoming:
-    """One stream as the receiver knows it.
-
-    Guarded by the inbox's condition, but for what only the thread that owns
-    the socket touches.
-
-    Attributes
-    ----------
-    start, sender : StreamStart, bytes
-        What START said.
-    account, ring : StreamAccount, FrameRing
-        Order and pixels.
-    peer : bytes or None
-        The connection it comes over; None after that was cut off.
-    rest : str
-        Name of frames that are missing when the sender connects again.
-    heard_s : float
-        When the sender last said anything, monotonic seconds.
-    bytes_in, granted, highest : int
-        Pixel bytes since START, last exposure allowed, last exposure seen.
-    end : StreamEnd or None
-        How it ended.
-    taken, done, acked, confirmed : bool
-        The consumer took the end; has dealt with everything; the sender was
-        told; it has heard it.
-    """
-
-    start: StreamStart
-    sender: bytes
-    account: StreamAccount
-    ring: FrameRing
-    peer: bytes | None
-    heard_s: float
-    rest: str = CONNECTION_LOST
-    bytes_in: int = 0
-    granted: int = -1
-    highest: int = -1
-    end: StreamEnd | None = None
-    taken: bool = False
-    done: bool = False
-    acked: bool = False
-    confirmed: bool = False
-
-    @property
-    def name(self) -> str:
-        """The stream, for people."""
-        label = self.start.camera_label or "camera"
-        return f"stream {self.start.stream_id.hex()} ({self.start.producer}, {label})"
-
-    @property
-    def credit_seq(self) -> int:
-        """Last exposure that has a slot."""
-        slots = self.ring.capacity - _SPARE_SLOTS
-        return self.account.oldest_needed + slots - 1
-
-    @property
-    def credit_bytes(self) -> int:
-        """Bytes that may have been sent since START."""
-        free = self.ring.capacity - self.account.held
-        return self.bytes_in + free * self.start.frame_nbytes
-
-    @property
-    def grant_due(self) -> bool:
-        """Worth telling: a good step, or the sender has little left."""
-        step = self.credit_seq - self.granted
-        low = self.granted - self.highest <= self.ring.capacity // 2
-        return step > 0 and (low or step >= self.ring.capacity // 8)
-
-    @property
-    def finished(self) -> bool:
-        """The consumer has nothing left to do for it."""
-        return self.taken and (self.done or not self.account.unsettled)
-
-
-class Inbox:
-    """What the socket's thread hands to the consumer, and back.
-
-    Everything is guarded by ``changed``. The queue of events is bounded by the
-    ring: a frame needs a slot, and a stream opens when the last one is done.
-    """
-
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.events: deque[Incoming | FrameHeader | StreamEnd] = deque()
-        self.rejected: Counter[str] = Counter()
-        self.failure: BaseException | None = None
-        self.close_reason: str | None = None
-        self.stopping = False
-
-    def reject(self, reason: str) -> None:
-        """Count a refused message."""
-        with self.changed:
-            self.rejected[reason] += 1
 
 
 class Intake:
@@ -225,9 +126,15 @@ class Intake:
         except MessageError as error:
             self._refuse(identity, peer, error, now_s)
         finally:
-            while self._socket.getsockopt(zmq.RCVMORE):
-                self._socket.recv_into(bytearray())
+            self._discard_rest(identity)
         return True
+
+    def _discard_rest(self, identity: bytes) -> None:
+        """Read what is left of a message; pixels count against byte credit."""
+        while self._socket.getsockopt(zmq.RCVMORE):
+            size = self._socket.recv_into(bytearray())
+            if self._stream and identity == self._stream.peer:
+                self._stream.bytes_in += size
 
     def _handle(self, identity: bytes) -> None:
         """Read the header part, then do what the message says."""
@@ -391,7 +298,7 @@ class Intake:
         header = message.header
         stream.highest = max(stream.highest, header.seq)
         try:
-            self._check_frame(stream, message, more)
+            stream.check(message, more, self._limits)
             with self._inbox.changed:
                 place = stream.account.place(header.seq)
                 if place == "late":
@@ -410,34 +317,6 @@ class Intake:
             raise
         with self._inbox.changed:
             self._deliver(stream.account.frame(header, message.dropped_total))
-
-    def _check_frame(self, stream: Incoming, message: FrameUp, more: bool) -> None:
-        """Refuse a frame by its header, before its pixels are touched."""
-        start, seq = stream.start, message.header.seq
-        if not more:
-            raise MessageError("parts", f"frame {seq} has no pixels")
-        if (message.shape, message.dtype) != (start.shape, start.dtype):
-            raise MessageError(
-                "shape",
-                f"frame {seq} is {message.shape} {message.dtype}, START said "
-                f"{start.shape} {start.dtype}. Did the camera ROI change? "
-                "End the stream and start a new one.",
-            )
-        if message.nbytes != start.frame_nbytes:
-            raise MessageError(
-                "nbytes",
-                f"frame {seq} has {message.nbytes} bytes, needs {start.frame_nbytes}",
-            )
-        if seq - stream.account.expected > self._limits.seq_jump:
-            raise MessageError(
-                "seq_jump",
-                f"frame {seq} after frame {stream.account.expected - 1}: no step over "
-                f"{self._limits.seq_jump} is believed",
-            )
-        if seq > stream.credit_seq:
-            raise MessageError(
-                "credit", f"frame {seq} was sent, allowed up to {stream.granted}"
-            )
 
     def _take_pixels(self, stream: Incoming, message: FrameUp) -> None:
         """Receive pixels straight into their slot; readable only when all is well."""
@@ -630,16 +509,3 @@ class Intake:
                 raise
             return False
         return True
-
-
-def router(
-    context: zmq.Context[zmq.Socket[bytes]], limits: Limits
-) -> zmq.Socket[bytes]:
-    """Make the ROUTER socket of a receiver, with every bound set."""
-    socket = context.socket(zmq.ROUTER)
-    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    socket.setsockopt(zmq.MAXMSGSIZE, limits.payload_bytes)
-    socket.setsockopt(zmq.RCVHWM, limits.queued_messages)
-    socket.setsockopt(zmq.SNDHWM, 4 * limits.queued_messages)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, round(limits.handshake_s * 1000))
-    return socket

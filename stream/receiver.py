@@ -15,8 +15,10 @@ from .balance import Balance
 from .endpoints import loopback
 from .errors import SettingsError, StreamError
 from .frames import FrameHeader, StreamEnd, StreamStart
-from .intake import Inbox, Incoming, Intake, router
+from .incoming import Inbox, Incoming
+from .intake import Intake
 from .limits import Limits
+from .sockets import router
 from .waker import Waker
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from .endpoints import loopback
 from .errors import OverflowStop, StreamError
 from .limits import Limits
 from .outbox import Outbox
-from .uplink import Uplink, dealer
+from .sockets import dealer
+from .uplink import Uplink
 from .waker import Waker
 from .wire import Start, encode_start
 

@@ -359,22 +359,3 @@ class Uplink:
             end = self._box.close_books()
         if end is not None and self._accepted and not self._end_sent:
             self._end_sent = self._send(End(end))
-
-
-def dealer(
-    context: zmq.Context[zmq.Socket[bytes]], limits: Limits
-) -> zmq.Socket[bytes]:
-    """Make the DEALER socket of a sender, with every bound set."""
-    socket = context.socket(zmq.DEALER)
-    socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.SNDHWM, limits.queued_messages)
-    socket.setsockopt(zmq.RCVHWM, 4 * limits.queued_messages)
-    socket.setsockopt(zmq.MAXMSGSIZE, limits.start_bytes)
-    socket.setsockopt(zmq.RECONNECT_IVL, 100)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-    socket.setsockopt(zmq.CONNECT_TIMEOUT, 2000)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, round(limits.handshake_s * 1000))
-    # A dead connection is noticed by libzmq, too, and made anew.
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
-    return socket

@@ -1,10 +1,13 @@
 """What an installation contains, and what it needs."""
 
+import importlib
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+
+import pytest
 
 import liveloc
 
@@ -52,12 +55,22 @@ def test_help_loads_neither_torch_nor_qt_nor_a_camera():
     code = (
         "import sys, liveloc.__main__\n"
         "heavy = {'torch', 'PySide6', 'vispy', 'pymmcore_plus', 'onnxruntime', 'zmq'}\n"
-        "sys.exit(', '.join(sorted(heavy & set(sys.modules))))"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_everything_a_room_offers_can_be_imported(room):
+    module = importlib.import_module(f"liveloc.{room}")
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError):
+        module.no_such_name  # noqa: B018
 
 
 def test_a_live_session_needs_no_torch():

@@ -641,6 +641,17 @@ def test_a_banned_bridge_comes_back_and_its_frames_are_named():
             assert receiver.balance.unexplained == 0
 
 
+def test_refused_pixels_do_not_use_up_the_byte_credit(session):
+    receiver, bridge = session
+    pixels = len(PIXELS)
+    for _ in range(100):
+        bridge.frame(0, dtype="u1")
+    while (credit := bridge.wait_for(wire.Credit)).credit_bytes < 132 * pixels:
+        pass
+    assert credit.credit_bytes == 132 * pixels
+    assert receiver.rejected == {"shape": 100}
+
+
 # The order of things
 
 
