@@ -301,7 +301,7 @@ def fit(
     """
     from .model.backend import OnnxBackend
     from .model.bundle import load_bundle
-    from .model.fit import fit as fit_movie
+    from .model.fitting import fit as fit_movie
 
     bundle = load_bundle(model or "gaussian-2d")
     source = _open_movie(path, pixel_size, offset, gain)

@@ -1,39 +1,43 @@
 """The vocabulary of frames and localizations, and how they travel and are kept.
 
-What users need is importable from here; a module loads when its name is first used.
+Here is the vocabulary, which needs NumPy only. Sockets, files and settings are in
+their modules: ``sender``, ``receiver``, ``broadcast``; ``table``, ``segments``,
+``recorder``, ``movies``, ``replay``; ``session``.
 """
 
-from importlib import import_module
-from typing import Any
+from .balance import Balance
+from .calibration import CameraCalibration, estimate_calibration
+from .errors import (
+    LivelocError,
+    MessageError,
+    OverflowStop,
+    PeerLost,
+    RecordingError,
+    SettingsError,
+    SourceError,
+    StreamError,
+)
+from .frames import Frame, FrameHeader, FrameSource, StreamEnd, StreamStart
+from .localizations import LOCALIZATION, Flag, Localizations
 
-_HOMES = {
-    "Balance": "balance",
-    "CameraCalibration": "calibration",
-    "Frame": "frames",
-    "FrameHeader": "frames",
-    "FrameReceiver": "receiver",
-    "FrameRing": "ring",
-    "FrameSender": "sender",
-    "FrameSource": "frames",
-    "LOCALIZATION": "localizations",
-    "LivelocError": "errors",
-    "LocalizationSubscriber": "broadcast",
-    "ReplaySource": "replay",
-    "SegmentReader": "segments",
-    "SessionSettings": "session",
-    "StreamEnd": "frames",
-    "StreamStart": "frames",
-    "TableWriter": "table",
-    "estimate_calibration": "calibration",
-    "open_movie": "movies",
-    "read_table": "table",
-    "transmit": "transmission",
-    "write_csv": "coordinates",
-}
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"liveloc.stream has no {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__all__ = [
+    "LOCALIZATION",
+    "Balance",
+    "CameraCalibration",
+    "Flag",
+    "Frame",
+    "FrameHeader",
+    "FrameSource",
+    "LivelocError",
+    "Localizations",
+    "MessageError",
+    "OverflowStop",
+    "PeerLost",
+    "RecordingError",
+    "SettingsError",
+    "SourceError",
+    "StreamEnd",
+    "StreamError",
+    "StreamStart",
+    "estimate_calibration",
+]
