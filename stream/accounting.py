@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .frames import FrameHeader
     from .wire import Mark
 
-CONNECTION_LOST = "connection_lost"  # on the way when the connection broke
-
 _MOST_HOLES = 256
 _MOST_REJECTED = 4096
 _MOST_LATE = 4096

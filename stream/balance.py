@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 CAMERA_MISSING = "camera_missing"  # never came out of the camera driver
 BRIDGE_SHED = "bridge_shed"  # shed by the bridge for want of credit
+CONNECTION_LOST = "connection_lost"  # on the way when the connection broke
 ENGINE_STOPPED = "engine_stopped"  # on the way to an engine that died
 REJECTED = "rejected"  # broke the protocol
 LATE = "late"  # came after its place in the stream was given up

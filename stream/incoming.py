@@ -7,7 +7,8 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .accounting import CONNECTION_LOST, StreamAccount
+from .accounting import StreamAccount
+from .balance import CONNECTION_LOST
 from .errors import MessageError
 
 if TYPE_CHECKING:

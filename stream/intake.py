@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import crc32c
 import zmq
 
-from .accounting import CONNECTION_LOST, StreamAccount
-from .balance import ENGINE_STOPPED, REJECTED
+from .accounting import StreamAccount
+from .balance import CONNECTION_LOST, ENGINE_STOPPED, REJECTED
 from .errors import MessageError
 from .frames import FrameHeader, StreamEnd, StreamStart
 from .incoming import Inbox, Incoming

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.stream.accounting import CONNECTION_LOST, StreamAccount
+from liveloc.stream.accounting import StreamAccount
 from liveloc.stream.balance import (
     BRIDGE_SHED,
     CAMERA_MISSING,
+    CONNECTION_LOST,
     ENGINE_STOPPED,
     LATE,
     NOT_FINITE,

@@ -20,10 +20,10 @@ import pytest
 import zmq
 
 from liveloc.stream import wire
-from liveloc.stream.accounting import CONNECTION_LOST
 from liveloc.stream.balance import (
     BRIDGE_SHED,
     CAMERA_MISSING,
+    CONNECTION_LOST,
     ENGINE_STOPPED,
     LATE,
     REJECTED,
