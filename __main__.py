@@ -6,6 +6,7 @@ import _thread
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import __version__
-from .stream.errors import LivelocError, SettingsError
+from .stream.errors import LivelocError, SettingsError, StreamError
 from .stream.terminal import complain, progress_bar, say, summary, training_bar
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def engine(
         report = running.run(stop, streams=0 if keep else 1)
     if report is not None:
         say(summary(report))
-        raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
+        raise typer.Exit(_exit_code(report))
 
 
 @app.command()
@@ -282,7 +283,7 @@ def replay(
     assert report is not None
     _reconstruct(folder)
     say(summary(report))
-    raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
+    raise typer.Exit(_exit_code(report))
 
 
 @app.command()
@@ -418,22 +419,21 @@ def _run(
     with progress_bar("acquiring", settings.camera.frames) as advance:
 
         def show(status: dict[str, Any]) -> None:
-            if "viewing" in status:
-                say("the acquisition has ended; close the window to finish")
-            elif status:
-                advance(status["localized"], status["localizations"])
+            advance(status["localized"], status["localizations"])
 
-        outcome = run_session(settings, folder, window=window, progress=show)
-    report = _complete_report(folder, settings, outcome.engine_restarts)
+        outcome = run_session(
+            settings, folder, window=window, progress=show, notice=say
+        )
+    if not (folder / "report.json").exists():
+        raise StreamError("the session was ended before its first frame")
+    report = _complete_report(folder, outcome.engine_restarts)
     _reconstruct(folder)
     _finish_report(report, folder, json_file)
     say(summary(report))
-    raise typer.Exit(0 if report["frames"]["unexplained"] == 0 else 1)
+    raise typer.Exit(_exit_code(report))
 
 
-def _complete_report(
-    folder: Path, settings: SessionSettings, engine_restarts: int
-) -> dict[str, Any]:
+def _complete_report(folder: Path, engine_restarts: int) -> dict[str, Any]:
     """Join what engine and bridge know; compare with the truth if there is one."""
     report = _read_json(folder / "report.json")
     bridge_report = _read_json(folder / "bridge.json")
@@ -587,6 +587,13 @@ def _reconstruct(folder: Path) -> None:
     image.save_tiff(folder / "reconstruction.tif")
 
 
+def _exit_code(report: dict[str, Any]) -> int:
+    """Give 0 only where every frame is explained."""
+    from .stream.live import UNEXPLAINED
+
+    return UNEXPLAINED if report["frames"]["unexplained"] else 0
+
+
 def _finish_report(
     report: dict[str, Any], folder: Path, json_file: Path | None
 ) -> None:
@@ -600,10 +607,18 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _stop_event(supervised: bool) -> threading.Event:
-    """Give an event that is set when the parent ends."""
+    """Give an event that is set by Ctrl-C, by SIGTERM, or when the parent ends."""
     from .stream.supervision import when_parent_ends
 
     stop = threading.Event()
+
+    def end(number: int, _: object) -> None:
+        if stop.is_set():  # asked twice: do not wait for anything
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     if supervised:
         when_parent_ends(stop.set)
     return stop

@@ -18,7 +18,6 @@ import numpy as np
 from ..stream.balance import NOT_FINITE
 from ..stream.broadcast import LocalizationPublisher
 from ..stream.errors import SettingsError
-from ..stream.frames import StreamEnd, StreamStart
 from ..stream.localizations import Localizations, empty
 from ..stream.processed import ProcessedLog, ResumePoint
 from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
@@ -34,7 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ..stream.frames import StreamEnd, StreamStart
+
 STATUS_INTERVAL_S = 0.25
+DRAIN_S = 10.0  # for frames that wait in the ring when the engine is stopped
 FAREWELL_S = 1.0  # two repetitions of everything that viewers are told
 REPORT_FILE = "report.json"
 PIXEL_SIZE_TOLERANCE = 0.02  # relative; a 3D network's PSF is in pixels and nm
@@ -128,7 +130,10 @@ class Engine:
             report = closed or report
             ended += closed is not None
         if self._stream is not None:
-            report = self._end(_aborted(self._stream))
+            self._receiver.close_lost("the engine was stopped")
+            until = time.monotonic() + DRAIN_S
+            while self._stream is not None and time.monotonic() < until:
+                report = self._turn() or report
         self._see_viewers_off()
         return report
 
@@ -364,16 +369,3 @@ def check_fits(bundle: Bundle, start: StreamStart) -> None:
             f"camera has {start.pixel_size_nm:g} nm. Train a network for this "
             "microscope, or use the model 'gaussian-2d'."
         )
-
-
-def _aborted(stream: _Stream) -> StreamEnd:
-    """Describe the end of a stream that the engine itself gives up."""
-    return StreamEnd(
-        stream_id=stream.start.stream_id,
-        last_seq=-1,
-        sent=0,
-        dropped=0,
-        missing=0,
-        status="aborted",
-        reason="the engine was stopped",
-    )

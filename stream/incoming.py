@@ -7,11 +7,11 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .accounting import StreamAccount
 from .balance import CONNECTION_LOST
 from .errors import MessageError
 
 if TYPE_CHECKING:
+    from .accounting import StreamAccount
     from .frames import FrameHeader, StreamEnd, StreamStart
     from .limits import Limits
     from .ring import FrameRing

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from .session import SessionSettings
 
+UNEXPLAINED = 3  # exit code: the balance of a stream does not close
+REFUSED = 2  # exit code: a mistake of the user
 ENGINE_RESTARTS = 3
-READY_SECONDS = 60.0
 FINISH_SECONDS = 30.0
 
 
@@ -44,6 +45,7 @@ def run_session(
     *,
     window: bool,
     progress: Callable[[dict[str, Any]], None],
+    notice: Callable[[str], None],
 ) -> Outcome:
     """Run one acquisition from the camera to the table.
 
@@ -57,6 +59,8 @@ def run_session(
         Show the viewer, and keep it open after the end until it is closed.
     progress : callable
         Called with every status of the engine.
+    notice : callable
+        Called with what the user should know, a line each.
 
     Raises
     ------
@@ -86,10 +90,12 @@ def run_session(
             look = ("--super-pixel", pixel, "--save", str(folder), "--keep")
             viewer = start("view", "--connect", endpoint, *look)
         bridge = start("bridge", str(folder))
-        _watch(subscriber, engine, bridge, viewer, outcome, progress)
-        if viewer is not None and not outcome.stopped:
-            progress({"viewing": True})
-            _wait_for_the_user(viewer)
+        watch = _Watch(subscriber, engine, bridge, viewer, outcome, progress, notice)
+        watch.until_the_engine_is_done()
+        if viewer is not None and viewer.poll() is None:
+            notice("the acquisition has ended; close the window to finish")
+            while viewer.poll() is None:
+                time.sleep(0.1)
     except KeyboardInterrupt:
         outcome.stopped = True
         _stop_in_order(children)
@@ -100,46 +106,63 @@ def run_session(
     return outcome
 
 
-def _watch(
-    subscriber: LocalizationSubscriber,
-    engine: Child,
-    bridge: Child,
-    viewer: Child | None,
-    outcome: Outcome,
-    progress: Callable[[dict[str, Any]], None],
-) -> None:
-    """Pass the engine's status on until the engine has finished its stream."""
-    deadline: float | None = None
-    while True:
-        for update in subscriber.poll(0.1):
-            if isinstance(update, Status):
-                progress(update.values)
-        if viewer is not None and viewer.poll() is not None and not outcome.stopped:
-            outcome.stopped = True
-            bridge.ask_to_stop()
-        code = engine.poll()
-        finished = bridge.poll()
-        if finished not in (None, 0):
-            raise StreamError(f"the bridge ended with: {bridge.last_words()}")
-        if code == 0:
+@dataclass(slots=True)
+class _Watch:
+    """Passes status on and notices which process ends how."""
+
+    subscriber: LocalizationSubscriber
+    engine: Child
+    bridge: Child
+    viewer: Child | None
+    outcome: Outcome
+    progress: Callable[[dict[str, Any]], None]
+    notice: Callable[[str], None]
+    _give_up_at: float | None = None
+
+    def until_the_engine_is_done(self) -> None:
+        """Wait for the engine to finish its stream, whatever the others do."""
+        while self.engine.poll() not in (0, UNEXPLAINED):
+            for update in self.subscriber.poll(0.1):
+                if isinstance(update, Status):
+                    self.progress(update.values)
+            self._check_viewer()
+            self._check_bridge()
+            if self.engine.poll() not in (None, 0, UNEXPLAINED):
+                self._restart_engine()
+
+    def _check_viewer(self) -> None:
+        """End the session with its window, but not for a window that failed."""
+        if self.viewer is None or self.viewer.poll() is None or self.outcome.stopped:
             return
-        if code is not None:
-            _restart(engine, outcome)
-        if finished == 0:
-            deadline = deadline or time.monotonic() + FINISH_SECONDS
-            if time.monotonic() > deadline:
-                raise StreamError(
-                    "the engine did not finish the stream that the bridge has ended: "
-                    f"{engine.last_words()}"
-                )
+        if self.viewer.poll() == 0:
+            self.outcome.stopped = True
+            self.bridge.ask_to_stop()
+        else:
+            self.notice(f"no window: {self.viewer.last_words()}")
+            self.viewer = None
 
+    def _check_bridge(self) -> None:
+        """End the session at once for a bridge that failed, else when all is done."""
+        code = self.bridge.poll()
+        if code is None:
+            return
+        if code != 0:
+            raise StreamError(f"the bridge ended: {self.bridge.last_words()}")
+        self._give_up_at = self._give_up_at or time.monotonic() + FINISH_SECONDS
+        if time.monotonic() > self._give_up_at:
+            raise StreamError(
+                "the engine did not finish the stream that the bridge has ended: "
+                f"{self.engine.last_words()}"
+            )
 
-def _restart(engine: Child, outcome: Outcome) -> None:
-    """Start an engine that died again, a few times."""
-    if outcome.engine_restarts >= ENGINE_RESTARTS or engine.poll() == 2:
-        raise StreamError(f"the engine ended with: {engine.last_words()}")
-    outcome.engine_restarts += 1
-    engine.restart()
+    def _restart_engine(self) -> None:
+        """Start an engine that died again, a few times; not one that refused."""
+        refused = self.engine.poll() == REFUSED
+        if refused or self.outcome.engine_restarts >= ENGINE_RESTARTS:
+            raise StreamError(f"the engine ended: {self.engine.last_words()}")
+        self.outcome.engine_restarts += 1
+        self.notice("the engine died and is started again")
+        self.engine.restart()
 
 
 def _stop_in_order(children: list[Child]) -> None:
@@ -149,11 +172,6 @@ def _stop_in_order(children: list[Child]) -> None:
             if child.name == name:
                 child.ask_to_stop() if name != "engine" else None
                 child.wait(3.0)
-
-
-def _wait_for_the_user(viewer: Child) -> None:
-    while viewer.poll() is None:
-        time.sleep(0.1)
 
 
 def _make_folder(folder: Path) -> Path:

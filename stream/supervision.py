@@ -89,7 +89,8 @@ class Child:
     def last_words(self) -> str:
         """Last line that it printed."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return last.removeprefix("liveloc: ")
 
 
 def when_parent_ends(stop: Callable[[], None]) -> None:

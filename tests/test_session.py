@@ -1,6 +1,7 @@
 """Whole sessions through real processes, sockets and files."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -159,6 +160,49 @@ def test_a_killed_engine_leaves_a_named_hole_and_a_whole_recording(
     assert metadata["complete"] == "yes"
     assert (np.diff(table["frame"]) >= 0).all()
     assert table["frame"].max() > 390
+
+
+def running_demo(tmp_path):
+    """Start a long demo and wait until it localizes."""
+    session = tmp_path / "session"
+    process = start(
+        *("demo", "--headless", "--frames", 50_000, "--size", 64),
+        *("--session", session),
+        log=tmp_path / "demo.log",
+    )
+    ledger = session / "processed.jsonl"
+    wait_for(lambda: ledger.exists() and len(ledger.read_bytes().splitlines()) > 3, 30)
+    return process, session
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
+def test_ctrl_c_ends_a_session_with_all_its_results(tmp_path):
+    process, session = running_demo(tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(25) == 0, (tmp_path / "demo.log").read_text()
+    process.stdin.close()
+    report = json.loads((session / "report.json").read_text())
+    assert report["status"] == "aborted"
+    assert report["frames"]["camera"] == report["frames"]["localized"] > 20
+    assert report["frames"]["unexplained"] == 0
+    assert report["laser"]["safe"] is True
+    assert report["accuracy"]["jaccard"] > 60
+    assert (session / "reconstruction.png").exists()
+
+
+def test_no_process_and_no_light_outlive_a_killed_session(tmp_path):
+    process, session = running_demo(tmp_path)
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    ended = wait_for(lambda: (session / "bridge.json").exists(), 15)
+    assert ended
+    told = wait_for(lambda: (session / "bridge.json").read_text(), 5)
+    assert json.loads(told)["laser"]["safe"] is True
+    wait_for(lambda: (session / "report.json").exists(), 15)
+    report = json.loads((session / "report.json").read_text())
+    assert report["frames"]["unexplained"] == 0
+    assert read_table(session / "localizations.arrow")[1]["complete"] == "yes"
 
 
 @pytest.mark.data
