@@ -121,3 +121,13 @@ def test_depth_without_astigmatism_is_refused_with_the_reason(tmp_path):
     path.write_text(text + "\nz_range_nm: 400\n")
     with pytest.raises(SettingsError, match="round Gaussian says nothing about z"):
         TrainingConfig.load(path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_training_runs_on_a_gpu_and_resumes_there(tmp_path):
+    device = torch.device("cuda")
+    Trainer(config(steps=20), device, tmp_path / "checkpoint.pt").run(lambda p: None)
+    again = Trainer(config(steps=20), device, tmp_path / "checkpoint.pt")
+    assert again.step == 20
+    assert all(torch.isfinite(p).all() for p in again.average.parameters())
