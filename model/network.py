@@ -155,7 +155,7 @@ class Network(nn.Module):
 def to_units(raw: Tensor, scaling: Scaling) -> Tensor:
     """Give raw maps their ranges and units; see `maps.MAPS` for the order."""
     p, x, y, z, n, sx, sy, sz, sn, bg = raw.unbind(1)
-    depth = max(scaling.z_range_nm, 1e-3)
+    depth = scaling.z_range_nm  # 0 for a 2D network, and so are its z and sigma
     return torch.stack(
         [
             torch.sigmoid(p.clamp(-10.0, 10.0)),

@@ -15,6 +15,7 @@ from ..stream.errors import SettingsError
 from ..stream.localizations import LOCALIZATION, Localizations
 from .emitters import Geometry, Thresholds, find_emitters
 from .loss import Targets, loss
+from .maps import CELL_PX
 from .metrics import Field, Score, evaluate
 from .network import PRESETS, Network, Scaling, to_units
 from .simulation import Sample, Simulator
@@ -191,7 +192,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             frames = windows.reshape(b * three, 1, h, w)
             features = net.frame(frames.contiguous(memory_format=torch.channels_last))
-            joined = features.reshape(b, -1, h // 2, w // 2)
+            joined = features.reshape(b, -1, h // CELL_PX, w // CELL_PX)
             raw = net.context.raw(joined.contiguous(memory_format=torch.channels_last))
         maps = to_units(raw.float(), net.scaling)
         return loss(maps, sample.targets, net.scaling.z_range_nm)

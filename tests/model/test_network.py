@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -111,6 +112,13 @@ def test_the_right_place_costs_less_than_a_wrong_one_in_every_coordinate():
         other = right.clone()
         other[:, channel] = wrong
         assert loss(other, truth, 500) > best + 1
+
+
+def test_a_2d_network_says_nothing_of_z():
+    flat = dataclasses.replace(SCALING, z_range_nm=0)
+    maps = to_units(torch.randn(1, len(MAPS), 4, 4), flat)
+    assert (maps[:, Z] == 0).all()
+    assert (maps[:, MAPS.index("z_sigma_nm")] == 0).all()
 
 
 def test_a_2d_network_does_not_pay_for_z():
