@@ -47,6 +47,11 @@ JsonFile = Annotated[
 SessionFolder = Annotated[
     Path | None, typer.Option("--session", help="Folder for the results.")
 ]
+Config = Annotated[
+    str | None,
+    typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
+]
+Frames = Annotated[int | None, typer.Option(min=0, help="0: until stopped.")]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
@@ -88,11 +93,8 @@ def run(
     settings_file: Annotated[
         Path | None, typer.Argument(help="Session settings (YAML).")
     ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
-    ] = None,
-    frames: Annotated[int | None, typer.Option(min=0, help="0: until stopped.")] = None,
+    config: Config = None,
+    frames: Frames = None,
     model: Model = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
     record: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
@@ -117,9 +119,12 @@ def run(
 @app.command()
 def bridge(
     settings_file: Annotated[
-        Path, typer.Argument(help="Session settings (YAML), or a session's folder.")
-    ],
+        Path | None, typer.Argument(help="Session settings (YAML), or its folder.")
+    ] = None,
+    config: Config = None,
+    frames: Frames = None,
     connect: Annotated[str | None, typer.Option(help="The engine's address.")] = None,
+    record_too: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
     session: SessionFolder = None,
     supervised: Supervised = False,
 ) -> None:
@@ -127,8 +132,17 @@ def bridge(
 
     Example: liveloc bridge session.yaml --connect tcp://127.0.0.1:5555
     """
-    settings = _settings(settings_file).changed(stream__frames_endpoint=connect)
-    folder = session or (settings_file if settings_file.is_dir() else None)
+    settings = _settings(settings_file).changed(
+        camera__config=config,
+        camera__frames=frames,
+        stream__frames_endpoint=connect,
+        stream__record=record_too,
+    )
+    folder = session or (
+        settings_file if settings_file and settings_file.is_dir() else None
+    )
+    if folder is None and settings.stream.record:
+        raise SettingsError("give --session, the folder for the recording.")
     raise typer.Exit(_bridge(settings, folder, supervised=supervised))
 
 
@@ -137,11 +151,8 @@ def record(
     settings_file: Annotated[
         Path | None, typer.Argument(help="Session settings (YAML).")
     ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
-    ] = None,
-    frames: Annotated[int | None, typer.Option(min=0, help="0: until stopped.")] = None,
+    config: Config = None,
+    frames: Frames = None,
     session: SessionFolder = None,
 ) -> None:
     """Record a camera without localizing; replay it later.
@@ -282,6 +293,7 @@ def replay(
         sending.join()
     assert report is not None
     _reconstruct(folder)
+    _finish_report(report, folder)
     say(summary(report))
     raise typer.Exit(_exit_code(report))
 
@@ -595,10 +607,14 @@ def _exit_code(report: dict[str, Any]) -> int:
 
 
 def _finish_report(
-    report: dict[str, Any], folder: Path, json_file: Path | None
+    report: dict[str, Any], folder: Path, json_file: Path | None = None
 ) -> None:
+    """Write the report for programs and for people."""
+    from .stream.report import write_report_page
+
     for path in filter(None, (folder / "report.json", json_file)):
         path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_report_page(report, folder)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

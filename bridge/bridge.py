@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +34,10 @@ from .simulated import (
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ..stream.frames import Frame, FrameSource, StreamEnd, StreamStart
+    from .laser import LaserChange
     from .settings import BridgeSettings, CameraSettings
 
 TRUTH_EVERY = 500  # frames
@@ -42,6 +46,7 @@ STALL_S = 1.5  # without a frame, or
 STALL_FRAMES = 3  # these, if longer: then the laser goes safe
 RECORDING_FOLDER = "stream"
 TRUTH_FILE = "truth.arrow"
+CONTROL_FILE = "control.jsonl"  # one line for each laser setting
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +87,7 @@ def run_bridge(
     with ExitStack() as stack:
         core, microscope = _open_microscope(settings, stack)
         laser = _laser_settings(settings)
-        guard = _open_guard(laser, core, stack) if laser else None
+        guard = _open_guard(laser, core, settings.session, stack) if laser else None
         source = MicroManagerSource(
             core,
             frames=settings.frames,
@@ -150,17 +155,37 @@ def _laser_settings(settings: BridgeSettings) -> LaserSettings | None:
     return settings.laser
 
 
-def _open_guard(laser: LaserSettings, core: Any, stack: ExitStack) -> GuardedLaser:
-    """Open the laser and bring it to its safe level."""
+def _open_guard(
+    laser: LaserSettings, core: Any, session: Path | None, stack: ExitStack
+) -> GuardedLaser:
+    """Open the laser, log what it is set to, and bring it to its safe level."""
     guard = GuardedLaser(
         MicroManagerLaser(core, laser.device, laser.prop, laser.unit),
         lowest=laser.lowest,
         highest=laser.highest,
         safe=laser.safe,
+        on_change=_control_log(session, laser.unit, stack) if session else None,
     )
     guard.to_safe("opened")  # `LaserInterlock` raises if it does not go there
     stack.callback(guard.to_safe, "closed")
     return guard
+
+
+def _control_log(
+    session: Path, unit: str, stack: ExitStack
+) -> Callable[[LaserChange], None]:
+    """Give what writes every laser setting to ``SESSION/control.jsonl`` at once."""
+    session.mkdir(parents=True, exist_ok=True)
+    path = session / CONTROL_FILE
+    file = stack.enter_context(path.open("a", encoding="utf-8", buffering=1))
+
+    def write(change: LaserChange) -> None:
+        try:
+            file.write(json.dumps({**asdict(change), "unit": unit}) + "\n")
+        except OSError as error:  # a full disk must not keep a laser on
+            _log.error("%s: %s", path, error)
+
+    return write
 
 
 def _camera_arguments(

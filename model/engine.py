@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnxruntime
 
+from .. import __version__
 from ..stream.balance import NOT_FINITE
 from ..stream.broadcast import LocalizationPublisher
 from ..stream.errors import SettingsError
@@ -242,6 +245,7 @@ class Engine:
                 "model_digest": self._bundle.digest,
                 "backend": self._backend.name,
                 "threads": self.settings.threads,
+                "versions": versions(),
             },
         }
 
@@ -357,6 +361,17 @@ def open_localizer(start: StreamStart, bundle: Bundle, backend: Backend) -> Loca
         roi_origin=start.roi_origin,
     )
     return Localizer(backend, start.calibration, geometry, bundle.spec.thresholds)
+
+
+def versions() -> dict[str, str]:
+    """Say what computed the results."""
+    return {
+        "liveloc": __version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
 
 
 def check_fits(bundle: Bundle, start: StreamStart) -> None:

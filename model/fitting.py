@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
 from ..stream.processed import ResumePoint
-from .engine import REPORT_FILE, check_fits, open_localizer
+from .engine import REPORT_FILE, check_fits, open_localizer, versions
 from .results import Results
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def fit(
             "model": bundle.spec.name,
             "model_digest": bundle.digest,
             "backend": backend.name,
+            "versions": versions(),
         },
     }
     path = folder / REPORT_FILE

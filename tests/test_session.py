@@ -85,7 +85,13 @@ def test_a_demo_reports_what_it_promises(recorded):
     assert 0.05 < report["density_per_um2"] < 0.6
     assert report["session"] == str(folder)
     assert report["localizations"] == len(read_table(folder / "localizations.arrow")[0])
-    for name in ("session.yaml", "reconstruction.png", "reconstruction.tif"):
+    control = (folder / "control.jsonl").read_text().splitlines()
+    powers = [json.loads(line)["power"] for line in control]
+    assert (powers[0], max(powers), powers[-1]) == (0.0, report["laser"]["end"], 0.0)
+    for name in (
+        *("session.yaml", "reconstruction.png", "reconstruction.tif"),
+        *("report.json", "report.html"),
+    ):
         assert (folder / name).stat().st_size > 0
 
 

@@ -1,0 +1,79 @@
+"""The report of a session as one page that opens in any browser."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;background:#0b0d12;color:#d8dce6;"
+    "max-width:60em;margin:2em auto;padding:0 1em}"
+    "h1{font-weight:500}h2{font-weight:500;font-size:1.1em;margin-top:2em}"
+    "table{border-collapse:collapse}td{padding:.2em 1.5em .2em 0;color:#9aa3b5}"
+    "td+td{color:#fff;font-variant-numeric:tabular-nums}"
+    "img{width:100%;image-rendering:pixelated;background:#000}.bad{color:#ff6b6b}"
+)
+_TITLES = {
+    "frames": "Balance of frames",
+    "latency_ms": "Latency, arrival to published, ms",
+    "latency_after_neighbour_ms": "Latency, arrival of the next frame to published, ms",
+    "accuracy": "Against the truth",
+    "laser": "Laser",
+    "engine": "Engine",
+}
+
+
+def write_report_page(report: dict[str, Any], folder: Path) -> Path:
+    """Write ``report.html`` beside ``report.json`` and ``reconstruction.png``.
+
+    Parameters
+    ----------
+    report : dict
+        As in ``report.json``.
+    folder : Path
+        Of the session.
+    """
+    unexplained = report["frames"]["unexplained"]
+    verdict = (
+        f'<p class="bad">{unexplained} frames are unexplained.</p>'
+        if unexplained
+        else "<p>Every frame is explained.</p>"
+    )
+    single = {k: v for k, v in report.items() if not isinstance(v, dict | list)}
+    sections = [_table("Session", single)]
+    sections += [
+        _table(title, report[name])
+        for name, title in _TITLES.items()
+        if isinstance(report.get(name), dict)
+    ]
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>liveloc report'
+        f"</title><style>{_STYLE}</style><h1>{escape(folder.name)}</h1>{verdict}"
+        '<img src="reconstruction.png" alt="super-resolution image">'
+        f"{''.join(sections)}</html>\n"
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _table(title: str, values: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>"
+        for name, text in _flat(values)
+    )
+    return f"<h2>{escape(title)}</h2><table>{rows}</table>"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name and text of every value, nested ones with their path."""
+    for name, value in values.items():
+        label = f"{prefix}{name.replace('_', ' ')}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{label}: ")
+        elif value not in (None, ""):
+            yield label, f"{value:,.6g}" if isinstance(value, float) else str(value)
