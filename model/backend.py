@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from ..stream.errors import SettingsError
+from .maps import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from .bundle import Bundle
 
@@ -21,6 +21,9 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
+
+# Features of frames t-1, t, t+1, each (c, h/2, w/2).
+Window = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 class Backend(Protocol):
@@ -32,8 +35,8 @@ class Backend(Protocol):
         """Turn (n, 1, h, w) photons into (n, c, h/2, w/2) features."""
         ...
 
-    def maps(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn (n, 3 c, h/2, w/2) features into (n, maps, h/2, w/2)."""
+    def maps(self, windows: Sequence[Window]) -> NDArray[np.float32]:
+        """Turn the features of n windows into (n, maps, h/2, w/2)."""
         ...
 
 
@@ -71,21 +74,36 @@ class OnnxBackend:
 
     def features(self, photons: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn (n, 1, h, w) photons into (n, c, h/2, w/2) features."""
-        return self._run(self._frame, photons)
+        return self._run(self._frame, {"photons": photons})
 
-    def maps(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn (n, 3 c, h/2, w/2) features into (n, maps, h/2, w/2)."""
-        return self._run(self._context, features)
+    def maps(self, windows: Sequence[Window]) -> NDArray[np.float32]:
+        """Turn the features of n windows into (n, maps, h/2, w/2)."""
+        frames = zip(*windows, strict=True)
+        return self._run(self._context, dict(zip(WINDOW, frames, strict=True)))
 
-    def _run(self, session: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(
+        self, session: Any, inputs: dict[str, Sequence[NDArray[np.float32]]]
+    ) -> NDArray[np.float32]:
+        """Run a graph on its inputs, `_batch` frames at a time."""
+        n = len(next(iter(inputs.values())))
         outputs = [
-            session.run(None, {"input": batch[i : i + self._batch]})[0]
-            for i in range(0, len(batch), self._batch)
+            session.run(
+                None,
+                {name: _join(x[i : i + self._batch]) for name, x in inputs.items()},
+            )[0]
+            for i in range(0, n, self._batch)
         ]
         result: NDArray[np.float32] = (
             outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
         )
         return result
+
+
+def _join(frames: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Give frames as one array, without a copy where there is only one."""
+    if isinstance(frames, np.ndarray):
+        return frames
+    return frames[0][None] if len(frames) == 1 else np.stack(frames)
 
 
 def usable_providers() -> list[str]:

@@ -24,6 +24,7 @@ from ..stream.errors import SettingsError
 from ..stream.localizations import Localizations, empty
 from ..stream.processed import ProcessedLog, ResumePoint
 from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
+from ..stream.table import to_batch
 from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
 from .emitters import Geometry
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ..stream.frames import StreamEnd, StreamStart
 
 STATUS_INTERVAL_S = 0.25
+WARM_UP_FRAMES = 6
 DRAIN_S = 10.0  # for frames that wait in the ring when the engine is stopped
 FAREWELL_S = 1.0  # two repetitions of everything that viewers are told
 REPORT_FILE = "report.json"
@@ -269,13 +271,15 @@ class Engine:
     def _prepare(self, start: StreamStart) -> ResumePoint | None:
         """Get ready before the sender hears that frames are welcome.
 
-        Checks that the network fits, lets it run once (the first run of a shape
-        takes longest), and looks whether an earlier engine did part of this stream.
+        Checks that the network fits, lets everything run a few times (the first
+        runs take longest), and looks whether an earlier engine did part of this
+        stream.
         """
         check_fits(self._bundle, start)
         blank = np.zeros(start.shape, start.dtype)
         trial = open_localizer(start, self._bundle, self._backend)
-        trial.feed([0, 1], [blank, blank])
+        trial.feed(list(range(WARM_UP_FRAMES)), [blank] * WARM_UP_FRAMES)
+        to_batch(empty(1)).serialize()
         log = self._folder_for(start) / PROCESSED_FILE
         self._resume = ProcessedLog(log).resume(start) if log.exists() else None
         return self._resume

@@ -17,7 +17,7 @@ from torch import nn
 
 from .. import __version__
 from .bundle import ModelSpec, write_bundle
-from .maps import CELL_PX
+from .maps import CELL_PX, WINDOW
 from .network import Network, flop_per_pixel
 
 if TYPE_CHECKING:
@@ -44,16 +44,14 @@ def export_bundle(
         Of the bundle.
     """
     network = network.cpu().eval()
-    trunk, side = network.preset.trunk, 32
+    frames = torch.rand(2, 1, 32, 32)
+    features = torch.rand(2, network.preset.trunk, 32 // CELL_PX, 32 // CELL_PX)
     parts = {
         "weights.safetensors": safetensors.torch.save(
             {name: t.contiguous() for name, t in network.state_dict().items()}
         ),
-        "frame.onnx": _graph(network.frame, torch.rand(2, 1, side, side)),
-        "context.onnx": _graph(
-            network.context,
-            torch.rand(2, 3 * trunk, side // CELL_PX, side // CELL_PX),
-        ),
+        "frame.onnx": _graph(network.frame, {"photons": frames}),
+        "context.onnx": _graph(network.context, dict.fromkeys(WINDOW, features)),
     }
     described = network.describe()
     spec = ModelSpec(
@@ -75,20 +73,21 @@ def export_bundle(
     write_bundle(path, spec, parts)
 
 
-def _graph(module: nn.Module, example: torch.Tensor) -> bytes:
-    """Export one half for any batch and any size."""
+def _graph(module: nn.Module, examples: dict[str, torch.Tensor]) -> bytes:
+    """Export one half for any batch and any size, its inputs named."""
     dynamic = torch.export.Dim.DYNAMIC
+    any_size = {0: dynamic, 2: dynamic, 3: dynamic}
     with tempfile.TemporaryDirectory() as folder, _quiet():
         target = Path(folder) / "graph.onnx"
         torch.onnx.export(
             module,
-            (example,),
+            tuple(tensor.clone() for tensor in examples.values()),
             str(target),
             dynamo=True,
-            dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+            dynamic_shapes=(any_size,) * len(examples),
             external_data=False,
             verbose=False,
-            input_names=["input"],
+            input_names=list(examples),
             output_names=["output"],
         )
         return target.read_bytes()

@@ -114,7 +114,7 @@ class Localizer:
             has_after = after is not None and after.seq == centre.seq + 1
             first = before.features if has_before and before else centre.features
             last = after.features if has_after and after else centre.features
-            windows.append(np.concatenate([first, centre.features, last]))
+            windows.append((first, centre.features, last))
             flag = (0 if has_before else Flag.NO_PREVIOUS) | (
                 0 if has_after else Flag.NO_NEXT
             )
@@ -123,7 +123,7 @@ class Localizer:
         self._waiting = known[-1] if known and not ends else None
         if not ready:
             return Localized(np.empty(0, np.int64), empty())
-        maps = self._backend.maps(np.stack(windows))
+        maps = self._backend.maps(windows)
         return self._read_out(maps, np.array([k.seq for k in ready], np.int64), flags)
 
     def _read_out(

@@ -117,9 +117,10 @@ class ContextNetwork(nn.Module):
         maps: Tensor = self.head(self.block(x))
         return maps
 
-    def forward(self, features: Tensor) -> Tensor:  # (b, 3 trunk, h/2, w/2)
+    def forward(self, before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
         """Return the maps in the units of `MAPS`, (b, maps, h/2, w/2)."""
-        return to_units(self.raw(features), self.scaling)
+        joined = torch.cat([before, centre, after], dim=1)  # (b, 3 trunk, h/2, w/2)
+        return to_units(self.raw(joined), self.scaling)
 
 
 class Network(nn.Module):
@@ -143,8 +144,8 @@ class Network(nn.Module):
         """Return the maps of the centre frames in units, (b, maps, h/2, w/2)."""
         b, three, h, w = windows.shape
         features = self.frame(windows.reshape(b * three, 1, h, w))
-        joined = features.reshape(b, -1, h // CELL_PX, w // CELL_PX)
-        maps: Tensor = self.context(joined)
+        window = features.reshape(b, three, -1, h // CELL_PX, w // CELL_PX)
+        maps: Tensor = self.context(*window.unbind(1))
         return maps
 
     def describe(self) -> dict[str, dict[str, float]]:
@@ -203,5 +204,5 @@ def flop_per_pixel(preset: Preset) -> float:
         module.register_forward_hook(count)
     with torch.inference_mode():
         features = net.frame(torch.zeros(1, 1, side, side))
-        net.context(torch.cat([features] * 3, dim=1))
+        net.context(features, features, features)
     return total / side**2

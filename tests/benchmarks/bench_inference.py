@@ -31,8 +31,8 @@ class TimedBackend:
     def features(self, photons):
         return self._timed(self._backend.features, photons)
 
-    def maps(self, features):
-        return self._timed(self._backend.maps, features)
+    def maps(self, windows):
+        return self._timed(self._backend.maps, windows)
 
     def _timed(self, function, argument):
         began = time.process_time()

@@ -59,7 +59,7 @@ def test_the_graphs_agree_with_the_weights(name):
     photons = np.random.default_rng(1).poisson(20, (3, 1, 24, 32)).astype(np.float32)
     backend = OnnxBackend(bundle, threads=1)
     features = backend.features(photons)
-    maps = backend.maps(features.reshape(1, -1, 12, 16))
+    maps = backend.maps([tuple(features)])
     with torch.inference_mode():
         expected = net(torch.as_tensor(photons).reshape(1, 3, 24, 32)).numpy()
     for k, channel in enumerate(MAPS):

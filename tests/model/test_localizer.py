@@ -111,8 +111,8 @@ def test_a_frame_without_a_finite_answer_is_named_and_left_out(backend, movie):
         def features(self, photons):
             return backend.features(photons)
 
-        def maps(self, features):
-            maps = backend.maps(features)
+        def maps(self, windows):
+            maps = backend.maps(windows)
             maps[1] = np.nan
             return maps
 

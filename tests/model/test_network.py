@@ -76,8 +76,8 @@ def test_the_first_probability_is_the_bias_on_every_pixel_of_any_frame():
 def test_features_computed_once_give_the_maps_of_the_window():
     net, windows = live(), torch.rand(1, 3, 32, 32) * 50
     with torch.inference_mode():
-        alone = torch.cat([net.frame(windows[:, k : k + 1]) for k in range(3)], dim=1)
-        assert torch.allclose(net.context(alone), net(windows), atol=1e-4)
+        alone = [net.frame(windows[:, k : k + 1]) for k in range(3)]
+        assert torch.allclose(net.context(*alone), net(windows), atol=1e-4)
 
 
 def test_units_keep_every_map_in_its_range():
