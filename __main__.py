@@ -190,7 +190,7 @@ def engine(
 
     Example: liveloc engine --session results --model gaussian-2d
     """
-    from .model.engine import Engine
+    from .model.engine import Engine, EngineSettings
 
     if settings_path is None and session and (session / "session.yaml").exists():
         settings_path = session
@@ -203,7 +203,7 @@ def engine(
     root = keep or _session_folder(session)
     stop = _stop_event(supervised)
     with Engine(
-        _engine_settings(settings),
+        EngineSettings.from_session(settings),
         lambda start: root / start.stream_id.hex()[:12] if keep else root,
     ) as running:
         frames_at, localizations_at = running.endpoints
@@ -276,22 +276,22 @@ def replay(
     source = _open_movie(path, pixel_size, offset, gain, speed)
     if folder is None:
         raise typer.Exit(_send(source, engine_at))
-    from .model.engine import Engine
-    from .stream.session import SessionSettings
+    from .model.engine import Engine, EngineSettings
 
     settings = _recorded_settings(path).changed(
         engine__model=model,
         stream__frames_endpoint=FREE,
         stream__localizations_endpoint=FREE,
     )
-    assert isinstance(settings, SessionSettings)
-    with Engine(_engine_settings(settings), lambda start: folder) as running:
+    with Engine(EngineSettings.from_session(settings), lambda start: folder) as running:
         endpoint = running.endpoints[0]
-        sending = threading.Thread(target=_send, args=(source, endpoint))
+        sending = threading.Thread(target=_send, args=(source, endpoint), daemon=True)
         sending.start()
         report = running.run(threading.Event(), streams=1)
         sending.join()
-    assert report is not None
+    if report is None:
+        raise StreamError("the recording ended before its first frame")
+    settings.save(folder)
     _reconstruct(folder)
     _finish_report(report, folder)
     say(summary(report))
@@ -302,7 +302,7 @@ def replay(
 def fit(
     path: Annotated[Path, typer.Argument(help="Movie: .tif, .dax or a session.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
-    model: Model = "gaussian-2d",
+    model: Model = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
     offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
     gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
@@ -316,7 +316,7 @@ def fit(
     from .model.bundle import load_bundle
     from .model.fitting import fit as fit_movie
 
-    bundle = load_bundle(model or "gaussian-2d")
+    bundle = load_bundle(model or _recorded_settings(path).engine.model)
     source = _open_movie(path, pixel_size, offset, gain)
     with progress_bar("localizing", source.start.expected_frames) as advance:
         report = fit_movie(source, folder, bundle, OnnxBackend(bundle), advance)
@@ -533,16 +533,6 @@ def _recorded_settings(path: Path) -> SessionSettings:
 
 def _session_folder(given: Path | None) -> Path:
     return given or Path("sessions") / time.strftime("%Y-%m-%d_%H-%M-%S")
-
-
-def _engine_settings(settings: SessionSettings) -> Any:
-    from .model.engine import EngineSettings
-
-    return EngineSettings(
-        frames_endpoint=settings.stream.frames_endpoint,
-        localizations_endpoint=settings.stream.localizations_endpoint,
-        **settings.engine.model_dump(),
-    )
 
 
 def _open_movie(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..stream.frames import StreamEnd, StreamStart
+    from ..stream.session import SessionSettings
 
 STATUS_INTERVAL_S = 0.25
 WARM_UP_FRAMES = 6
@@ -72,6 +73,15 @@ class EngineSettings:
     threads: int = 2
     max_batch: int = 16
     ring_frames: int = 256
+
+    @classmethod
+    def from_session(cls, settings: SessionSettings) -> EngineSettings:
+        """Take the engine's part of a session's settings."""
+        return cls(
+            frames_endpoint=settings.stream.frames_endpoint,
+            localizations_endpoint=settings.stream.localizations_endpoint,
+            **settings.engine.model_dump(),
+        )
 
 
 class Engine:
@@ -313,15 +323,14 @@ class _Stream:
     def take(self, event: Arrived) -> Localized:
         """Localize what arrived."""
         self._first_ns = self._first_ns or event.received_ns[0]
-        self._last_ns = event.received_ns[-1]
-        self._frames += len(event.headers)
         seqs = [header.seq for header in event.headers]
         self._arrivals.update(zip(seqs, event.received_ns, strict=True))
         return self.localizer.feed(seqs, event.pixels)
 
     def published(self, localized: Localized) -> None:
         """Measure from arrival to now for the frames that were published."""
-        now = time.monotonic_ns()
+        now = self._last_ns = time.monotonic_ns()
+        self._frames += len(localized.frames)
         for seq in [*localized.frames.tolist(), *localized.failed]:
             arrived = self._arrivals.pop(seq, None)
             if arrived is None:
@@ -336,9 +345,9 @@ class _Stream:
 
     @property
     def fps(self) -> float:
-        """Frames per second between the first and the last arrival."""
+        """Frames per second from the first arrival to the last publication."""
         elapsed = (self._last_ns - self._first_ns) / 1e9
-        return (self._frames - 1) / elapsed if elapsed > 0 else 0.0
+        return self._frames / elapsed if elapsed > 0 else 0.0
 
     def recent_fps(self) -> float:
         """Frames per second since the last call."""

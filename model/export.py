@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
 import safetensors.torch
 import torch
 from torch import nn
@@ -90,7 +91,16 @@ def _graph(module: nn.Module, examples: dict[str, torch.Tensor]) -> bytes:
             input_names=list(examples),
             output_names=["output"],
         )
-        return target.read_bytes()
+        return _without_traces(onnx.load(target)).SerializeToString(deterministic=True)
+
+
+def _without_traces(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Take out where in the source, and on whose disk, each operation came from."""
+    for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info):
+        del part.metadata_props[:]
+    for node in graph.graph.node:
+        node.doc_string = ""
+    return graph
 
 
 @contextmanager

@@ -400,7 +400,8 @@ def recording_folder(path: str | Path) -> Path:
         if (folder / START_FILE).exists():
             return folder
     raise SettingsError(
-        f"{path} holds no recording: neither {START_FILE} nor stream/{START_FILE}."
+        f"{path} holds no recording: neither {START_FILE} nor stream/{START_FILE}. "
+        "Frames are kept only in sessions run with --record."
     )
 
 

@@ -119,9 +119,7 @@ def test_replays_are_byte_identical_to_each_other_and_to_the_live_table(
 
 def test_fitting_the_recording_gives_the_live_table(recorded, tmp_path):
     folder, _ = recorded
-    result = liveloc(
-        *("fit", folder, "--out", tmp_path / "fit", "--model", "simulated-microscope")
-    )
+    result = liveloc("fit", folder, "--out", tmp_path / "fit")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "fit" / "localizations.arrow").read_bytes() == (
         folder / "localizations.arrow"

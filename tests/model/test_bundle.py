@@ -67,6 +67,13 @@ def test_the_graphs_agree_with_the_weights(name):
         assert np.abs(maps[:, k] - expected[:, k]).max() < 1e-4 * scale, channel
 
 
+@pytest.mark.parametrize("name", SHIPPED_NAMES)
+def test_a_bundle_tells_nothing_of_the_disk_it_was_made_on(name):
+    for content in contents(name).values():
+        assert b".py" not in content
+        assert b"site-packages" not in content
+
+
 def test_a_written_bundle_loads_and_is_the_same_bytes_again(tmp_path):
     bundle = load_bundle("gaussian-2d")
     for name in ("one", "two"):
