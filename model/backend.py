@@ -12,7 +12,7 @@ from ..stream.errors import SettingsError
 from .maps import WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .bundle import Bundle
 
@@ -82,7 +82,9 @@ class OnnxBackend:
         return self._run(self._context, dict(zip(WINDOW, frames, strict=True)))
 
     def _run(
-        self, session: Any, inputs: dict[str, Sequence[NDArray[np.float32]]]
+        self,
+        session: Any,
+        inputs: Mapping[str, Sequence[NDArray[np.float32]] | NDArray[np.float32]],
     ) -> NDArray[np.float32]:
         """Run a graph on its inputs, `_batch` frames at a time."""
         n = len(next(iter(inputs.values())))
@@ -99,7 +101,9 @@ class OnnxBackend:
         return result
 
 
-def _join(frames: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def _join(
+    frames: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+) -> NDArray[np.float32]:
     """Give frames as one array, without a copy where there is only one."""
     if isinstance(frames, np.ndarray):
         return frames

@@ -91,7 +91,9 @@ def _graph(module: nn.Module, examples: dict[str, torch.Tensor]) -> bytes:
             input_names=list(examples),
             output_names=["output"],
         )
-        return _without_traces(onnx.load(target)).SerializeToString(deterministic=True)
+        clean = _without_traces(onnx.load(target))
+        content: bytes = clean.SerializeToString(deterministic=True)
+        return content
 
 
 def _without_traces(graph: onnx.ModelProto) -> onnx.ModelProto:
