@@ -31,10 +31,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Live single-molecule localization: see the image while you acquire.",
 )
 
-FREE = "tcp://127.0.0.1:0"
+FREE = "tcp://127.0.0.1:0"  # each session takes ports of its own
 BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
 ASSUMED_PIXEL_NM = 100.0  # of a movie that does not say it
 
@@ -53,6 +52,22 @@ Config = Annotated[
 ]
 Frames = Annotated[int | None, typer.Option(min=0, help="0: until stopped.")]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        say(f"liveloc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show."),
+    ] = False,
+) -> None:
+    """Live single-molecule localization: see the image while you acquire."""
 
 
 @app.command()
