@@ -298,14 +298,24 @@ def replay(
         stream__frames_endpoint=FREE,
         stream__localizations_endpoint=FREE,
     )
+    stop, failures = threading.Event(), list[LivelocError]()
+
+    def send(endpoint: str) -> None:
+        try:
+            _send(source, endpoint)
+        except LivelocError as error:
+            failures.append(error)
+            stop.set()
+
     with Engine(EngineSettings.from_session(settings), lambda start: folder) as running:
-        endpoint = running.endpoints[0]
-        sending = threading.Thread(target=_send, args=(source, endpoint), daemon=True)
-        sending.start()
-        report = running.run(threading.Event(), streams=1)
-        sending.join()
-    if report is None:
-        raise StreamError("the recording ended before its first frame")
+        sender = threading.Thread(
+            target=send, args=(running.endpoints[0],), daemon=True
+        )
+        sender.start()
+        report = running.run(stop, streams=1)
+        sender.join()
+    if failures or report is None:
+        raise failures[0] if failures else StreamError("the recording is empty")
     settings.save(folder)
     _reconstruct(folder)
     _finish_report(report, folder)

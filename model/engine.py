@@ -20,7 +20,7 @@ import onnxruntime
 from .. import __version__
 from ..stream.balance import NOT_FINITE
 from ..stream.broadcast import LocalizationPublisher
-from ..stream.errors import SettingsError
+from ..stream.errors import MessageError, SettingsError
 from ..stream.localizations import Localizations, empty
 from ..stream.processed import ProcessedLog, ResumePoint
 from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
@@ -170,9 +170,9 @@ class Engine:
         if isinstance(event, Opened):
             self._begin(event.start)
         elif isinstance(event, Arrived) and self._stream is not None:
-            self._hand_on(self._stream.take(event))
+            self._hand_on(self._stream, self._stream.take(event))
         elif isinstance(event, Closed) and self._stream is not None:
-            report = self._end(event.end)
+            report = self._end(self._stream, event.end)
         self._talk_to_viewers()
         return report
 
@@ -208,11 +208,8 @@ class Engine:
         self._results = results
         self._publisher.begin(start.stream_id, results.metadata, rows=results.rows)
 
-    def _hand_on(self, localized: Localized) -> None:
+    def _hand_on(self, stream: _Stream, localized: Localized) -> None:
         """Publish first, then count, then write."""
-        stream = self._stream
-        if stream is None:
-            return
         if len(localized.localizations):
             self._publisher.publish(localized.localizations)
         stream.published(localized)
@@ -225,11 +222,9 @@ class Engine:
             self._receiver.lose(NOT_FINITE, failed)
         return self._receiver.checkpoint(last)
 
-    def _end(self, end: StreamEnd) -> dict[str, Any]:
+    def _end(self, stream: _Stream, end: StreamEnd) -> dict[str, Any]:
         """Localize the last frame, close the balance and write the report."""
-        stream = self._stream
-        assert stream is not None
-        self._hand_on(stream.localizer.finish())
+        self._hand_on(stream, stream.localizer.finish())
         stream.results.close(end)
         report = self._report(stream, end)
         path = stream.folder / REPORT_FILE
@@ -285,7 +280,10 @@ class Engine:
         runs take longest), and looks whether an earlier engine did part of this
         stream.
         """
-        check_fits(self._bundle, start)
+        try:
+            check_fits(self._bundle, start)
+        except SettingsError as error:  # the sender's mistake, not the engine's
+            raise MessageError("model", str(error)) from None
         blank = np.zeros(start.shape, start.dtype)
         trial = open_localizer(start, self._bundle, self._backend)
         trial.feed(list(range(WARM_UP_FRAMES)), [blank] * WARM_UP_FRAMES)

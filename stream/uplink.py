@@ -42,7 +42,9 @@ _BUSY_PATIENCE = 3.0
 _log = logging.getLogger(__name__)
 
 # A START refused for one of these will be refused again.
-_FATAL = frozenset({"version", "ended", "shape", "field", "header_size", "start"})
+_FATAL = frozenset(
+    {"version", "ended", "shape", "field", "header_size", "start", "model"}
+)
 
 
 class Uplink:
@@ -265,7 +267,8 @@ class Uplink:
 
     def _refused(self, reason: str, detail: str) -> None:
         """Start over, or give up a stream that was never accepted."""
-        if reason not in self._told:
+        raised = reason in _FATAL and not self._ever_accepted
+        if reason not in self._told and not raised:
             self._told.add(reason[:32])
             _log.warning("the engine refuses a message: %s: %s", reason, detail)
         if reason in ("stream", "peer", "banned"):
@@ -281,7 +284,7 @@ class Uplink:
             self._busy_since_s = now_s
         patience_s = _BUSY_PATIENCE * self._limits.silence_s
         busy = reason == "busy" and now_s - self._busy_since_s > patience_s
-        if reason in _FATAL or busy:
+        if raised or busy:
             with self._box.changed:
                 self._box.refused = f"{reason}: {detail}"
                 self._box.changed.notify_all()

@@ -63,6 +63,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, movie, float_movie):
         "camera: {config: demo, roi: [0, 0, 4000, 4000], pixel_size_nm: 100}\n"
     )
     out = tmp_path / "out"
+    misfit = ("--model", "simulated-microscope", "--pixel-size", 160)
     cases = [
         (("fit", tmp_path / "gone.tif", "--out", out), "gone.tif"),
         (("fit", bad_key, "--out", out), "key.yaml"),
@@ -80,6 +81,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, movie, float_movie):
         (("engine", "--bind", "tcp://0.0.0.0:5555", "--session", out), "key"),
         (("engine", "--model", "nope", "--session", out), "nope"),
         (("replay", tmp_path / "gone"), "gone"),
+        (("replay", movie, "--out", out, *misfit), "trained for 100 nm"),
+        (("replay", movie, "--engine", "tcp://127.0.0.1:9"), "liveloc engine"),
         (("evaluate", tmp_path / "a.csv", movie), "a.csv"),
         (("evaluate", movie, movie), "movie.tif"),
         (("train", tmp_path / "gone.yaml"), "gone.yaml"),

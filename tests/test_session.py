@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import tifffile
 
 from liveloc.stream.segments import SegmentReader
 from liveloc.stream.table import read_table
@@ -207,6 +208,32 @@ def test_no_process_and_no_light_outlive_a_killed_session(tmp_path):
     report = json.loads((session / "report.json").read_text())
     assert report["frames"]["unexplained"] == 0
     assert read_table(session / "localizations.arrow")[1]["complete"] == "yes"
+
+
+def test_a_camera_that_does_not_fit_the_network_is_told_so(tmp_path, free_ports):
+    movie = tmp_path / "movie.tif"
+    frames = np.random.default_rng(1).poisson(200, (5, 32, 32)).astype(np.uint16)
+    tifffile.imwrite(movie, frames, photometric="minisblack")
+    frames_port, localizations_port = free_ports(2)
+    endpoint = f"tcp://127.0.0.1:{frames_port}"
+    engine = start(
+        *("engine", "--out", tmp_path / "served", "--bind", endpoint),
+        *("--publish", f"tcp://127.0.0.1:{localizations_port}"),
+        *("--model", "simulated-microscope"),
+        log=tmp_path / "engine.log",
+    )
+    try:
+        wrong = liveloc("replay", movie, "--engine", endpoint, "--pixel-size", 160)
+        assert wrong.returncode == 2
+        assert "trained for 100 nm" in wrong.stderr
+        assert "Traceback" not in wrong.stderr
+        right = liveloc("replay", movie, "--engine", endpoint, "--pixel-size", 100)
+        assert right.returncode == 0, right.stdout + right.stderr
+        assert engine.poll() is None
+    finally:
+        engine.kill()
+        engine.wait()
+        engine.stdin.close()
 
 
 @pytest.mark.data
