@@ -188,16 +188,18 @@ def _make_folder(folder: Path) -> Path:
 
 def _on_free_ports(settings: SessionSettings) -> SessionSettings:
     """Replace port 0 by free ports, so that a restarted engine keeps its address."""
-    return settings.changed(
-        stream__frames_endpoint=_free(settings.stream.frames_endpoint),
-        stream__localizations_endpoint=_free(settings.stream.localizations_endpoint),
-    )
+    stream = settings.stream
+    with socket.socket() as one, socket.socket() as other:
+        return settings.changed(
+            stream__frames_endpoint=_free(stream.frames_endpoint, one),
+            stream__localizations_endpoint=_free(stream.localizations_endpoint, other),
+        )
 
 
-def _free(endpoint: str) -> str:
+def _free(endpoint: str, probe: socket.socket) -> str:
+    """Let `probe` find a port and hold it while others are found."""
     host, _, port = endpoint.rpartition(":")
     if port != "0":
         return endpoint
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"{host}:{probe.getsockname()[1]}"
+    probe.bind(("127.0.0.1", 0))
+    return f"{host}:{probe.getsockname()[1]}"
