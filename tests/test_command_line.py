@@ -12,6 +12,10 @@ from liveloc.stream.localizations import empty
 from liveloc.stream.table import TableWriter, read_table
 
 
+# Several whole processes each: more time than one test usually gets.
+pytestmark = pytest.mark.timeout(180)
+
+
 def liveloc(*arguments, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "liveloc", *map(str, arguments)],

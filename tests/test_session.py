@@ -14,6 +14,10 @@ from liveloc.stream.segments import SegmentReader
 from liveloc.stream.table import read_table
 
 
+# Several whole processes each: more time than one test usually gets.
+pytestmark = pytest.mark.timeout(180)
+
+
 def liveloc(*arguments, timeout=55):
     return subprocess.run(
         [sys.executable, "-m", "liveloc", *map(str, arguments)],
