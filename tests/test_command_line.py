@@ -11,7 +11,6 @@ import tifffile
 from liveloc.stream.localizations import empty
 from liveloc.stream.table import TableWriter, read_table
 
-
 # Several whole processes each: more time than one test usually gets.
 pytestmark = pytest.mark.timeout(180)
 

@@ -13,7 +13,6 @@ import tifffile
 from liveloc.stream.segments import SegmentReader
 from liveloc.stream.table import read_table
 
-
 # Several whole processes each: more time than one test usually gets.
 pytestmark = pytest.mark.timeout(180)
 
