@@ -8,18 +8,20 @@ Here is what needs NumPy only: physics, emitters, metrics. What localizes is in
 from .camera import NumpyNoise, expose
 from .emitters import Geometry, Thresholds, find_emitters
 from .metrics import Score, evaluate, match
-from .psf import AstigmaticPSF, GaussianPSF, render
+from .psf import AstigmaticPSF, Defocus, DoubleHelixPSF, GaussianPSF, SplinePSF
 
 __all__ = [
     "AstigmaticPSF",
+    "Defocus",
+    "DoubleHelixPSF",
     "GaussianPSF",
     "Geometry",
     "NumpyNoise",
     "Score",
+    "SplinePSF",
     "Thresholds",
     "evaluate",
     "expose",
     "find_emitters",
     "match",
-    "render",
 ]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...model.camera import NumpyNoise, expose
-from ...model.psf import render
 from ...stream.localizations import LOCALIZATION, Localizations, empty
 from .microtubules import label, microtubules
 from .photophysics import Fluorophores
@@ -80,8 +79,7 @@ class Sample:
         where = self._places[index]
         x, y, width, height = roi
         pixel = self._settings.pixel_size_nm
-        image = render(
-            self._settings.psf,
+        image = self._settings.psf.render(
             where[:, 0] / pixel - np.float32(x),
             where[:, 1] / pixel - np.float32(y),
             where[:, 2],

@@ -11,7 +11,7 @@ from ...stream.errors import SettingsError
 from .photophysics import Photophysics
 
 # The optics that the shipped model bundle ``simulated-microscope`` is trained on.
-SIMULATED_PSF = AstigmaticPSF(sigma0_px=1.15, separation_nm=200.0, depth_nm=350.0)
+SIMULATED_PSF = AstigmaticPSF.symmetric(sigma0_px=1.15, separation_nm=200.0, depth_nm=350.0)
 SIMULATED_CAMERA = CameraCalibration(
     offset_adu=100.0, e_per_adu=0.5, em_gain=1.0, qe=1.0, read_noise_e=1.6
 )

@@ -14,7 +14,7 @@ from liveloc.model.bundle import load_bundle
 from liveloc.model.camera import NumpyNoise, expose
 from liveloc.model.emitters import Geometry
 from liveloc.model.localizer import Localizer
-from liveloc.model.psf import AstigmaticPSF, render
+from liveloc.model.psf import AstigmaticPSF
 from liveloc.stream.calibration import CameraCalibration
 
 DENSITY_PER_UM2 = 0.2
@@ -43,14 +43,14 @@ class TimedBackend:
 
 def movie(side, calibration):
     rng = np.random.default_rng(1)
-    psf = AstigmaticPSF(sigma0_px=1.15, separation_nm=200, depth_nm=350)
+    psf = AstigmaticPSF.symmetric(sigma0_px=1.15, separation_nm=200, depth_nm=350)
     emitters = max(1, round(DENSITY_PER_UM2 * (side / 10) ** 2))
     frames = []
     for _ in range(40):
         x, y = rng.uniform(0, side - 1, (2, emitters)).astype(np.float32)
         z = rng.uniform(-350, 350, emitters).astype(np.float32)
         photons = np.full(emitters, 2500, np.float32)
-        mean = render(psf, x, y, z, photons, (side, side)) + 10
+        mean = psf.render(x, y, z, photons, (side, side)) + 10
         counts = expose(mean, calibration, NumpyNoise(rng))
         frames.append(counts.astype(np.uint16))
     return frames

@@ -21,7 +21,7 @@ import tifffile
 
 from liveloc.model.camera import NumpyNoise, expose
 from liveloc.model.metrics import Field, evaluate
-from liveloc.model.psf import GaussianPSF, render
+from liveloc.model.psf import GaussianPSF
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
 from liveloc.stream.table import read_table
@@ -40,7 +40,7 @@ def simulate(density_per_um2, frames, path):
         n = max(1, rng.poisson(mean_number))
         x, y = rng.uniform(-0.5, SIDE - 0.5, (2, n)).astype(np.float32)
         photons = np.full(n, 2000, np.float32)
-        mean = render(psf, x, y, np.zeros_like(x), photons, (SIDE, SIDE)) + 20
+        mean = psf.render(x, y, np.zeros_like(x), photons, (SIDE, SIDE)) + 20
         movie.append(expose(mean, CALIBRATION, noise).astype(np.uint16))
         rows = empty(n)
         rows["frame"], rows["x_nm"], rows["y_nm"] = frame, x * PIXEL_NM, y * PIXEL_NM

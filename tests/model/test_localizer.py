@@ -8,13 +8,13 @@ from liveloc.model.bundle import load_bundle
 from liveloc.model.camera import NumpyNoise, expose
 from liveloc.model.emitters import Geometry
 from liveloc.model.localizer import Localizer
-from liveloc.model.psf import AstigmaticPSF, render
+from liveloc.model.psf import AstigmaticPSF
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import Flag
 
 SHAPE = (30, 37)  # not a multiple of anything: frames are padded
 CALIBRATION = CameraCalibration(offset_adu=100, e_per_adu=0.5)
-PSF = AstigmaticPSF(sigma0_px=1.15, separation_nm=200, depth_nm=350)
+PSF = AstigmaticPSF.symmetric(sigma0_px=1.15, separation_nm=200, depth_nm=350)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def movie():
             x, y = rng.uniform(3, 27, (2, 6)).astype(np.float32)
             z = rng.uniform(-300, 300, 6).astype(np.float32)
         photons = np.full(6, 2500, np.float32)
-        mean = 10 + render(PSF, x, y, z, photons, SHAPE)
+        mean = 10 + PSF.render(x, y, z, photons, SHAPE)
         frames.append(expose(mean, CALIBRATION, NumpyNoise(rng)).astype(np.uint16))
     return frames
 
