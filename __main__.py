@@ -32,6 +32,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+calibrate = typer.Typer(
+    no_args_is_help=True, help="Measure what the microscope is: its camera."
+)
+app.add_typer(calibrate, name="calibrate")
 
 FREE = "tcp://127.0.0.1:0"  # each session takes ports of its own
 BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
