@@ -41,7 +41,7 @@ class CameraCalibration:
     estimated : bool
         Guessed from the frames themselves, not measured on the camera.
     origin : tuple[int, int]
-        (x, y) = (column, row) of the full chip where the maps begin.
+        (x, y) = (column, row) of the full chip where the maps begin; (0, 0) without.
 
     Raises
     ------
@@ -73,6 +73,8 @@ class CameraCalibration:
             raise ValueError(
                 f"camera maps have shapes {sorted(shapes)}, need one (h, w)"
             )
+        if not shapes:
+            object.__setattr__(self, "origin", (0, 0))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CameraCalibration):

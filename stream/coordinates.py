@@ -8,7 +8,7 @@ others differ is one table, `DIALECTS`; nothing else in the package converts.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from .camera_maps import to_plain
 from .errors import RecordingError, SettingsError
 from .localizations import LOCALIZATION, Localizations, empty
 
@@ -60,10 +61,11 @@ def stream_metadata(start: StreamStart) -> dict[str, str]:
     """Say of a stream what its tables must state: text only, nothing that varies.
 
     ``roi_origin`` is JSON ``[x, y]``, ``shape`` JSON ``[height, width]``, both
-    camera pixels. The same recording gives the same text, always.
+    camera pixels; ``calibration`` has the medians and checksums of maps. The same
+    recording gives the same text, always.
     """
     return {
-        "calibration": json.dumps(asdict(start.calibration), sort_keys=True),
+        "calibration": json.dumps(to_plain(start.calibration), sort_keys=True),
         "exposure_ms": repr(float(start.exposure_ms)),
         "interval_ms": repr(float(start.interval_ms)),
         "pixel_size_nm": repr(float(start.pixel_size_nm)),

@@ -1,29 +1,41 @@
-"""What a recording says of its stream: START and END as checked JSON files."""
+"""What a recording says of its stream: START and END as checked JSON files.
+
+The maps of its camera, if there are any, lie in ``camera.npz`` beside them.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import asdict
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from crc32c import crc32c
 
-from .calibration import CameraCalibration
+from .camera_maps import (
+    from_plain,
+    read_maps,
+    replace_file,
+    to_plain,
+    with_maps,
+    write_maps,
+)
 from .errors import SettingsError
 from .frames import StreamEnd, StreamStart
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = 1
+VERSION = 2  # 2: saturation and maps of the camera
 START_FILE = "stream.json"
 END_FILE = "end.json"
+MAPS_FILE = "camera.npz"
 _PIXELS = 1 << 28  # more than any camera has; bounds what a foreign file can claim
 
 
 def write_start(folder: Path, start: StreamStart, segment_frames: int) -> None:
-    """Write ``stream.json``, whole or not at all; raises OSError."""
+    """Write ``stream.json``, whole or not at all, after the maps; raises OSError."""
+    if start.calibration.has_maps:
+        write_maps(folder / MAPS_FILE, start.calibration)
     content = {"start": _plain(start), "segment_frames": segment_frames}
     _write_json(folder / START_FILE, content)
 
@@ -60,16 +72,20 @@ def read_end(folder: Path) -> tuple[StreamEnd | None, int | None]:
 
 
 def _plain(item: StreamStart | StreamEnd) -> dict[str, Any]:
-    return asdict(item) | {"stream_id": item.stream_id.hex()}
+    plain = {f.name: getattr(item, f.name) for f in fields(item)}
+    if isinstance(item, StreamStart):
+        plain["calibration"] = to_plain(item.calibration)
+    return plain | {"stream_id": item.stream_id.hex()}
 
 
 def _start(plain: dict[str, Any], folder: Path) -> StreamStart:
     try:
+        calibration, sums = from_plain(plain["calibration"])
         start = StreamStart(
             **plain
             | {
                 "stream_id": bytes.fromhex(plain["stream_id"]),
-                "calibration": CameraCalibration(**plain["calibration"]),
+                "calibration": calibration,
                 "shape": tuple(plain["shape"]),
                 "roi_origin": tuple(plain["roi_origin"]),
             }
@@ -79,7 +95,22 @@ def _start(plain: dict[str, Any], folder: Path) -> StreamStart:
             raise ValueError(f"frames of {start.shape} {start.dtype}")
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SettingsError(f"{folder / START_FILE}: is no START: {error!r}") from error
-    return start
+    return _with_maps(start, sums, folder / MAPS_FILE) if sums else start
+
+
+def _with_maps(start: StreamStart, sums: dict[str, int], path: Path) -> StreamStart:
+    """Put the camera's maps back; they must be the ones that were recorded."""
+    try:
+        calibration = with_maps(
+            start.calibration, sums, read_maps(path), start.shape, start.roi_origin
+        )
+    except ValueError as error:
+        if isinstance(error, SettingsError):
+            raise
+        raise SettingsError(
+            f"{path}: is not what was recorded: {error}. Restore it from a copy."
+        ) from error
+    return replace(start, calibration=calibration)
 
 
 def _end(plain: dict[str, Any], folder: Path) -> StreamEnd:
@@ -93,19 +124,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a checked JSON file so that it is there whole or not at all."""
     content = {"format": "liveloc recording", "version": VERSION, **content}
     content["crc32c"] = crc32c(_canonical(content))
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened, nor need be
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _read_json(path: Path, *needed: str) -> dict[str, Any]:

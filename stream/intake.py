@@ -18,6 +18,7 @@ from .incoming import Inbox, Incoming
 from .peers import Peer, Peers
 from .processed import ResumePoint
 from .ring import FrameRing
+from .sockets import receive_maps
 from .wire import (
     Ack,
     Credit,
@@ -29,6 +30,7 @@ from .wire import (
     Message,
     Reject,
     Start,
+    complete,
     decode,
     encode,
 )
@@ -142,8 +144,7 @@ class Intake:
             raise MessageError("parts", "a message without any part")
         size = self._socket.recv_into(self._header)
         more = bool(self._socket.getsockopt(zmq.RCVMORE))
-        longest = self._limits.header_bytes if more else self._limits.start_bytes
-        if size > longest:
+        if size > (longest := self._limits.start_bytes):
             raise MessageError(
                 "header_size", f"header of {size} bytes, needs at most {longest}"
             )
@@ -157,10 +158,12 @@ class Intake:
         match message:
             case FrameUp():
                 self._on_frame(identity, message, more)
-            case _ if more:
-                raise MessageError("parts", "only a FRAME has a second part")
             case Start():
-                self._on_start(identity, message)
+                shape = message.start.shape
+                maps = receive_maps(self._socket, message.maps, shape)
+                self._on_start(identity, complete(message, maps))
+            case _ if more:
+                raise MessageError("parts", "only FRAME and START have more parts")
             case End():
                 self._on_end(identity, message.end)
             case Heartbeat():

@@ -3,6 +3,7 @@
 A recording is a folder::
 
     stream.json      START, written before the first frame
+    camera.npz       maps of the camera, where it has any
     seg-000000.bin   records, 1 GiB at most, then seg-000001.bin ...
     end.json         END and the number of frames, written at close
 
@@ -31,7 +32,6 @@ from crc32c import crc32c
 
 from .description import (
     START_FILE,
-    VERSION,
     read_end,
     read_start,
     write_end,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 SEGMENT_BYTES = 1 << 30
 _MAGIC = b"LLFR"
+_VERSION = 1
 _HEADER = struct.Struct("<4sHHQQqQQI8s")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CRC.size
@@ -431,7 +432,7 @@ def _read_into(file: BinaryIO, body: memoryview) -> int:
 def _pack_header(header: FrameHeader, start: StreamStart) -> bytes:
     return _HEADER.pack(
         _MAGIC,
-        VERSION,
+        _VERSION,
         HEADER_BYTES,
         header.seq,
         header.camera_frame,
@@ -449,8 +450,8 @@ def _unpack_header(head: bytes, start: StreamStart) -> FrameHeader:
     )
     if magic != _MAGIC:
         raise _BadRecord(f"no record begins here ({magic!r})")
-    if version != VERSION or length != HEADER_BYTES:
-        raise _BadRecord(f"record version {version}, this program reads {VERSION}")
+    if version != _VERSION or length != HEADER_BYTES:
+        raise _BadRecord(f"record version {version}, this program reads {_VERSION}")
     if stream != start.stream_id[:8]:
         raise _BadRecord("the record belongs to another stream")
     if nbytes != start.frame_nbytes:

@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -54,25 +55,23 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def training_bar(steps: int) -> Iterator[Callable[[Any], None]]:
-    """Show steps, rate, loss and time left of a training, and each validation."""
+def training_bar() -> Iterator[Callable[[Any], None]]:
+    """Show progress, rate, loss and time left of a training, and each validation."""
     columns = (
         TextColumn("training"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(
-            "steps  {task.fields[rate]:.0f} samples/s  loss {task.fields[loss]}"
-        ),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]:.0f} windows/s  loss {task.fields[loss]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=out) as bar:
-        task = bar.add_task("training", total=steps, rate=0.0, loss="-")
+        task = bar.add_task("training", total=1.0, rate=0.0, loss="-")
 
         def report(progress: Any) -> None:
             bar.update(
                 task,
-                completed=progress.step,
-                rate=progress.samples_per_s,
+                completed=progress.done,
+                rate=progress.windows_per_s,
                 loss=f"{progress.loss:.2f}",
             )
             if score := progress.score:

@@ -11,6 +11,7 @@ import crc32c
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from .camera_maps import pack_maps
 from .errors import MessageError
 from .wire import (
     Ack,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _BURST = 32  # frames between two looks at everything else
 _RETRY_S = 0.5  # from one START to the next while none is accepted
+_MAPS_BYTES_PER_S = 20e6  # a START with large maps is repeated less often
 # An engine waits for the sender before it, if that one was killed, to fall
 # silent: a new sender is refused as long, so "busy" counts only after this.
 _BUSY_PATIENCE = 3.0
@@ -43,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 # A START refused for one of these will be refused again.
 _FATAL = frozenset(
-    {"version", "ended", "shape", "field", "header_size", "start", "model"}
+    {"version", "ended", "shape", "field", "header_size", "start", "model", "maps"}
 )
 
 
@@ -190,8 +192,10 @@ class Uplink:
         box = self._box
         with box.changed:
             message = Start(box.start, self._sender, box.mark())
-        if self._send(message):
-            self._next_start_s = now_s + _RETRY_S
+        maps = pack_maps(box.start.calibration)
+        if self._send(message, *maps):
+            slow_s = sum(part.nbytes for part in maps) / _MAPS_BYTES_PER_S
+            self._next_start_s = now_s + max(_RETRY_S, slow_s)
             self._sent_bytes = 0
 
     def _send_mark(self) -> None:
@@ -199,10 +203,10 @@ class Uplink:
             message = Heartbeat(self._stream_id, self._box.mark())
         self._send(message)
 
-    def _send(self, message: Message) -> bool:
+    def _send(self, message: Message, *maps: memoryview) -> bool:
         """Send a message without pixels; False when it cannot go now."""
         try:
-            self._socket.send(encode(message), zmq.DONTWAIT)
+            self._socket.send_multipart([encode(message), *maps], zmq.DONTWAIT)
         except zmq.Again:
             self._blocked = True
             return False

@@ -2,8 +2,10 @@
 
 Every message is one map whose first field is ``proto``, the version, and whose
 second is ``type``. A FRAME has a second part: its pixels, C order, little
-endian. Another major version is refused; fields unknown to this version are
-ignored when a higher minor version sent them and refused otherwise.
+endian. A START has one more part for each map of its camera's calibration:
+float32, C order, little endian (since 1.1). Another major version is refused;
+fields unknown to this version are ignored when a higher minor version sent them
+and refused otherwise.
 
 ========== ====== ====================================================
 message    goes   says
@@ -21,22 +23,24 @@ Reject     down   a message was refused, why
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from . import fields as check
-from .calibration import CameraCalibration
+from .camera_maps import PIXEL, from_plain, pack_maps, to_plain, with_maps
 from .errors import MessageError
 from .frames import FrameHeader, PixelType, StreamEnd, StreamStart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
 
     from .limits import Limits
 
-PROTO = (1, 0)
+PROTO = (1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +76,15 @@ class Start:
         16 random bytes that tell one sender from another with the same stream.
     mark : Mark
         How far the sender is.
+    maps : dict[str, int]
+        Maps of the calibration that are in the parts to come, and their checksums;
+        see `complete`.
     """
 
     start: StreamStart
     sender: bytes
     mark: Mark
+    maps: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +207,6 @@ _COUNT = check.integer()
 _EDGE = check.integer(1, 65_536)
 _SEQ_OR_NONE = check.integer(-1)
 _TIME = check.integer(-check.INT64_MAX)
-_POSITIVE = check.number(0.0, 1e6, above=True)
 
 _MARK: dict[str, check.Check] = {
     "next_seq": _COUNT,
@@ -207,23 +214,6 @@ _MARK: dict[str, check.Check] = {
     "dropped_total": _COUNT,
     "missing_total": _COUNT,
 }
-_CALIBRATION: dict[str, check.Check] = {
-    "offset_adu": check.number(-1e6, 1e6),
-    "e_per_adu": _POSITIVE,
-    "em_gain": _POSITIVE,
-    "qe": check.number(0.0, 1.0, above=True),
-    "read_noise_e": check.number(0.0, 1e6),
-    "estimated": check.flag,
-}
-
-
-def calibration(raw: Any) -> CameraCalibration:
-    """Check a decoded camera calibration."""
-    return CameraCalibration(
-        **check.record(raw, _CALIBRATION, "calibration", ignore=None)
-    )
-
-
 STREAM_START: dict[str, check.Check] = {
     "stream_id": check.uuid,
     "incarnation": _COUNT,
@@ -234,7 +224,7 @@ STREAM_START: dict[str, check.Check] = {
     "exposure_ms": check.number(0.0, 1e7),
     "interval_ms": check.number(0.0, 1e7),
     "expected_frames": _COUNT,
-    "calibration": calibration,
+    "calibration": from_plain,
     "policy": check.one_of("block", "drop_block", "stop"),
     "t0_ns": _TIME,
     "t0_utc": check.text(64),
@@ -292,10 +282,15 @@ def _take(values: dict[str, Any], names: dict[str, check.Check]) -> dict[str, An
     return {name: values.pop(name) for name in names}
 
 
+def _start(values: dict[str, Any]) -> Start:
+    calibration, maps = values.pop("calibration")
+    values = values | {"calibration": calibration}
+    start = StreamStart(**_take(values, STREAM_START))
+    return Start(start, values["sender"], Mark(**_take(values, _MARK)), maps)
+
+
 _BUILD: dict[str, Callable[[dict[str, Any]], Message]] = {
-    "start": lambda v: Start(
-        StreamStart(**_take(v, STREAM_START)), v["sender"], Mark(**_take(v, _MARK))
-    ),
+    "start": _start,
     "frame": lambda v: FrameUp(header=FrameHeader(**_take(v, _FRAME_HEADER)), **v),
     "end": lambda v: End(StreamEnd(**v)),
     "heartbeat": lambda v: Heartbeat(v["stream_id"], Mark(**_take(v, _MARK))),
@@ -307,12 +302,10 @@ _BUILD: dict[str, Callable[[dict[str, Any]], Message]] = {
 
 
 def encode(message: Message) -> bytes:
-    """Pack a message, for a FRAME without its pixels."""
+    """Pack a message, for a FRAME without its pixels, for a START without maps."""
     match message:
         case Start():
-            name = "start"
-            body = asdict(message.start) | {"sender": message.sender}
-            body |= asdict(message.mark)
+            name, body = "start", _start_fields(message)
         case FrameUp():
             name, body = "frame", _frame_fields(message)
         case End():
@@ -335,6 +328,15 @@ _NAMES: dict[type, str] = {
 }
 
 
+def _start_fields(message: Start) -> dict[str, Any]:
+    start = message.start
+    body = {f.name: getattr(start, f.name) for f in fields(start)}
+    calibration = to_plain(start.calibration)
+    calibration["maps"] = calibration["maps"] or message.maps
+    body["calibration"] = calibration
+    return body | {"sender": message.sender} | asdict(message.mark)
+
+
 def _frame_fields(message: FrameUp) -> dict[str, Any]:
     """Spell out what is packed a thousand times a second."""
     header = message.header
@@ -353,8 +355,8 @@ def _frame_fields(message: FrameUp) -> dict[str, Any]:
     }
 
 
-def encode_start(message: Start, limits: Limits) -> bytes:
-    """Pack a START.
+def encode_start(message: Start, limits: Limits) -> list[bytes | memoryview]:
+    """Pack a START and its maps, a part each.
 
     Raises
     ------
@@ -362,8 +364,31 @@ def encode_start(message: Start, limits: Limits) -> bytes:
         It, or a value in it, is larger than an engine accepts.
     """
     packed = encode(message)
-    decode(packed, limits)
-    return packed
+    decoded = decode(packed, limits)
+    maps = message.start.calibration.maps
+    if isinstance(decoded, Start):
+        complete(decoded, maps)
+    return [packed, *pack_maps(message.start.calibration)]
+
+
+def complete(message: Start, maps: Mapping[str, NDArray[Any]]) -> Start:
+    """Put the maps that came in parts of their own into a START.
+
+    Raises
+    ------
+    MessageError
+        Reason ``maps``: one is missing, damaged, or has impossible values.
+    """
+    start = message.start
+    if not message.maps:
+        return message
+    try:
+        whole = with_maps(
+            start.calibration, message.maps, maps, start.shape, start.roi_origin
+        )
+    except ValueError as error:
+        raise MessageError("maps", f"camera calibration: {error}") from None
+    return replace(message, start=replace(start, calibration=whole), maps={})
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -410,7 +435,7 @@ def decode(data: bytes | memoryview, limits: Limits) -> Message:
     values = check.record(raw, _FIELDS[name], name, ignore)
     message = _BUILD[name](values)
     if isinstance(message, Start):
-        _check_size(message.start, limits)
+        _check_size(message, limits)
     return message
 
 
@@ -460,8 +485,9 @@ def _minor_version(raw: dict[Any, Any]) -> int:
     return minor
 
 
-def _check_size(start: StreamStart, limits: Limits) -> None:
-    """Refuse frames that no limit allows."""
+def _check_size(message: Start, limits: Limits) -> None:
+    """Refuse frames and maps that no limit allows."""
+    start = message.start
     if max(start.shape) > limits.edge_px:
         raise MessageError(
             "shape",
@@ -472,4 +498,11 @@ def _check_size(start: StreamStart, limits: Limits) -> None:
             "shape",
             f"frames of {start.frame_nbytes} bytes, "
             f"needs at most {limits.payload_bytes}. Choose a smaller ROI.",
+        )
+    nbytes = start.shape[0] * start.shape[1] * PIXEL.itemsize
+    if message.maps and nbytes > limits.payload_bytes:
+        raise MessageError(
+            "shape",
+            f"camera maps of {nbytes} bytes, needs at most {limits.payload_bytes}. "
+            "Choose a smaller ROI, or a camera file without maps.",
         )

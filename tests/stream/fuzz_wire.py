@@ -51,6 +51,7 @@ MESSAGES: list[wire.Message] = [
     wire.Credit(stream_id=STREAM, credit_seq=61, credit_bytes=1 << 20),
     wire.Ack(stream_id=STREAM, seq=6, end=True),
     wire.Reject(reason="shape", detail="frame 3 is (1, 1)"),
+    wire.Start(START, STREAM, MARK, {"offset_adu": 1, "read_noise_e": 2**32 - 1}),
 ]
 # Headers that claim more than they hold, or hold what plain values never do.
 HOSTILE = [

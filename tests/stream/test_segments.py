@@ -279,8 +279,8 @@ def test_a_changed_description_is_refused(tmp_path, name):
 def test_a_recording_of_a_newer_program_says_so(tmp_path):
     record(tmp_path, 2)
     content = json.loads((tmp_path / "stream.json").read_text())
-    (tmp_path / "stream.json").write_text(json.dumps(content | {"version": 2}))
-    with pytest.raises(SettingsError, match="version 2, this program reads 1"):
+    (tmp_path / "stream.json").write_text(json.dumps(content | {"version": 3}))
+    with pytest.raises(SettingsError, match="version 3, this program reads 2"):
         SegmentReader(tmp_path)
 
 
