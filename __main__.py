@@ -17,7 +17,14 @@ import typer
 
 from . import __version__
 from .stream.errors import LivelocError, SettingsError, StreamError
-from .stream.terminal import complain, progress_bar, say, summary, training_bar
+from .stream.terminal import (
+    complain,
+    progress_bar,
+    say,
+    show,
+    summary,
+    training_bar,
+)
 
 if TYPE_CHECKING:
     from .stream.replay import ReplaySource
@@ -359,35 +366,67 @@ def evaluate(
     table: Annotated[Path, typer.Argument(help="Localizations.")],
     truth: Annotated[Path, typer.Argument(help="True emitters.")],
     border: Annotated[
-        float, typer.Option(min=0, help="Left out at the edge, nm.")
+        float, typer.Option(min=0, help="Left out at the edge, nm; challenge: 450.")
     ] = 0.0,
     planar: Annotated[bool, typer.Option("--2d", help="Match in the plane.")] = False,
-    pixel_size: Annotated[float, typer.Option(help="Of tables in pixels, nm.")] = 100.0,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Of tables that do not say it, nm.")
+    ] = None,
+    photon_quantile: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.99, help="Share of dim emitters not counted; challenge: 0.25."
+        ),
+    ] = 0.0,
+    wobble: Annotated[
+        Path | None, typer.Option(help="PSF file or table of dx, dy, z in nm.")
+    ] = None,
+    psf: Annotated[
+        Path | None, typer.Option(help="PSF file, for the Cramér-Rao limits.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model whose PSF gives the limits.")
+    ] = None,
+    camera: Annotated[
+        Path | None, typer.Option(help="Camera file, if the table does not say it.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for figures.")] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Score a table against the truth as in the SMLM challenge.
 
-    Greedy nearest-neighbour matching within 250 nm laterally, 500 nm axially.
+    Greedy nearest-neighbour matching within 250 nm laterally, 500 nm axially; with
+    a PSF also errors over the Cramér-Rao limit.
 
     Example: liveloc evaluate localizations.arrow truth.csv --border 450
+    --model simulated-microscope --plots figures
     """
-    from .model.metrics import AXIAL_NM, Field
-    from .model.metrics import evaluate as score_table
+    from .model.evaluation import assess
+    from .model.evaluation_plots import write_plots
+    from .model.evaluation_tables import tables
+    from .model.imaging import imaging_for
+    from .model.matching import AXIAL_NM, Rule
+    from .model.wobble import read_wobble
     from .stream.table import read_table
 
-    found, _ = read_table(_table_path(table), pixel_size)
-    true, metadata = read_table(_table_path(truth), pixel_size)
-    score = score_table(
-        found,
-        true,
-        field=Field.of(true, metadata, pixel_size),
+    found, metadata = read_table(_table_path(table), pixel_size or ASSUMED_PIXEL_NM)
+    pixel = pixel_size or float(metadata.get("pixel_size_nm", ASSUMED_PIXEL_NM))
+    true, about = read_table(_table_path(truth), pixel)
+    metadata |= about
+    rule = Rule(
         border_nm=border,
         axial_nm=None if planar else AXIAL_NM,
-    ).as_dict()
-    for name, value in score.items():
-        say(f"{name:20} {value:.6g}")
+        photon_quantile=photon_quantile,
+        wobble=read_wobble(wobble) if wobble else None,
+    )
+    imaging = imaging_for(psf, model, camera, metadata)
+    result = assess(found, true, rule, metadata, imaging=imaging)
+    say(result.rule_in_words)
+    show(tables(result))
+    for path in write_plots(result, plots) if plots else []:
+        say(f"wrote {path}")
     if json_file:
-        json_file.write_text(json.dumps(score, indent=1), encoding="utf-8")
+        json_file.write_text(json.dumps(result.as_dict(), indent=1), encoding="utf-8")
 
 
 @app.command()
@@ -397,6 +436,10 @@ def train(
     ],
     folder: Annotated[Path | None, typer.Option("--out", help="Results.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="End after this time, not after the steps."),
+    ] = None,
 ) -> None:
     """Train a network on simulated movies and write its bundle.
 
@@ -421,9 +464,10 @@ def train(
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     target = folder or Path("runs") / settings.name
     target.mkdir(parents=True, exist_ok=True)
-    say(f"training {settings.name} on {chosen}: {settings.schedule.steps} steps")
-    with training_bar(settings.schedule.steps) as report:
-        bundle = train_bundle(settings, torch.device(chosen), target, report)
+    length = f"{minutes:g} minutes" if minutes else f"{settings.schedule.steps} steps"
+    say(f"training {settings.name} ({settings.preset}) on {chosen}: {length}")
+    with training_bar() as report:
+        bundle = train_bundle(settings, torch.device(chosen), target, report, minutes)
     say(f"wrote {bundle}")
 
 

@@ -22,7 +22,7 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 
-# Features of frames t-1, t, t+1, each (c, h/2, w/2).
+# Features of frames t-1, t, t+1, each (c, rows, columns).
 Window = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -31,12 +31,28 @@ class Backend(Protocol):
 
     name: str
 
-    def features(self, photons: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn (n, 1, h, w) photons into (n, c, h/2, w/2) features."""
+    def features(
+        self,
+        photons: NDArray[np.float32],
+        read_variance: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Turn photons into features.
+
+        Parameters
+        ----------
+        photons : NDArray[np.float32], shape (n, 1, h, w)
+            Of n frames.
+        read_variance : NDArray[np.float32], shape (1, 1, h, w)
+            Of the camera, photons squared, for a network that sees it.
+
+        Returns
+        -------
+        NDArray[np.float32], shape (n, c, rows, columns)
+        """
         ...
 
     def maps(self, windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Turn the features of n windows into (n, maps, h/2, w/2)."""
+        """Turn the features of n windows into (n, maps, rows, columns)."""
         ...
 
 
@@ -72,12 +88,17 @@ class OnnxBackend:
         self._context = _session(bundle.parts["context.onnx"], provider, threads)
         self.name = f"onnxruntime-{provider}"
 
-    def features(self, photons: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn (n, 1, h, w) photons into (n, c, h/2, w/2) features."""
-        return self._run(self._frame, {"photons": photons})
+    def features(
+        self,
+        photons: NDArray[np.float32],
+        read_variance: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Turn photons into features; see `Backend.features`."""
+        same = {} if read_variance is None else {"read_variance": read_variance}
+        return self._run(self._frame, {"photons": photons}, same)
 
     def maps(self, windows: Sequence[Window]) -> NDArray[np.float32]:
-        """Turn the features of n windows into (n, maps, h/2, w/2)."""
+        """Turn the features of n windows into (n, maps, rows, columns)."""
         frames = zip(*windows, strict=True)
         return self._run(self._context, dict(zip(WINDOW, frames, strict=True)))
 
@@ -85,13 +106,15 @@ class OnnxBackend:
         self,
         session: Any,
         inputs: Mapping[str, Sequence[NDArray[np.float32]] | NDArray[np.float32]],
+        same: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> NDArray[np.float32]:
-        """Run a graph on its inputs, `_batch` frames at a time."""
+        """Run a graph, `_batch` frames at a time; `same` goes with each batch."""
         n = len(next(iter(inputs.values())))
         outputs = [
             session.run(
                 None,
-                {name: _join(x[i : i + self._batch]) for name, x in inputs.items()},
+                {name: _join(x[i : i + self._batch]) for name, x in inputs.items()}
+                | dict(same or {}),
             )[0]
             for i in range(0, n, self._batch)
         ]

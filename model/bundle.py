@@ -1,9 +1,9 @@
 """The model bundle: everything a trained network needs, in one checked file.
 
 ``NAME.liveloc`` is a zip without compression: ``model.json``,
-``weights.safetensors``, ``frame.onnx`` (photons of a frame to its features) and
-``context.onnx`` (features of three frames to the maps of the centre one).
-Nothing in it is ever unpickled or executed.
+``weights.safetensors``, ``frame.onnx`` (photons of a frame to its features),
+``context.onnx`` (features of three frames to the maps of the centre one) and, where
+the PSF is a measured one, ``psf.npz``. Nothing in it is ever unpickled or executed.
 """
 
 from __future__ import annotations
@@ -13,18 +13,24 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..stream.errors import SettingsError
 from .emitters import Thresholds
+from .maps import Grid
+from .psf_file import read_psf
 from .training_config import TrainingConfig
 
-SCHEMA: Literal[1] = 1
+if TYPE_CHECKING:
+    from .psf import PSF
+
+SCHEMA: Literal[2] = 2
 SUFFIX = ".liveloc"
 LARGEST_BYTES = 512 * 1024**2
 PARTS = ("weights.safetensors", "frame.onnx", "context.onnx")
+PSF_PART = "psf.npz"
 SHIPPED = Path(__file__).parent / "bundles"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip time stamps: the same bundle, the same bytes
 
@@ -44,8 +50,12 @@ class ModelSpec(BaseModel):
     ----------
     training : TrainingConfig
         Pixel size, PSF, camera, ranges and thresholds: what it was trained on.
+    grid : Grid
+        Cells of the maps.
     network, scaling : dict[str, float]
         Widths and units; both are also inside the exported graphs.
+    sees_noise : bool
+        The camera's map of read variance is a second input of ``frame.onnx``.
     provenance : dict[str, str]
         Versions, device and time of the training.
     accuracy : dict[str, float]
@@ -55,12 +65,14 @@ class ModelSpec(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     name: str
     description: str
     training: TrainingConfig
+    grid: Grid
     network: dict[str, float]
     scaling: dict[str, float]
+    sees_noise: bool
     provenance: dict[str, str]
     accuracy: dict[str, float]
     kflop_per_px: float
@@ -69,7 +81,7 @@ class ModelSpec(BaseModel):
     @property
     def is_3d(self) -> bool:
         """Whether z means anything."""
-        return self.training.z_range_nm > 0
+        return self.training.z_range_nm is not None
 
     @property
     def thresholds(self) -> Thresholds:
@@ -94,6 +106,12 @@ class Bundle:
     spec: ModelSpec
     parts: dict[str, bytes]
     digest: str
+
+    def psf(self) -> PSF:
+        """Give the PSF that the network was trained on."""
+        if PSF_PART in self.parts:
+            return read_psf(self.parts[PSF_PART], self.spec.name)[0]
+        return self.spec.training.optics().psf
 
 
 def shipped_bundles() -> list[str]:
@@ -128,7 +146,7 @@ def load_bundle(name: str | Path) -> Bundle:
 def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:
     """Check names, sizes and hashes before anything is used."""
     names = sorted(("model.json", *PARTS))
-    if sorted(archive.namelist()) != names:
+    if sorted(set(archive.namelist()) - {PSF_PART}) != names:
         raise SettingsError(
             f"{path}: not a model bundle: it holds {archive.namelist()[:8]}, "
             f"needed are {names}."
@@ -137,12 +155,16 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:
         raise SettingsError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB.")
     try:
         described = archive.read("model.json")
-        parts = {name: archive.read(name) for name in PARTS}
+        parts = {
+            name: archive.read(name)
+            for name in archive.namelist()
+            if name != "model.json"
+        }
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise SettingsError(
             f"{path}: damaged ({error}). Copy or download it again."
         ) from None
-    spec = _spec(described, path)
+    spec = _spec(described, path, set(parts))
     for name, content in parts.items():
         if spec.parts[name] != _describe(content):
             raise SettingsError(
@@ -152,7 +174,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:
     return Bundle(spec, parts, hashlib.sha256(described).hexdigest())
 
 
-def _spec(described: bytes, path: Path) -> ModelSpec:
+def _spec(described: bytes, path: Path, names: set[str]) -> ModelSpec:
     """Validate ``model.json``."""
     try:
         data = json.loads(described)
@@ -163,13 +185,15 @@ def _spec(described: bytes, path: Path) -> ModelSpec:
                 "Install the liveloc that wrote it, or train it anew."
             )
         spec = ModelSpec.model_validate(data)
-        missing = set(PARTS) - set(spec.parts)
+        missing = set(names) ^ set(spec.parts)
     except (ValidationError, AttributeError, ValueError) as error:
         if isinstance(error, SettingsError):
             raise
         raise SettingsError(f"{path}: model.json is not valid.") from None
     if missing:
-        raise SettingsError(f"{path}: model.json lacks the hash of {sorted(missing)}.")
+        raise SettingsError(
+            f"{path}: model.json and the archive differ in {sorted(missing)}."
+        )
     return spec
 
 
@@ -183,9 +207,9 @@ def write_bundle(path: Path, spec: ModelSpec, parts: dict[str, bytes]) -> None:
     spec : ModelSpec
         Its ``parts`` are filled in here.
     parts : dict[str, bytes]
-        The files of `PARTS`.
+        The files of `PARTS`, and `PSF_PART` for a measured PSF.
     """
-    described = {name: _describe(parts[name]) for name in PARTS}
+    described = {name: _describe(content) for name, content in parts.items()}
     spec = spec.model_copy(update={"parts": described})
     files = {"model.json": spec.model_dump_json(indent=1).encode(), **parts}
     new = path.with_name(path.name + ".new")

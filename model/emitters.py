@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..stream.localizations import LOCALIZATION, Localizations
-from .maps import CELL_PX, MAPS
+from .maps import CELLS, MAPS, Grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,11 +54,14 @@ class Geometry:
         Edge of a pixel.
     roi_origin : tuple[int, int]
         (x, y) of the frame's first pixel on the chip.
+    grid : Grid
+        Cells of the maps.
     """
 
     shape: tuple[int, int]
     pixel_size_nm: float
     roi_origin: tuple[int, int] = (0, 0)
+    grid: Grid = CELLS
 
 
 def find_emitters(
@@ -88,20 +91,45 @@ def find_emitters(
     """
     n, row, column = np.nonzero(maps[:, 0] > NEGLIGIBLE)
     values = dict(zip(MAPS, maps[n, :, row, column].T, strict=True))
-    half = np.float32((CELL_PX - 1) / 2)
-    x = values["x_px"] + column.astype(np.float32) * CELL_PX + half
-    y = values["y_px"] + row.astype(np.float32) * CELL_PX + half
-    p = values["probability"]
+    cell = np.float32(geometry.grid.cell_px)
+    values["x_px"] = values["x_px"] + column.astype(np.float32) * cell + (cell - 1) / 2
+    values["y_px"] = values["y_px"] + row.astype(np.float32) * cell + (cell - 1) / 2
+    p, x, y = values["probability"], values["x_px"], values["y_px"]
     owner = _owners(n, row, column, x, y, p, maps.shape, thresholds.split)
-    mass = np.bincount(owner, weights=p, minlength=len(p))
-    x = np.bincount(owner, weights=p * x, minlength=len(p)) / np.maximum(mass, 1e-9)
-    y = np.bincount(owner, weights=p * y, minlength=len(p)) / np.maximum(mass, 1e-9)
-    mass = np.minimum(mass, 1.0)
+    values = _gather(values, owner)
+    mass, x, y = values["probability"], values["x_px"], values["y_px"]
     height, width = geometry.shape
     keep = (owner == np.arange(len(p))) & (p > thresholds.seed)
     keep &= (mass >= thresholds.final) & (x < width - 0.5) & (y < height - 0.5)
     keep &= (x > -0.5) & (y > -0.5)
-    return _table(keep, frames[n], x, y, mass, values, geometry)
+    return _table(keep, frames[n], values, geometry)
+
+
+def _gather(
+    values: dict[str, NDArray[np.float32]], owner: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Join the reports of an emitter: moments of the mixture of its cells.
+
+    Cells that agree are as sure together as each of them; cells that do not, differ
+    by more than each of them says.
+    """
+    p = values["probability"]
+    mass = np.bincount(owner, weights=p, minlength=len(p))
+    weight = p / np.maximum(mass[owner], 1e-9)
+
+    def mean(of: NDArray[Any]) -> NDArray[np.float64]:
+        joined: NDArray[np.float64] = np.bincount(owner, weight * of, len(p))
+        return joined
+
+    joined: dict[str, NDArray[Any]] = {"probability": np.minimum(mass, 1.0)}
+    for name in ("x_px", "y_px", "z_nm"):
+        sigma = f"{name[0]}_sigma_{name[2:]}"
+        centre = mean(values[name])
+        spread = values[sigma].astype(float) ** 2 + (values[name] - centre[owner]) ** 2
+        joined |= {name: centre, sigma: np.sqrt(mean(spread))}
+    for name in ("photons", "photons_sigma", "background"):
+        joined[name] = mean(values[name])
+    return joined
 
 
 def _owners(
@@ -134,22 +162,18 @@ def _owners(
 def _table(
     keep: NDArray[np.bool_],
     frames: NDArray[np.int64],
-    x_px: NDArray[Any],
-    y_px: NDArray[Any],
-    probability: NDArray[Any],
-    values: dict[str, NDArray[np.float32]],
+    values: dict[str, NDArray[Any]],
     geometry: Geometry,
 ) -> Localizations:
     """Fill the columns of the emitters kept, in nm on the chip."""
     pixel, (x0, y0) = geometry.pixel_size_nm, geometry.roi_origin
     table = np.zeros(int(keep.sum()), LOCALIZATION)
     table["frame"] = frames[keep]
-    table["x_nm"] = (x_px[keep] + x0) * pixel
-    table["y_nm"] = (y_px[keep] + y0) * pixel
-    table["probability"] = probability[keep]
+    table["x_nm"] = (values["x_px"][keep] + x0) * pixel
+    table["y_nm"] = (values["y_px"][keep] + y0) * pixel
     table["x_sigma_nm"] = values["x_sigma_px"][keep] * pixel
     table["y_sigma_nm"] = values["y_sigma_px"][keep] * pixel
-    for name in ("z_nm", "z_sigma_nm", "photons", "background"):
+    for name in ("probability", "z_nm", "z_sigma_nm", "photons", "background"):
         table[name] = values[name][keep]
     table["photons_sigma"] = values["photons_sigma"][keep] * table["photons"]
     return table

@@ -370,8 +370,15 @@ def open_localizer(start: StreamStart, bundle: Bundle, backend: Backend) -> Loca
         shape=start.shape,
         pixel_size_nm=start.pixel_size_nm,
         roi_origin=start.roi_origin,
+        grid=bundle.spec.grid,
     )
-    return Localizer(backend, start.calibration, geometry, bundle.spec.thresholds)
+    return Localizer(
+        backend,
+        start.calibration,
+        geometry,
+        bundle.spec.thresholds,
+        sees_noise=bundle.spec.sees_noise,
+    )
 
 
 def versions() -> dict[str, str]:

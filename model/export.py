@@ -1,4 +1,4 @@
-"""From a trained network to a bundle that runs without torch."""
+"""From a trained network to a bundle that runs without torch, and back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 import time
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,16 @@ import torch
 from torch import nn
 
 from .. import __version__
-from .bundle import ModelSpec, write_bundle
-from .maps import CELL_PX, WINDOW
-from .network import Network, flop_per_pixel
+from ..stream.errors import SettingsError
+from .bundle import PSF_PART, ModelSpec, write_bundle
+from .maps import WINDOW
+from .network import PRESETS, Network, Scaling, flop_per_pixel
+from .training_config import SplineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .bundle import Bundle
     from .metrics import Score
     from .training_config import TrainingConfig
 
@@ -45,22 +49,29 @@ def export_bundle(
         Of the bundle.
     """
     network = network.cpu().eval()
-    frames = torch.rand(2, 1, 32, 32)
-    features = torch.rand(2, network.preset.trunk, 32 // CELL_PX, 32 // CELL_PX)
+    cells = 32 // network.grid.cell_px
+    features = torch.rand(2, network.shape.trunk, cells, cells)
+    inputs = {"photons": torch.rand(2, 1, 32, 32)}
+    if network.sees_noise:
+        inputs["read_variance"] = torch.rand(1, 1, 32, 32)
     parts = {
         "weights.safetensors": safetensors.torch.save(
             {name: t.contiguous() for name, t in network.state_dict().items()}
         ),
-        "frame.onnx": _graph(network.frame, {"photons": frames}),
+        "frame.onnx": _graph(network.frame, inputs),
         "context.onnx": _graph(network.context, dict.fromkeys(WINDOW, features)),
     }
+    if isinstance(config.psf, SplineConfig):
+        parts[PSF_PART] = config.psf.file.read_bytes()
     described = network.describe()
     spec = ModelSpec(
         name=config.name,
         description=config.description,
-        training=config,
-        network=described["preset"],
+        training=config.without_folders(),
+        grid=network.grid,
+        network=described["shape"],
         scaling=described["scaling"],
+        sees_noise=network.sees_noise,
         provenance={
             "liveloc": __version__,
             "torch": torch.__version__,
@@ -68,16 +79,47 @@ def export_bundle(
             "trained_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
         accuracy=score.as_dict(),
-        kflop_per_px=flop_per_pixel(network.preset) / 1000,
+        kflop_per_px=flop_per_pixel(network.shape) / 1000,
         parts={},
     )
     write_bundle(path, spec, parts)
 
 
+def network_of(bundle: Bundle) -> Network:
+    """Give a bundle's network with its weights, as it was trained.
+
+    Raises
+    ------
+    SettingsError
+        The weights are not those of the network that the bundle describes.
+    """
+    spec = bundle.spec
+    sizes = {name: int(value) for name, value in spec.network.items()}
+    network = Network(
+        replace(PRESETS[spec.training.preset], **sizes),  # type: ignore[arg-type]
+        Scaling(**spec.scaling),
+        context=spec.training.context,
+        sees_noise=spec.sees_noise,
+    ).eval()
+    weights = safetensors.torch.load(bundle.parts["weights.safetensors"])
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(
+            f"{spec.name}: its weights do not fit its network: {reason}. Train anew."
+        ) from None
+    return network
+
+
 def _graph(module: nn.Module, examples: dict[str, torch.Tensor]) -> bytes:
     """Export one half for any batch and any size, its inputs named."""
     dynamic = torch.export.Dim.DYNAMIC
-    any_size = {0: dynamic, 2: dynamic, 3: dynamic}
+    sizes = {0: dynamic, 2: dynamic, 3: dynamic}
+    shapes = tuple(
+        {2: dynamic, 3: dynamic} if len(tensor) == 1 else sizes
+        for tensor in examples.values()
+    )
     with tempfile.TemporaryDirectory() as folder, _quiet():
         target = Path(folder) / "graph.onnx"
         torch.onnx.export(
@@ -85,7 +127,7 @@ def _graph(module: nn.Module, examples: dict[str, torch.Tensor]) -> bytes:
             tuple(tensor.clone() for tensor in examples.values()),
             str(target),
             dynamo=True,
-            dynamic_shapes=(any_size,) * len(examples),
+            dynamic_shapes=shapes,
             external_data=False,
             verbose=False,
             input_names=list(examples),

@@ -23,7 +23,7 @@ class _Known:
     """A frame whose features are computed."""
 
     seq: int
-    features: NDArray[np.float32]  # (c, h/2, w/2)
+    features: NDArray[np.float32]  # (c, rows, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ class Localizer:
         Shape and place of the frames.
     thresholds : Thresholds
         What becomes a localization.
+    sees_noise : bool
+        The network takes the read variance of every pixel.
     """
 
     def __init__(
@@ -70,9 +72,16 @@ class Localizer:
         calibration: CameraCalibration,
         geometry: Geometry,
         thresholds: Thresholds,
+        *,
+        sees_noise: bool = False,
     ) -> None:
         self._backend, self._calibration = backend, calibration
         self._geometry, self._thresholds = geometry, thresholds
+        self._read_variance = None
+        if sees_noise:
+            variance = np.float32(calibration.read_variance_photons)
+            chip = np.broadcast_to(variance, geometry.shape)
+            self._read_variance = _padded(chip[None, None])
         self._previous: _Known | None = None  # localized, kept for its features
         self._waiting: _Known | None = None  # localized when the next is known
 
@@ -94,7 +103,9 @@ class Localizer:
         """
         known = [] if self._waiting is None else [self._waiting]
         if seqs:
-            features = self._backend.features(self._prepare(pixels))
+            features = self._backend.features(
+                self._prepare(pixels), self._read_variance
+            )
             known += [_Known(*pair) for pair in zip(seqs, features, strict=True)]
         return self._localize(known, ends=False)
 
@@ -144,8 +155,12 @@ class Localizer:
 
     def _prepare(self, pixels: list[NDArray[Any]]) -> NDArray[np.float32]:
         """Turn counts into photons, padded to the network's multiple: (n, 1, h, w)."""
-        photons = self._calibration.photons(np.stack(pixels))
-        bottom, right = (-side % SIZE_MULTIPLE for side in photons.shape[1:])
-        if bottom or right:
-            photons = np.pad(photons, ((0, 0), (0, bottom), (0, right)), mode="edge")
-        return photons[:, None]
+        return _padded(self._calibration.photons(np.stack(pixels))[:, None])
+
+
+def _padded(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Repeat the last row and column up to the network's multiple: (n, 1, h, w)."""
+    bottom, right = (-side % SIZE_MULTIPLE for side in images.shape[2:])
+    if bottom or right:
+        images = np.pad(images, ((0, 0), (0, 0), (0, bottom), (0, right)), mode="edge")
+    return images

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-CELL_PX = 2  # edge of a cell, camera pixels: every cell can report one emitter
-REACH_PX = 2.0  # largest offset of an emitter from its cell's centre, per axis
+from dataclasses import dataclass
+
 SIZE_MULTIPLE = 4  # frames are padded to a multiple of this many pixels
 
 # Whose features the second half of the network takes, in this order.
@@ -22,3 +22,23 @@ MAPS = (
     "photons_sigma",  # relative: of the logarithm of the photons
     "background",  # photons per pixel
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The cells of the maps: each can report one emitter.
+
+    Attributes
+    ----------
+    cell_px : int
+        Edge of a cell, camera pixels.
+    reach_px : float
+        Largest offset of an emitter from its cell's centre, per axis.
+    """
+
+    cell_px: int
+    reach_px: float
+
+
+PIXELS = Grid(cell_px=1, reach_px=1.0)
+CELLS = Grid(cell_px=2, reach_px=2.0)

@@ -1,8 +1,9 @@
-"""The `live` network: three consecutive frames in, one emitter per 2x2 cell out.
+"""Networks as liveloc runs them: photons in, maps in photons, pixels and nm out.
 
-Shape comments: b frames, h and w camera pixels. Cells are 2x2 pixels, so all
-maps have h/2 x w/2 entries. The frame half runs once per frame; its features
-serve the three windows that the frame is part of.
+A network has two halves. The first turns one frame into features and runs once per
+frame; the second turns the features of three consecutive frames into the maps of the
+middle one. What is between input and output of the halves is the business of
+`cell_network` and `decode_network`.
 """
 
 from __future__ import annotations
@@ -11,32 +12,16 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from .maps import CELL_PX, MAPS, REACH_PX, SIZE_MULTIPLE
+from .cell_network import CellShape
+from .decode_network import DecodeShape
+from .maps import MAPS, SIZE_MULTIPLE, WINDOW, Grid
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """Widths and depths that define a network, and with them its cost.
-
-    Attributes
-    ----------
-    trunk : int
-        Channels of the features of one frame, at cell resolution.
-    deep : int
-        Channels at half the cells' resolution, where most of the work is done.
-    frame_layers, context_layers : int
-        Layers there, for each frame and for the three frames together.
-    """
-
-    trunk: int
-    deep: int
-    frame_layers: int
-    context_layers: int
-
-
-PRESETS = {"live": Preset(trunk=32, deep=64, frame_layers=1, context_layers=3)}
+PRESETS: dict[str, CellShape | DecodeShape] = {
+    "live": CellShape(trunk=32, deep=64, frame_layers=1, context_layers=3),
+    "dense": CellShape(trunk=64, deep=144, frame_layers=2, context_layers=6),
+    "decode": DecodeShape(),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,81 +31,75 @@ class Scaling:
     Attributes
     ----------
     intensity_offset, intensity_scale : float
-        Input is ``(2 sqrt(photons + 3/8) - offset) / scale``: the Anscombe
-        transform gives every pixel the same shot noise, whatever its brightness.
+        Input is ``(2 sqrt(photons + 3/8 + read variance) - offset) / scale``: the
+        Anscombe transform, generalized to read noise (Starck, Murtagh and Bijaoui,
+        1995), gives every pixel nearly the same noise, whatever its brightness.
+    read_variance : float
+        Of a pixel, photons squared, where the camera has no maps.
     photons_typical : float
         Photons of an emitter for which the network says 0.
-    z_range_nm : float
-        Largest |z|; 0 for a network without z.
+    z_centre_nm, z_reach_nm : float
+        Middle, and largest distance from it, of what z can be; a reach of 0 for a
+        network without z.
     """
 
     intensity_offset: float
     intensity_scale: float
+    read_variance: float
     photons_typical: float
-    z_range_nm: float
-
-
-class ResidualBlock(nn.Module):
-    """A branch that goes down to half resolution and back, added, then mixed."""
-
-    def __init__(self, trunk: int, deep: int, layers: int) -> None:
-        super().__init__()
-        self.down = nn.Conv2d(trunk, deep, 3, stride=2, padding=1)
-        self.deep = nn.ModuleList(
-            nn.Conv2d(deep, deep, 3, padding=1) for _ in range(layers)
-        )
-        self.up = nn.Conv2d(deep, trunk, 1)
-        self.mix = nn.Conv2d(trunk, trunk, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:  # (b, trunk, h/2, w/2)
-        """Return features of the same shape."""
-        d = torch.relu(self.down(x))  # (b, deep, h/4, w/4)
-        for layer in self.deep:
-            d = torch.relu(layer(d))
-        up = functional.interpolate(self.up(d), scale_factor=2.0, mode="nearest")
-        return torch.relu(self.mix(x + up))
+    z_centre_nm: float
+    z_reach_nm: float
 
 
 class FrameNetwork(nn.Module):
     """Photons of one frame to its features. Runs once per frame."""
 
-    def __init__(self, preset: Preset, scaling: Scaling) -> None:
+    def __init__(self, body: nn.Module, scaling: Scaling, *, sees_noise: bool) -> None:
         super().__init__()
-        self.offset, self.scale = scaling.intensity_offset, scaling.intensity_scale
-        self.cells = nn.PixelUnshuffle(CELL_PX)
-        self.stem = nn.Conv2d(CELL_PX**2, preset.trunk, 3, padding=1)
-        self.block = ResidualBlock(preset.trunk, preset.deep, preset.frame_layers)
+        self.body, self.scaling, self.sees_noise = body, scaling, sees_noise
 
-    def forward(self, photons: Tensor) -> Tensor:  # (b, 1, h, w)
-        """Return features, (b, trunk, h/2, w/2)."""
-        x = 2.0 * torch.sqrt(torch.relu(photons + 0.375))
-        x = (x - self.offset) / self.scale
-        x = torch.relu(self.stem(self.cells(x)))  # (b, trunk, h/2, w/2)
-        features: Tensor = self.block(x)
+    def forward(self, photons: Tensor, read_variance: Tensor | None = None) -> Tensor:
+        """Return features, (b, trunk, rows, columns).
+
+        Parameters
+        ----------
+        photons : Tensor, shape (b, 1, h, w)
+            Of the frames.
+        read_variance : Tensor, shape (b or 1, 1, h, w)
+            Photons squared; for a network that sees the camera's map.
+        """
+        s = self.scaling
+        variance = s.read_variance if read_variance is None else read_variance
+        x = 2.0 * torch.sqrt(torch.relu(photons + variance + 0.375))
+        x = (x - s.intensity_offset) / s.intensity_scale
+        if read_variance is not None:
+            noise = torch.sqrt(read_variance).expand_as(x) / s.intensity_scale
+            x = torch.cat([x, noise], dim=1)  # (b, 2, h, w)
+        features: Tensor = self.body(x)
         return features
 
 
 class ContextNetwork(nn.Module):
     """Features of frames t-1, t, t+1 to the maps of frame t."""
 
-    def __init__(self, preset: Preset, scaling: Scaling) -> None:
+    def __init__(
+        self, body: nn.Module, scaling: Scaling, grid: Grid, *, context: bool
+    ) -> None:
         super().__init__()
-        self.scaling = scaling
-        self.merge = nn.Conv2d(3 * preset.trunk, preset.trunk, 1)
-        self.block = ResidualBlock(preset.trunk, preset.deep, preset.context_layers)
-        self.head = nn.Conv2d(preset.trunk, len(MAPS), 1)
-        _start_with_few_detections(self.head)
-
-    def raw(self, features: Tensor) -> Tensor:  # (b, 3 trunk, h/2, w/2)
-        """Return the maps before their ranges and units, (b, maps, h/2, w/2)."""
-        x = torch.relu(self.merge(features))
-        maps: Tensor = self.head(self.block(x))
-        return maps
+        self.body, self.scaling, self.grid = body, scaling, grid
+        self.context = context
 
     def forward(self, before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
-        """Return the maps in the units of `MAPS`, (b, maps, h/2, w/2)."""
-        joined = torch.cat([before, centre, after], dim=1)  # (b, 3 trunk, h/2, w/2)
-        return to_units(self.raw(joined), self.scaling)
+        """Return the maps in the units of `MAPS`, (b, maps, rows, columns)."""
+        return to_units(self.raw(before, centre, after), self.scaling, self.grid)
+
+    def raw(self, before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
+        """Return the maps before their ranges and units."""
+        frames = [before, centre, after] if self.context else [centre]
+        joined = torch.cat(frames, dim=1)
+        joined = joined.contiguous(memory_format=torch.channels_last)
+        maps: Tensor = self.body(joined)
+        return maps
 
 
 class Network(nn.Module):
@@ -128,44 +107,90 @@ class Network(nn.Module):
 
     Parameters
     ----------
-    preset : Preset
-        Widths.
+    shape : CellShape or DecodeShape
+        What defines the halves, and with them the cost; see `PRESETS`.
     scaling : Scaling
         Kept with the weights for good: the exported graphs contain it.
+    context : bool
+        False: the neighbours are not looked at.
+    sees_noise : bool
+        The camera's map of read variance is a second input.
     """
 
-    def __init__(self, preset: Preset, scaling: Scaling) -> None:
+    def __init__(
+        self,
+        shape: CellShape | DecodeShape,
+        scaling: Scaling,
+        *,
+        context: bool = True,
+        sees_noise: bool = False,
+    ) -> None:
         super().__init__()
-        self.preset, self.scaling = preset, scaling
-        self.frame = FrameNetwork(preset, scaling)
-        self.context = ContextNetwork(preset, scaling)
+        self.shape, self.scaling, self.grid = shape, scaling, shape.grid
+        self.sees_noise = sees_noise
+        frame, joined, last = shape.halves(
+            inputs=2 if sees_noise else 1,
+            frames=len(WINDOW) if context else 1,
+            outputs=len(MAPS),
+        )
+        _start_with_few_detections(last[0], shape.grid)
+        self._last = last
+        self.frame = FrameNetwork(frame, scaling, sees_noise=sees_noise)
+        self.context = ContextNetwork(joined, scaling, shape.grid, context=context)
 
-    def forward(self, windows: Tensor) -> Tensor:  # (b, 3, h, w), photons
-        """Return the maps of the centre frames in units, (b, maps, h/2, w/2)."""
-        b, three, h, w = windows.shape
-        features = self.frame(windows.reshape(b * three, 1, h, w))
-        window = features.reshape(b, three, -1, h // CELL_PX, w // CELL_PX)
-        maps: Tensor = self.context(*window.unbind(1))
-        return maps
+    def forward(self, frames: Tensor, read_variance: Tensor | None = None) -> Tensor:
+        """Return the maps of all frames that have neighbours, in units.
+
+        Parameters
+        ----------
+        frames : Tensor, shape (b, f, h, w)
+            Photons of b short movies.
+        read_variance : Tensor, shape (b, 1, h, w)
+            For a network that sees the camera's map.
+
+        Returns
+        -------
+        Tensor, shape (b (f - 2), maps, rows, columns)
+            Movie by movie.
+        """
+        return to_units(
+            self.raw(frames, read_variance).float(), self.scaling, self.grid
+        )
+
+    def raw(self, frames: Tensor, read_variance: Tensor | None = None) -> Tensor:
+        """Return the same before ranges and units."""
+        b, f, h, w = frames.shape
+        if read_variance is not None:
+            read_variance = read_variance.expand(-1, f, -1, -1).reshape(b * f, 1, h, w)
+        features = self.frame(frames.reshape(b * f, 1, h, w), read_variance)
+        movie = features.unflatten(0, (b, f))  # (b, f, trunk, rows, columns)
+        window = (movie[:, k : f - 2 + k].flatten(0, 1) for k in range(len(WINDOW)))
+        return self.context.raw(*window)
+
+    def output_parameters(self) -> list[nn.Parameter]:
+        """Give the parameters of the layers that the maps come from."""
+        return [p for layer in self._last for p in layer.parameters()]
 
     def describe(self) -> dict[str, dict[str, float]]:
-        """Preset and scaling as plain numbers, for the bundle."""
-        return {"preset": asdict(self.preset), "scaling": asdict(self.scaling)}
+        """Shape and scaling as plain numbers, for the bundle."""
+        shape = asdict(self.shape)
+        del shape["grid"]
+        return {"shape": shape, "scaling": asdict(self.scaling)}
 
 
-def to_units(raw: Tensor, scaling: Scaling) -> Tensor:
+def to_units(raw: Tensor, scaling: Scaling, grid: Grid) -> Tensor:
     """Give raw maps their ranges and units; see `maps.MAPS` for the order."""
     p, x, y, z, n, sx, sy, sz, sn, bg = raw.unbind(1)
-    depth = scaling.z_range_nm  # 0 for a 2D network, and so are its z and sigma
+    depth, reach = scaling.z_reach_nm, grid.reach_px  # depth 0: a 2D network
     return torch.stack(
         [
             torch.sigmoid(p.clamp(-10.0, 10.0)),
-            REACH_PX * torch.tanh(x),
-            REACH_PX * torch.tanh(y),
-            depth * torch.tanh(z),
+            reach * torch.tanh(x),
+            reach * torch.tanh(y),
+            scaling.z_centre_nm + depth * torch.tanh(z),
             scaling.photons_typical * torch.exp(n.clamp(-6.0, 6.0)),
-            REACH_PX * torch.sigmoid(sx) + 0.005,
-            REACH_PX * torch.sigmoid(sy) + 0.005,
+            2.0 * torch.sigmoid(sx) + 0.005,
+            2.0 * torch.sigmoid(sy) + 0.005,
             depth * (torch.sigmoid(sz) + 0.002),
             torch.sigmoid(sn) + 0.005,
             torch.square(bg * scaling.intensity_scale / 2),
@@ -174,22 +199,27 @@ def to_units(raw: Tensor, scaling: Scaling) -> Tensor:
     )
 
 
-def _start_with_few_detections(head: nn.Conv2d) -> None:
-    """Let p really start at its bias: no weights, sigmoid(-4) = 0.018."""
+def _start_with_few_detections(last: nn.Conv2d, grid: Grid) -> None:
+    """Let p really start at its bias: no weights, about 0.5 % of all pixels."""
     with torch.no_grad():
-        head.weight[0].zero_()
-        head.bias.zero_()  # type: ignore[union-attr]
-        head.bias[0] = -4.0  # type: ignore[index]
+        last.weight[0].zero_()
+        last.bias.zero_()  # type: ignore[union-attr]
+        last.bias[0] = -4.0 if grid.cell_px > 1 else -5.5  # type: ignore[index]
 
 
-def flop_per_pixel(preset: Preset) -> float:
+def flop_per_pixel(shape: CellShape | DecodeShape) -> float:
     """Floating-point operations per camera pixel and frame, features reused.
 
     A multiply-add counts as two. Counted from the layers as they run on a
     probe frame.
     """
     scaling = Scaling(
-        intensity_offset=0, intensity_scale=1, photons_typical=1, z_range_nm=1
+        intensity_offset=0,
+        intensity_scale=1,
+        read_variance=0,
+        photons_typical=1,
+        z_centre_nm=0,
+        z_reach_nm=1,
     )
     side = 16 * SIZE_MULTIPLE
     total = 0
@@ -199,7 +229,7 @@ def flop_per_pixel(preset: Preset) -> float:
         if isinstance(module, nn.Conv2d):
             total += 2 * out[0].numel() * module.weight[0].numel()
 
-    net = Network(preset, scaling)
+    net = Network(shape, scaling)
     for module in net.modules():
         module.register_forward_hook(count)
     with torch.inference_mode():

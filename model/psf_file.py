@@ -65,7 +65,7 @@ def load_psf(path: Path) -> tuple[SplinePSF, dict[str, Any]]:
     """
     if not path.is_file():
         raise SettingsError(
-            f"{path}: no such PSF file. Make one with 'liveloc calibrate psf BEADS.tif'."
+            f"{path}: no such PSF file. Make one with 'liveloc calibrate psf'."
         )
     return read_psf(path.read_bytes(), str(path))
 

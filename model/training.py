@@ -12,26 +12,23 @@ import numpy as np
 import torch
 
 from ..stream.errors import SettingsError
-from ..stream.localizations import LOCALIZATION, Localizations
-from .emitters import Geometry, Thresholds, find_emitters
-from .loss import Targets, loss
-from .maps import CELL_PX
-from .metrics import Field, Score, evaluate
+from .loss import loss
 from .network import PRESETS, Network, Scaling, to_units
-from .simulation import Sample, Simulator
+from .optimizer import Muon
+from .simulation import Movies, Simulator
+from .validation import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ..stream.calibration import CameraCalibration
+    from .metrics import Score
     from .training_config import TrainingConfig
 
-CHECK_EVERY = 500  # steps between looks at the validation samples
-CHECKPOINT_EVERY = 500
-VALIDATION_SEED = 20_000_003  # far from any training seed
-VALIDATION_SIZE_PX = 64
-VALIDATION_SAMPLES = 128
-BORDER_NM = 450.0
+LOOKS = 20  # at the validation movie, in the course of a training
+SAVE_EVERY_S = 60.0
+WARM_UP_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,37 +37,51 @@ class Progress:
 
     Attributes
     ----------
-    step, steps : int
-        Done, and planned.
+    step : int
+        Done so far.
+    done : float
+        Part of the training that is behind, 0 to 1.
     loss : float
         Mean since the last look.
-    samples_per_s : float
-        Windows simulated and learned from.
+    windows_per_s : float
+        Three-frame windows simulated and learned from.
     score : Score or None
-        Of the averaged weights on the validation samples, at times.
+        Of the averaged weights on the validation movie, at times.
     """
 
     step: int
-    steps: int
+    done: float
     loss: float
-    samples_per_s: float
+    windows_per_s: float
     score: Score | None
 
 
-def scaling_for(config: TrainingConfig) -> Scaling:
+def scaling_for(config: TrainingConfig, camera: CameraCalibration) -> Scaling:
     """Derive the network's units from the ranges it is trained for."""
-    low, high = config.camera.background
+    low, high = config.background.photons
     dim, bright = config.emitters.photons
+    shallow, deep = config.z_range_nm or (0.0, 0.0)
+    variance = float(np.median(camera.read_variance_photons))
     return Scaling(
-        intensity_offset=2 * math.sqrt(math.sqrt(low * high)),
+        intensity_offset=2 * math.sqrt(math.sqrt(low * high) + variance),
         intensity_scale=10.0,
+        read_variance=variance,
         photons_typical=math.sqrt(dim * bright),
-        z_range_nm=1.2 * config.z_range_nm,
+        z_centre_nm=(shallow + deep) / 2,
+        z_reach_nm=1.2 * (deep - shallow) / 2,
     )
 
 
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is fast: a CPU without it takes thirty times as long."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    asked = torch.cpu._is_avx512_bf16_supported  # noqa: SLF001
+    return bool(asked())
+
+
 class Trainer:
-    """A network, its optimizer and its averaged weights.
+    """A network, its optimizers and its averaged weights.
 
     Parameters
     ----------
@@ -80,102 +91,106 @@ class Trainer:
         CPU or CUDA.
     checkpoint : Path
         Written as the training goes; found there, the training goes on from it.
+    minutes : float, optional
+        Ends the training after this time instead of after the configuration's
+        steps. Time spent before an interruption counts.
     """
 
     def __init__(
-        self, config: TrainingConfig, device: torch.device, checkpoint: Path
+        self,
+        config: TrainingConfig,
+        device: torch.device,
+        checkpoint: Path,
+        minutes: float | None = None,
     ) -> None:
         self.config, self.device, self.checkpoint = config, device, checkpoint
+        self.minutes = minutes
+        self.optics = config.optics()
+        self._mixed = has_fast_bfloat16(device)
         torch.manual_seed(config.schedule.seed)
-        self.network = Network(PRESETS[config.preset], scaling_for(config)).to(device)
+        self.network = Network(
+            PRESETS[config.preset],
+            scaling_for(config, self.optics.camera),
+            context=config.context,
+            sees_noise=self.optics.camera.has_maps,
+        ).to(device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=config.schedule.learning_rate,
-            weight_decay=config.schedule.weight_decay,
-        )
-        self.simulator = Simulator(config, device, config.schedule.seed)
-        self.step = 0
+        self._optimizers = _optimizers(self.network, config)
+        self._simulator = Simulator(config, self.optics, device, config.schedule.seed)
+        self._validation = Validation(config, self.optics, device)
+        self.step, self._earlier_s, self._began = 0, 0.0, time.monotonic()
         if checkpoint.exists():
             self._restore()
 
+    @property
+    def done(self) -> float:
+        """Part of the training that is behind, 0 to 1."""
+        if self.minutes is None:
+            return min(self.step / self.config.schedule.steps, 1.0)
+        return min(self._elapsed_s / (60 * self.minutes), 1.0)
+
+    @property
+    def _elapsed_s(self) -> float:
+        return self._earlier_s + time.monotonic() - self._began
+
     def run(self, report: Callable[[Progress], None]) -> None:
-        """Train to the end of the schedule.
+        """Train to the end.
 
         Parameters
         ----------
         report : callable
             Called about once a second and after every look at the validation
-            samples. An exception raised there ends the training; the checkpoint
-            is then up to date.
+            movie. An exception raised there ends the training; the checkpoint is
+            then up to date.
         """
-        steps, batch = self.config.schedule.steps, self.config.schedule.batch
+        schedule = self.config.schedule
         since, first, losses = time.monotonic(), self.step, []
+        saved, looks = since, int(self.done * LOOKS)
         try:
-            while self.step < steps:
-                losses.append(self._learn())
+            while (done := self.done) < 1:
+                losses.append(self._learn(done))
                 self.step += 1
-                look = self.step % CHECK_EVERY == 0 or self.step == steps
-                if not look and time.monotonic() - since < 1.0:
+                now, look = time.monotonic(), int(self.done * LOOKS) > looks
+                if not look and now - since < 1.0:
                     continue
-                rate = (self.step - first) * batch / (time.monotonic() - since)
-                value = float(torch.stack(losses).mean())
-                score = self.validate() if look else None
+                windows = (self.step - first) * schedule.batch * schedule.windows
                 report(
                     Progress(
                         step=self.step,
-                        steps=steps,
-                        loss=value,
-                        samples_per_s=rate,
-                        score=score,
+                        done=self.done,
+                        loss=float(torch.stack(losses).mean()),
+                        windows_per_s=windows / max(now - since, 1e-9),
+                        score=self.validate() if look else None,
                     )
                 )
-                if self.step % CHECKPOINT_EVERY == 0:
+                if now - saved > SAVE_EVERY_S:
                     self._save()
+                    saved = now
+                looks = int(self.done * LOOKS)
                 since, first, losses = time.monotonic(), self.step, []
         finally:
             self._save()
 
     def validate(self) -> Score:
-        """Score the averaged weights on fixed samples, border left out."""
-        config = self.config
-        simulator = Simulator(config, self.device, VALIDATION_SEED)
-        geometry = Geometry(
-            shape=(VALIDATION_SIZE_PX, VALIDATION_SIZE_PX),
-            pixel_size_nm=config.pixel_size_nm,
-        )
-        edge = (VALIDATION_SIZE_PX - 0.5) * config.pixel_size_nm
-        start = -0.5 * config.pixel_size_nm
-        found: list[Localizations] = []
-        truth: list[Localizations] = []
-        for k in range(0, VALIDATION_SAMPLES, 32):
-            sample = simulator.draw(32, VALIDATION_SIZE_PX)
-            with torch.inference_mode():
-                maps = self.average(sample.windows).float().cpu().numpy()
-            frames = np.arange(k, k + 32)
-            thresholds = Thresholds(**config.thresholds.model_dump())
-            found.append(find_emitters(maps, frames, geometry, thresholds))
-            truth.append(_truth(sample, k, config.pixel_size_nm))
-        return evaluate(
-            np.concatenate(found),
-            np.concatenate(truth),
-            field=Field(start, start, edge, edge),
-            border_nm=BORDER_NM,
-        )
+        """Score the averaged weights on the validation movie."""
+        return self._validation.score(self.average)
 
-    def _learn(self) -> torch.Tensor:
+    def _learn(self, done: float) -> torch.Tensor:
         """Take one step; return its loss without waiting for the device."""
         schedule = self.config.schedule
-        rate = 0.5 * (1 + math.cos(math.pi * self.step / schedule.steps))
-        warm_up = min(1.0, (self.step + 1) / 100)
-        for group in self.optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * rate * warm_up
-        sample = self.simulator.draw(schedule.batch, schedule.crop_px)
-        value = self._loss(sample)
-        self.optimizer.zero_grad(set_to_none=True)
+        rate = 0.5 * (1 + math.cos(math.pi * done))
+        rate *= min(1.0, (self.step + 1) / WARM_UP_STEPS) * schedule.learning_rate
+        movies = self._simulator.draw(
+            schedule.batch, schedule.windows, schedule.crop_px
+        )
+        self.network.zero_grad(set_to_none=True)
+        value = self._loss(movies)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip_norm)
-        self.optimizer.step()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         decay = min(schedule.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(
@@ -185,27 +200,24 @@ class Trainer:
             )
         return value.detach()
 
-    def _loss(self, sample: Sample) -> torch.Tensor:
-        """Forward in bfloat16, the loss itself in float32."""
-        net, windows = self.network, sample.windows
-        b, three, h, w = windows.shape
-        with torch.autocast(self.device.type, torch.bfloat16):
-            frames = windows.reshape(b * three, 1, h, w)
-            features = net.frame(frames.contiguous(memory_format=torch.channels_last))
-            joined = features.reshape(b, -1, h // CELL_PX, w // CELL_PX)
-            raw = net.context.raw(joined.contiguous(memory_format=torch.channels_last))
-        maps = to_units(raw.float(), net.scaling)
-        return loss(maps, sample.targets, net.scaling.z_range_nm)
+    def _loss(self, movies: Movies) -> torch.Tensor:
+        """Forward in bfloat16 where that is fast, the loss itself in float32."""
+        net = self.network
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
+            raw = net.raw(movies.frames, movies.read_variance)
+        maps = to_units(raw.float(), net.scaling, net.grid)
+        return loss(maps, movies.targets, net.grid, net.scaling.z_reach_nm)
 
     def _save(self) -> None:
         """Write the checkpoint so that a crash leaves the old or the new one."""
         state = {
             "config": self.config.model_dump_json(),
             "step": self.step,
+            "elapsed_s": self._elapsed_s,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.simulator.generator.get_state(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "generator": self._simulator.generator.get_state(),
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         new = self.checkpoint.with_suffix(".new")
@@ -221,11 +233,29 @@ class Trainer:
                 f"{self.checkpoint} belongs to another training configuration. "
                 "Choose another output, or delete it to start anew."
             )
-        self.step = state["step"]
+        self.step, self._earlier_s = state["step"], state["elapsed_s"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.simulator.generator.set_state(state["generator"].cpu())
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self._simulator.generator.set_state(state["generator"].cpu())
+
+
+def _optimizers(
+    network: Network, config: TrainingConfig
+) -> list[torch.optim.Optimizer]:
+    """Give Muon the hidden layers and AdamW the rest: biases and the last layers."""
+    schedule = config.schedule
+    last = {id(parameter) for parameter in network.output_parameters()}
+    hidden, rest = [], []
+    for parameter in network.parameters():
+        inner = parameter.ndim > 1 and id(parameter) not in last
+        (hidden if inner else rest).append(parameter)
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    return [
+        Muon(hidden, lr=rate, weight_decay=decay),
+        torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
+    ]
 
 
 def train_bundle(
@@ -233,6 +263,7 @@ def train_bundle(
     device: torch.device,
     folder: Path,
     report: Callable[[Progress], None],
+    minutes: float | None = None,
 ) -> Path:
     """Train, measure and export; resumes from the checkpoint in `folder`.
 
@@ -243,22 +274,8 @@ def train_bundle(
     """
     from .export import export_bundle
 
-    trainer = Trainer(config, device, folder / "checkpoint.pt")
+    trainer = Trainer(config, device, folder / "checkpoint.pt", minutes)
     trainer.run(report)
     path = folder / f"{config.name}.liveloc"
     export_bundle(trainer.average, config, trainer.validate(), path)
     return path
-
-
-def _truth(sample: Sample, first: int, pixel_size_nm: float) -> Localizations:
-    """Targets of a batch as a table, frames numbered from `first`."""
-    targets: Targets = sample.targets
-    present = targets.present.cpu().numpy()
-    window, _ = np.nonzero(present)
-    table = np.zeros(len(window), LOCALIZATION)
-    table["frame"] = window + first
-    table["x_nm"] = targets.x_px.cpu().numpy()[present] * pixel_size_nm
-    table["y_nm"] = targets.y_px.cpu().numpy()[present] * pixel_size_nm
-    table["z_nm"] = targets.z_nm.cpu().numpy()[present]
-    table["photons"] = targets.photons.cpu().numpy()[present]
-    return table

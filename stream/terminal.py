@@ -17,7 +17,9 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rich.table import Table
 
 out = Console(highlight=False)
 complaints = Console(stderr=True, highlight=False)
@@ -26,6 +28,15 @@ complaints = Console(stderr=True, highlight=False)
 def say(text: str) -> None:
     """Print text as it is; the terminal breaks long lines."""
     out.print(text, markup=False, soft_wrap=True)
+
+
+def show(tables: Iterable[Table]) -> None:
+    """Print tables with an empty line before each; never narrower than their text."""
+    for table in tables:
+        out.print()
+        out.print(
+            table, width=max(out.width, out.measure(table).maximum), soft_wrap=True
+        )
 
 
 def complain(text: str) -> None:

@@ -22,6 +22,7 @@ from liveloc.bridge.simulated import (
 from liveloc.bridge.simulated.microtubules import label, microtubules
 from liveloc.bridge.simulated.photophysics import Fluorophores
 from liveloc.bridge.simulated.sample import Sample
+from liveloc.model.psf import Defocus
 from liveloc.stream.errors import SettingsError, SourceError
 
 FAST = SimulatedSettings(shape=(64, 64), exposure_ms=1.0)
@@ -270,10 +271,8 @@ def test_the_optics_are_those_of_the_shipped_bundle():
     folder = Path(__file__).parents[2] / "model" / "bundles"
     trained = yaml.safe_load((folder / "simulated-microscope.yaml").read_text())
     assert trained["pixel_size_nm"] == SimulatedSettings().pixel_size_nm
-    psf = trained["psf"]
-    assert psf["sigma0_px"] == SIMULATED_PSF.sigma0_px
-    assert psf["separation_nm"] == SIMULATED_PSF.separation_nm
-    assert psf["depth_nm"] == SIMULATED_PSF.depth_nm
+    for axis in ("x", "y"):
+        assert Defocus(**trained["psf"][axis]) == getattr(SIMULATED_PSF, axis)
     low, high = trained["emitters"]["photons"]
     assert low < SimulatedSettings().photons < high
 

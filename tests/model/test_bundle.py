@@ -48,14 +48,10 @@ def test_a_shipped_bundle_is_what_its_configuration_says(name):
 @pytest.mark.parametrize("name", SHIPPED_NAMES)
 def test_the_graphs_agree_with_the_weights(name):
     torch = pytest.importorskip("torch")
-    import safetensors.torch
-
-    from liveloc.model.network import Network, Preset, Scaling
+    from liveloc.model.export import network_of
 
     bundle = load_bundle(name)
-    sizes = {key: int(value) for key, value in bundle.spec.network.items()}
-    net = Network(Preset(**sizes), Scaling(**bundle.spec.scaling)).eval()
-    net.load_state_dict(safetensors.torch.load(bundle.parts["weights.safetensors"]))
+    net = network_of(bundle)
     photons = np.random.default_rng(1).poisson(20, (3, 1, 24, 32)).astype(np.float32)
     backend = OnnxBackend(bundle, threads=1)
     features = backend.features(photons)
@@ -105,7 +101,7 @@ def test_another_schema_is_refused_by_both_numbers(tmp_path):
     files = contents()
     spec = json.loads(files["model.json"])
     files["model.json"] = json.dumps({**spec, "schema_version": 99}).encode()
-    with pytest.raises(SettingsError, match=r"schema 99, this liveloc reads 1"):
+    with pytest.raises(SettingsError, match=r"schema 99, this liveloc reads 2"):
         load_bundle(rewrite(tmp_path / "new.liveloc", files))
 
 

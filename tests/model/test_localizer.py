@@ -108,8 +108,8 @@ def test_a_frame_without_a_finite_answer_is_named_and_left_out(backend, movie):
     class Broken:
         name = "broken"
 
-        def features(self, photons):
-            return backend.features(photons)
+        def features(self, photons, read_variance=None):
+            return backend.features(photons, read_variance)
 
         def maps(self, windows):
             maps = backend.maps(windows)

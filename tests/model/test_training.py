@@ -21,6 +21,11 @@ def config(steps=30, **schedule):
     )
 
 
+def simulate(settings, seed, batch, side):
+    simulator = Simulator(settings, settings.optics(), CPU, seed)
+    return simulator.draw(batch, 1, side)
+
+
 def train(folder: Path, steps=30, stop_at=None):
     trainer, losses = Trainer(config(steps), CPU, folder / "checkpoint.pt"), []
 
@@ -38,40 +43,37 @@ def test_the_simulated_density_is_the_one_asked_for():
     emitters = settings.emitters.model_copy(
         update={"density_per_um2": (0.3, 0.3), "on_time_frames": (1e3, 1e3)}
     )
-    simulator = Simulator(
-        settings.model_copy(update={"emitters": emitters}), CPU, seed=1
-    )
-    sample = simulator.draw(200, 40)
-    density = sample.targets.present.sum() / 200 / 16.0
+    movies = simulate(settings.model_copy(update={"emitters": emitters}), 1, 200, 40)
+    density = movies.targets.present.sum() / 200 / 16.0
     assert float(density) == pytest.approx(0.3, rel=0.05)
 
 
-def test_windows_hold_background_plus_the_photons_of_their_emitters():
-    sample = Simulator(config(), CPU, seed=2).draw(64, 40)
+def test_frames_hold_background_plus_the_photons_of_their_emitters():
+    sample = simulate(config(), 2, 64, 40)
     inner = sample.targets.photons[sample.targets.present].sum()
-    total = (sample.windows[:, 1] - sample.targets.background).sum()
+    total = (sample.frames[:, 1] - sample.targets.background).sum()
     assert float(total) == pytest.approx(float(inner), rel=0.15)
 
 
 def test_targets_lie_inside_the_crop_and_above_the_label_threshold():
     settings = config()
-    targets = Simulator(settings, CPU, seed=3).draw(64, 24).targets
+    targets = simulate(settings, 3, 64, 24).targets
     present = targets.present
     assert targets.x_px[present].min() > -0.5 and targets.x_px[present].max() < 23.5
     assert targets.photons[present].min() > settings.emitters.label_photons
-    assert targets.z_nm[present].abs().max() <= settings.z_range_nm
+    assert targets.z_nm[present].abs().max() <= settings.z_range_nm[1]
 
 
 def test_the_same_seed_gives_the_same_samples():
-    one, two = (Simulator(config(), CPU, seed=5).draw(8, 24) for _ in range(2))
-    other = Simulator(config(), CPU, seed=6).draw(8, 24)
-    assert torch.equal(one.windows, two.windows)
-    assert not torch.equal(one.windows, other.windows)
+    one, two = (simulate(config(), 5, 8, 24) for _ in range(2))
+    other = simulate(config(), 6, 8, 24)
+    assert torch.equal(one.frames, two.frames)
+    assert not torch.equal(one.frames, other.frames)
 
 
 def test_training_lowers_the_loss(tmp_path):
     trainer = Trainer(config(steps=60), CPU, tmp_path / "checkpoint.pt")
-    samples = Simulator(config(), CPU, seed=99).draw(32, 24)
+    samples = simulate(config(), 99, 32, 24)
 
     def value():
         with torch.inference_mode():
@@ -83,8 +85,8 @@ def test_training_lowers_the_loss(tmp_path):
 
 
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("liveloc.model.training.CHECK_EVERY", 6)
-    monkeypatch.setattr("liveloc.model.training.VALIDATION_SAMPLES", 32)
+    monkeypatch.setattr("liveloc.model.training.LOOKS", 2)
+    monkeypatch.setattr("liveloc.model.validation.WINDOWS", 32)
     whole, _ = train(tmp_path / "whole", steps=12)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", steps=12, stop_at=6)
@@ -118,7 +120,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path):
 def test_depth_without_astigmatism_is_refused_with_the_reason(tmp_path):
     text = (SHIPPED / "gaussian-2d.yaml").read_text()
     path = tmp_path / "bad.yaml"
-    path.write_text(text + "\nz_range_nm: 400\n")
+    path.write_text(text + "\nz_range_nm: [-400, 400]\n")
     with pytest.raises(SettingsError, match="round Gaussian says nothing about z"):
         TrainingConfig.load(path)
 
