@@ -95,12 +95,12 @@ def curves(
     nearest = _neighbour_nm(truth, truth, itself=True)
     properties = {
         "density": (
-            "emitters per um² in the frame",
+            "emitters per µm² in the frame",
             _density(truth, truth, field),
             _density(table, truth, field),
         ),
         "distance": (
-            "distance to the next emitter in the frame, nm",
+            "distance to the next emitter, nm",
             nearest,
             _neighbour_nm(table, truth, itself=False),
         ),
@@ -135,8 +135,8 @@ def _curve(
     bins = min(bins, len(values) // FEWEST)
     if bins < 2 or not np.isfinite(values).all():
         return None
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
-    if len(edges) < 3 or edges[-1] - edges[0] < 1e-3 * abs(edges[-1]):
+    edges = _edges(values, bins)
+    if edges is None:
         return None
     inner = edges[1:-1]
     n = len(edges) - 1
@@ -168,6 +168,17 @@ def _curve(
         rmse_axial_nm=binned(error["z"]),
         over_limit=over,
     )
+
+
+def _edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64] | None:
+    """Share values out evenly; a few different values get a bin each."""
+    different = np.unique(values)
+    if different[-1] - different[0] < 1e-3 * abs(different[-1]):
+        return None
+    if len(different) <= bins:
+        between = (different[1:] + different[:-1]) / 2
+        return np.concatenate([different[:1], between, different[-1:]])
+    return np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
 
 
 def _density(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..stream.localizations import Localizations
+    from .wobble import Wobble
 
 LATERAL_NM = 250.0
 AXIAL_NM = 500.0
@@ -75,30 +76,6 @@ class Field:
             & (y <= self.bottom - border_nm)
         )
         return inside
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Wobble:
-    """How far beside an emitter its PSF makes it appear, at each depth.
-
-    Attributes
-    ----------
-    z_nm : NDArray[np.float64]
-        Increasing.
-    dx_nm, dy_nm : NDArray[np.float64]
-        Apparent minus true position; constant beyond the ends of `z_nm`.
-    """
-
-    z_nm: NDArray[np.float64]
-    dx_nm: NDArray[np.float64]
-    dy_nm: NDArray[np.float64]
-
-    def added_to(self, truth: Localizations) -> Localizations:
-        """Give a copy of the truth with every emitter where it appears to be."""
-        moved: Localizations = truth.copy()
-        moved["x_nm"] += np.interp(truth["z_nm"], self.z_nm, self.dx_nm)
-        moved["y_nm"] += np.interp(truth["z_nm"], self.z_nm, self.dy_nm)
-        return moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
