@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pymmcore_plus import DeviceType
@@ -10,6 +11,7 @@ from pymmcore_plus import DeviceType
 from ..stream.errors import SettingsError
 
 if TYPE_CHECKING:
+    from ..stream.calibration import CameraCalibration
     from ..stream.frames import PixelType
 
 SERIAL_PROPERTIES = ("SerialNumber", "Serial Number", "S/N", "CameraID", "CameraName")
@@ -107,6 +109,36 @@ def set_roi(
             "or leave it out."
         )
     return x, y
+
+
+def calibration_of_roi(
+    core: Any,
+    camera: str,
+    calibration: CameraCalibration,
+    origin: tuple[int, int],
+    shape: tuple[int, int],
+) -> CameraCalibration:
+    """Crop the maps of the chip to the ROI; no count is above the camera's bits."""
+    largest = 2.0 ** min(int(core.getImageBitDepth()) or 16, 16) - 1
+    if calibration.saturation_adu > largest:
+        calibration = replace(calibration, saturation_adu=largest)
+    if not calibration.has_maps:
+        return calibration
+    if core.hasProperty(camera, "Binning"):
+        binning = str(core.getProperty(camera, "Binning"))
+        if binning.replace("x", "").strip("1"):  # not "1" or "1x1"
+            raise SettingsError(
+                f"camera '{camera}' bins its pixels ({binning}), the camera maps are "
+                "of single pixels. Switch binning off, or use a camera file without "
+                "maps, measured with this binning."
+            )
+    try:
+        return calibration.cropped(*origin, shape[1], shape[0])
+    except ValueError as error:
+        raise SettingsError(
+            f"camera '{camera}': {error}. Use the maps of the whole chip, or measure "
+            "them with this ROI."
+        ) from None
 
 
 def pixel_layout(core: Any, camera: str) -> tuple[tuple[int, int], PixelType]:

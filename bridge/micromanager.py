@@ -19,6 +19,7 @@ from ..stream.calibration import CameraCalibration, estimate_calibration
 from ..stream.errors import SettingsError, SourceError
 from ..stream.frames import Frame, FrameHeader, Policy, StreamStart
 from .camera_setup import (
+    calibration_of_roi,
     choose_camera,
     describe_camera,
     frame_interval_ms,
@@ -127,7 +128,8 @@ class MicroManagerSource:
     pixel_size_nm : float, optional
         Micro-Manager's own for the present configuration if not given.
     calibration : CameraCalibration, optional
-        Guessed from the first frames if not given.
+        Of the chip; its maps are cropped to the ROI. Guessed from the first frames if
+        not given.
     policy : {"block", "drop_block", "stop"}
         For START.
     buffer_mib : int, optional
@@ -143,7 +145,7 @@ class MicroManagerSource:
     ------
     SettingsError
         No camera, a ROI or a pixel type that the camera does not have, an exposure
-        or a pixel size that is missing.
+        or a pixel size that is missing, camera maps that do not cover the ROI.
     """
 
     def __init__(
@@ -186,6 +188,9 @@ class MicroManagerSource:
         try:
             if calibration is None:
                 calibration = self._guess_calibration()
+            calibration = calibration_of_roi(
+                core, self._camera, calibration, origin, self._shape
+            )
             self._start = StreamStart(
                 stream_id=uuid.uuid4().bytes,
                 shape=self._shape,

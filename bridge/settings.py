@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .simulated import LASER, POWER_PROPERTY, SimulatedSettings
+from .simulated import LASER, POWER_PROPERTY, SimulatedSettings, simulated_camera
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,9 +116,11 @@ class BridgeSettings:
         Raises
         ------
         SettingsError
-            Numbers that make no microscope.
+            Numbers that make no microscope, or a camera file that cannot be read.
         """
         camera, laser, stream = settings.camera, settings.laser, settings.stream
+        file = camera.load_file()
+        pixel_size_nm = camera.pixel_size_nm or (file.pixel_size_nm if file else None)
         simulated = _simulated(settings) if camera.config == "simulated" else None
         device, prop, power = laser.device, laser.property, laser.power
         if simulated is not None:
@@ -132,8 +134,8 @@ class BridgeSettings:
                 camera=camera.device,
                 exposure_ms=camera.exposure_ms,
                 roi=camera.roi,
-                pixel_size_nm=camera.pixel_size_nm,
-                calibration=camera.calibration,
+                pixel_size_nm=pixel_size_nm,
+                calibration=file.calibration if file else camera.calibration,
             ),
             laser=LaserSettings(
                 device=device or "",
@@ -158,6 +160,9 @@ class BridgeSettings:
 def _simulated(settings: SessionSettings) -> SimulatedSettings:
     """Take the simulated microscope's part of a session's settings."""
     given: dict[str, Any] = settings.simulation.model_dump()
+    given["calibration"] = simulated_camera(
+        given.pop("camera"), given["shape"], given["seed"]
+    )
     for name in ("pixel_size_nm", "exposure_ms"):
         if (value := getattr(settings.camera, name)) is not None:
             given[name] = value

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Value = float | NDArray[np.float32]
+    Value = float | NDArray[Any]
 
 LARGEST_E_PER_ADU = 50.0  # no camera has more: less noise is no shot noise
 MAPS = ("offset_adu", "e_per_adu", "read_noise_e")

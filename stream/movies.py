@@ -50,6 +50,8 @@ class Movie:
     pixel_size_nm, interval_ms, exposure_ms : float or None
     roi_origin : tuple[int, int]
         (x, y) of the first pixel on the full chip.
+    roi_known : bool
+        The file says `roi_origin`; otherwise it is (0, 0).
     calibration : CameraCalibration or None
     """
 
@@ -63,6 +65,7 @@ class Movie:
     interval_ms: float | None = None
     exposure_ms: float | None = None
     roi_origin: tuple[int, int] = (0, 0)
+    roi_known: bool = False
     calibration: CameraCalibration | None = None
     _closed: bool = field(default=False, init=False)
 
@@ -160,6 +163,7 @@ def _open_recording(folder: Path) -> Movie:
         interval_ms=start.interval_ms,
         exposure_ms=start.exposure_ms,
         roi_origin=start.roi_origin,
+        roi_known=True,
         calibration=start.calibration,
     )
 
@@ -203,6 +207,7 @@ def _open_dax(path: Path) -> Movie:
         read_frame=_raw_reader(file, 0, (height, width), dtype),
         close_file=file.close,
         roi_origin=(starts[0] - 1, starts[1] - 1) if unbinned else (0, 0),
+        roi_known=unbinned and "x_start" in facts and "y_start" in facts,
     )
 
 
@@ -402,6 +407,7 @@ def _micromanager_metadata(value: Any) -> dict[str, Any]:
     corner = re.match(r"(\d{1,5})-(\d{1,5})-\d+-\d+$", str(value.get("ROI", "")))
     if corner:
         found["roi_origin"] = (int(corner[1]), int(corner[2]))
+        found["roi_known"] = True
     return found
 
 

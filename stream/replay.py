@@ -45,14 +45,18 @@ class ReplaySource:
         Override what the file says. A file that does not say its interval gets
         10 ms; one that does not say its pixel size needs `pixel_size_nm`.
     calibration : CameraCalibration, optional
-        Overrides a recorded one; estimated from 20 frames where there is none.
+        Overrides a recorded one; estimated from 20 frames where there is none. Its
+        maps are cropped to the frames.
+    roi_origin : tuple[int, int], optional
+        (x, y) of the frames on the chip, for a file that does not say it.
     first, count : int, int or None
         Part of the movie to replay; None for the rest.
 
     Raises
     ------
     SettingsError
-        No such movie, a part outside it, or no pixel size.
+        No such movie, a part outside it, no pixel size, or camera maps that do not
+        cover the frames.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class ReplaySource:
         pixel_size_nm: float | None = None,
         calibration: CameraCalibration | None = None,
         interval_ms: float | None = None,
+        roi_origin: tuple[int, int] | None = None,
         first: int = 0,
         count: int | None = None,
     ) -> None:
@@ -77,7 +82,11 @@ class ReplaySource:
         self._stop = threading.Event()
         self._recording: SegmentReader | None = None
         self._movie = open_movie(path)
+        if roi_origin is not None and not self._movie.roi_known:
+            self._movie.roi_origin, self._movie.roi_known = roi_origin, True
         try:
+            if calibration is not None:
+                calibration = _of_region(calibration, self._movie)
             if self._path.is_dir():
                 self._recording = SegmentReader(path)
             self._range = _part(self._movie, first, count)
@@ -256,6 +265,25 @@ def _content_id(movie: Movie) -> bytes:
     digest = hashlib.sha256(movie.read(0).tobytes()).hexdigest()
     name = f"{movie.shape} {movie.dtype} {movie.length} {digest}"
     return uuid.uuid5(_NAMESPACE, name).bytes
+
+
+def _of_region(calibration: CameraCalibration, movie: Movie) -> CameraCalibration:
+    """Crop the maps of a chip to the frames of a movie."""
+    height, width = movie.shape
+    if not calibration.has_maps:
+        return calibration
+    if not movie.roi_known:
+        if calibration.shape == movie.shape:
+            return replace(calibration, origin=movie.roi_origin)
+        raise SettingsError(
+            f"{movie.path}: does not say where on the chip its {width}x{height} pixels "
+            f"lie, but the camera maps are of shape {calibration.shape}. Give "
+            "roi_origin, column and row of the first pixel."
+        )
+    try:
+        return calibration.cropped(*movie.roi_origin, width, height)
+    except ValueError as error:
+        raise SettingsError(f"{movie.path}: {error}.") from None
 
 
 def _estimate(movie: Movie) -> CameraCalibration:

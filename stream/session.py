@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .calibration import CameraCalibration
+from .camera_file import Camera, load_camera, save_camera
 from .settings import check, load_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SETTINGS_FILE = "session.yaml"
+CAMERA_FILE = "camera.yaml"
+_IN_CAMERA_FILE = ("offset_adu", "e_per_adu", "em_gain", "qe", "read_noise_e")
 
 
 class _Section(BaseModel):
@@ -33,6 +36,9 @@ class CameraSection(_Section):
         Pixels of the chip; the camera's present ROI if not given.
     frames : int
         0 goes on until stopped.
+    calibration_file : Path, optional
+        Camera file, relative to the session file; see `stream.camera_file`. It says
+        all that follows, and the pixel size if that is not given here.
     offset_adu, e_per_adu : float, optional
         Give both, or neither: then they are estimated from the first frames.
     """
@@ -43,15 +49,33 @@ class CameraSection(_Section):
     exposure_ms: Positive | None = None
     frames: Annotated[int, Field(ge=0)] = 0
     pixel_size_nm: Positive | None = None
+    calibration_file: Path | None = None
     offset_adu: NotNegative | None = None
     e_per_adu: Positive | None = None
     em_gain: Positive = 1.0
     qe: Annotated[float, Field(gt=0, le=1)] = 1.0
     read_noise_e: NotNegative = 1.6
 
+    @model_validator(mode="after")
+    def _say_it_once(self) -> CameraSection:
+        fields = type(self).model_fields
+        twice = [n for n in _IN_CAMERA_FILE if getattr(self, n) != fields[n].default]
+        if self.calibration_file is not None and twice:
+            raise ValueError(
+                f"{twice[0]} is given beside calibration_file, which says it. Leave "
+                "one of them out"
+            )
+        return self
+
+    def load_file(self) -> Camera | None:
+        """Read the camera file, if one is named; raises SettingsError."""
+        if self.calibration_file is None:
+            return None
+        return load_camera(self.calibration_file)
+
     @property
     def calibration(self) -> CameraCalibration | None:
-        """None asks for an estimate from the frames."""
+        """What the settings say themselves; None asks for an estimate."""
         if self.offset_adu is None or self.e_per_adu is None:
             return None
         return CameraCalibration(
@@ -64,13 +88,21 @@ class CameraSection(_Section):
 
 
 class SimulationSection(_Section):
-    """The simulated microscope; see ``bridge.simulated.SimulatedSettings``."""
+    """The simulated microscope; see ``bridge.simulated.SimulatedSettings``.
+
+    Attributes
+    ----------
+    camera : {"scmos", "scmos_maps", "emccd"}
+        An sCMOS with all pixels alike, one with offset, gain and read noise of its
+        own in each pixel, or an EMCCD.
+    """
 
     shape: tuple[int, int] = (128, 128)
     seed: Annotated[int, Field(ge=0)] = 1
     density_per_um2: NotNegative = 0.2
     photons: Positive = 2500.0
     background: NotNegative = 10.0
+    camera: Literal["scmos", "scmos_maps", "emccd"] = "scmos"
 
 
 class LaserSection(_Section):
@@ -156,7 +188,12 @@ class SessionSettings(_Section):
             One line that names the file, the key and the remedy.
         """
         path = Path(path)
-        return load_yaml(path / SETTINGS_FILE if path.is_dir() else path, cls)
+        path = path / SETTINGS_FILE if path.is_dir() else path
+        settings = load_yaml(path, cls)
+        file = settings.camera.calibration_file
+        if file is None:
+            return settings
+        return settings.changed(str(path), camera__calibration_file=path.parent / file)
 
     def changed(self, where: str = "command line", **values: Any) -> SessionSettings:
         """Override single values, named ``section__key``; None changes nothing."""
@@ -167,9 +204,23 @@ class SessionSettings(_Section):
                 data[section][key] = value
         return check(data, SessionSettings, where)
 
+    def with_camera_file(self, path: Path | None) -> SessionSettings:
+        """Take what the camera's counts mean from a file; None changes nothing."""
+        if path is None:
+            return self
+        data = self.model_dump()
+        for name in _IN_CAMERA_FILE:
+            del data["camera"][name]
+        data["camera"]["calibration_file"] = path
+        return check(data, SessionSettings, "command line")
+
     def save(self, folder: Path) -> Path:
-        """Write the settings as run into a session's folder."""
+        """Write the settings as run, with the camera file, into a session's folder."""
         path = folder / SETTINGS_FILE
-        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        plain = self.model_dump(mode="json")
+        if camera := self.camera.load_file():
+            save_camera(folder / CAMERA_FILE, camera)
+            plain["camera"]["calibration_file"] = CAMERA_FILE
+        text = yaml.safe_dump(plain, sort_keys=False)
         path.write_text(text, encoding="utf-8")
         return path

@@ -57,6 +57,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if not key:
         return f"{message}."
+    if isinstance(first["input"], dict):
+        return f"{key}: {message}."
     return f"{key} is {first['input']!r}: {message[:1].lower()}{message[1:]}."
 
 

@@ -46,6 +46,8 @@ class Sample:
         )
         self._noise = NumpyNoise(noise)
         self._background = _background(settings)
+        self._roi: Roi = (0, 0, settings.shape[1], settings.shape[0])
+        self._camera = settings.calibration  # of that ROI
         self._lock = threading.Lock()
         self._truth: list[Localizations] = []
 
@@ -87,7 +89,9 @@ class Sample:
             (height, width),
         )
         image += self._background[y : y + height, x : x + width]
-        out[...] = expose(image, self._settings.calibration, self._noise)
+        if roi != self._roi:
+            self._roi, self._camera = roi, self._settings.calibration.cropped(*roi)
+        out[...] = expose(image, self._camera, self._noise)
         rows = self._rows(frame, where, photons, roi)
         with self._lock:
             self._truth.append(rows)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...model.psf import AstigmaticPSF
-from ...stream.calibration import CameraCalibration
 from ...stream.errors import SettingsError
+from .cameras import SIMULATED_CAMERA
 from .photophysics import Photophysics
 
+if TYPE_CHECKING:
+    from ...stream.calibration import CameraCalibration
+
 # The optics that the shipped model bundle ``simulated-microscope`` is trained on.
-SIMULATED_PSF = AstigmaticPSF.symmetric(sigma0_px=1.15, separation_nm=200.0, depth_nm=350.0)
-SIMULATED_CAMERA = CameraCalibration(
-    offset_adu=100.0, e_per_adu=0.5, em_gain=1.0, qe=1.0, read_noise_e=1.6
+SIMULATED_PSF = AstigmaticPSF.symmetric(
+    sigma0_px=1.15, separation_nm=200.0, depth_nm=350.0
 )
 
 
@@ -50,7 +53,7 @@ class SimulatedSettings:
     psf : AstigmaticPSF
         Optics.
     calibration : CameraCalibration
-        Camera; 16 bit, saturates at 65,535 counts.
+        Camera, 16 bit; see `simulated_camera`. Maps have the chip's shape.
 
     Raises
     ------
@@ -97,6 +100,12 @@ class SimulatedSettings:
         for name in ("density_per_um2", "photon_spread", "background"):
             self._check(name, 0.0, math.inf)
         self._check("bleach_probability", 0.0, 1.0)
+        maps = self.calibration.shape
+        if maps is not None and maps != tuple(self.shape):
+            raise SettingsError(
+                f"simulated microscope: the camera maps are of shape {maps} but shape "
+                f"is {self.shape}. Give maps of the whole chip."
+            )
         if self.power_mw > self.highest_mw:
             raise SettingsError(
                 f"simulated microscope: power_mw is {self.power_mw} but highest_mw is "
