@@ -90,7 +90,7 @@ def localize(
         command += ["--camera", facts, "--cutoff", str(cutoff), "--raw-frames", "0"]
         command += ["--cutoff-mode", "absolute", "--roisize", str(roi_px)]
         command += ["--sigma", str(sigma_px)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, capture_output=True)
         with h5py.File(out) as file:
             columns = {name: file["locs"][name][:] for name in file["locs"]}
     rows = empty(len(columns["frame"]))
