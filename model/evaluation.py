@@ -106,7 +106,7 @@ class Evaluation:
             **self.score.as_dict(),
             "rule": self.rule_in_words,
             "photon_threshold": self.matched.photon_threshold,
-            "precision": {k: v.as_dict() for k, v in self.precision.items()},
+            "axes": {k: v.as_dict() for k, v in self.precision.items()},
             "reliability": {
                 axis: {
                     "predicted_nm": found.predicted.tolist(),

@@ -154,6 +154,38 @@ def test_evaluate_prints_and_writes_the_score(tmp_path):
     } <= set(score)
 
 
+def test_evaluate_names_its_rule_and_compares_errors_with_the_limits(tmp_path):
+    rng = np.random.default_rng(1)
+    truth = empty(300)
+    truth["frame"] = np.arange(300) // 3
+    truth["x_nm"], truth["y_nm"] = rng.uniform(500, 5500, (2, 300))
+    truth["z_nm"] = rng.uniform(-300, 300, 300)
+    truth["photons"], truth["background"] = rng.uniform(1000, 4000, 300), 10
+    found = truth.copy()
+    for axis, sigma in (("x", 10), ("y", 10), ("z", 40)):
+        found[f"{axis}_nm"] += rng.normal(0, sigma, 300)
+        found[f"{axis}_sigma_nm"] = sigma
+    metadata = {"pixel_size_nm": "100", "roi_origin": "[0, 0]", "shape": "[64, 64]"}
+    for name, rows in (("truth", truth), ("found", found)):
+        with TableWriter(tmp_path / f"{name}.arrow", metadata) as writer:
+            writer.append(rows)
+    (tmp_path / "wobble.csv").write_text("0,0,-500\n0,0,500\n")
+    report, figures = tmp_path / "score.json", tmp_path / "figures"
+    result = liveloc(
+        *("evaluate", tmp_path / "found.arrow", tmp_path / "truth.arrow"),
+        *("--border", "450", "--photon-quantile", "0.25"),
+        *("--wobble", tmp_path / "wobble.csv", "--model", "simulated-microscope"),
+        *("--plots", figures, "--json", report),
+    )
+    assert result.returncode == 0, result.stderr
+    for words in ("450 nm left out", "dimmest 25 %", "wobble added", "Jaccard index"):
+        assert words in result.stdout
+    axes = json.loads(report.read_text())["axes"]
+    assert axes["x"]["sigma_over_rmse"] == pytest.approx(1, abs=0.2)
+    assert axes["z"]["rmse_over_limit"] > 1.3
+    assert (figures / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.data
 def test_evaluate_reproduces_the_official_score(tmp_path, data):
     folder = data / "metrics_reference"
