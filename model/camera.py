@@ -75,7 +75,8 @@ def expose(
     Parameters
     ----------
     photons : Array, shape (..., height, width)
-        Expected photons per pixel, background included.
+        Expected photons per pixel, background included. Below 0, where a fitted
+        PSF can be, is dark.
     calibration : CameraCalibration
         Quantum efficiency, EM gain, read noise, gain, offset. Maps, if any, are of
         shape (height, width).
@@ -91,7 +92,7 @@ def expose(
     """
     xp = array_namespace(photons)
     largest = calibration.saturation_adu if saturation_adu is None else saturation_adu
-    electrons = noise.poisson(photons * calibration.qe)
+    electrons = noise.poisson(xp.clip(photons * calibration.qe, 0.0, None))
     if calibration.em_gain > 1:
         electrons = noise.gamma(electrons) * calibration.em_gain
     read_noise_e = _like(calibration.read_noise_e, photons)

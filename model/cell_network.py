@@ -65,7 +65,7 @@ class ResidualBlock(nn.Module):
         """Return features of the same shape."""
         d = torch.relu(self.down(x))  # (b, deep, h/4, w/4)
         for layer in self.deep:
-            d = torch.relu(layer(d))
+            d = d + torch.relu(layer(d))
         up = functional.interpolate(self.up(d), scale_factor=2.0, mode="nearest")
         return torch.relu(self.mix(x + up))
 

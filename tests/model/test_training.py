@@ -1,13 +1,16 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from liveloc.model.bundle import SHIPPED
+from liveloc.model.optimizer import orthogonal
 from liveloc.model.simulation import Simulator
 from liveloc.model.training import Trainer
-from liveloc.model.training_config import TrainingConfig
+from liveloc.model.training_config import Optics, TrainingConfig
+from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError
 
 CPU = torch.device("cpu")
@@ -104,25 +107,83 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
         Trainer(config(steps=3), CPU, tmp_path / "checkpoint.pt")
 
 
-@pytest.mark.parametrize("name", ["simulated-microscope", "gaussian-2d"])
-def test_the_shipped_configurations_are_valid(name):
-    assert TrainingConfig.load(SHIPPED / f"{name}.yaml").name == name
+def test_a_training_ends_after_its_minutes_and_a_resumed_one_counts_the_first(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("liveloc.model.validation.WINDOWS", 32)
+    path = tmp_path / "checkpoint.pt"
+    settings = config(steps=10**9)
+    trainer = Trainer(settings, CPU, path, minutes=0.05)
+    trainer.run(lambda progress: None)
+    assert trainer.done == 1
+    assert 0 < trainer.step < 10**6
+    again = Trainer(settings, CPU, path, minutes=0.05)
+    again.run(lambda progress: None)
+    assert again.step == trainer.step
 
 
-def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path):
-    text = (SHIPPED / "gaussian-2d.yaml").read_text()
-    path = tmp_path / "bad.yaml"
-    path.write_text(text.replace("pixel_size_nm", "pixelsize_nm"))
-    with pytest.raises(SettingsError, match="'pixel_size_nm'"):
-        TrainingConfig.load(path)
+def test_emitters_that_switch_between_frames_are_on_for_whole_frames():
+    settings = config()
+    emitters = settings.emitters.model_copy(
+        update={
+            "switching": "between frames",
+            "photons": (1000.0, 1000.0),
+            "photons_spread": 0.0,
+            "on_time_frames": (2.0, 2.0),
+            "density_per_um2": (0.5, 0.5),
+        }
+    )
+    settings = settings.model_copy(update={"emitters": emitters})
+    simulator = Simulator(settings, settings.optics(), CPU, 1)
+    targets = simulator.draw(64, 4, 32).targets
+    photons = targets.photons[targets.present]
+    assert torch.allclose(photons, torch.tensor(1000.0))
+    density = targets.present.sum() / len(targets.present) / 3.2**2
+    assert float(density) == pytest.approx(0.5, rel=0.08)
+    light = simulator._switching(torch.full((500,), 20.0), torch.full((500,), 2.0), 6)
+    on = light > 0
+    stays = (on[:, 1:] & on[:, :-1]).sum() / on[:, :-1].sum()
+    assert float(stays) == pytest.approx(0.5, abs=0.02)
+    assert float(on[:, 5].sum() / on[:, 0].sum()) == pytest.approx(1, abs=0.05)
 
 
-def test_depth_without_astigmatism_is_refused_with_the_reason(tmp_path):
-    text = (SHIPPED / "gaussian-2d.yaml").read_text()
-    path = tmp_path / "bad.yaml"
-    path.write_text(text + "\nz_range_nm: [-400, 400]\n")
-    with pytest.raises(SettingsError, match="round Gaussian says nothing about z"):
-        TrainingConfig.load(path)
+def test_electron_multiplication_doubles_the_noise():
+    settings = config()
+    emitters = settings.emitters.model_copy(update={"density_per_um2": (1e-6, 1e-6)})
+    ground = settings.background.model_copy(
+        update={"photons": (50.0, 50.0), "structure": 0.0}
+    )
+    for gain, variance in ((1.0, 50.0), (300.0, 100.0)):
+        camera = settings.camera.model_copy(
+            update={"em_gain": gain, "read_noise_e": 0.0, "e_per_adu": 0.01}
+        )
+        changes = {"emitters": emitters, "background": ground, "camera": camera}
+        movies = simulate(settings.model_copy(update=changes), 4, 16, 48)
+        assert float(movies.frames.mean()) == pytest.approx(50, rel=0.01)
+        assert float(movies.frames.var()) == pytest.approx(variance, rel=0.03)
+
+
+def test_camera_maps_give_every_movie_its_part_of_the_chip(tmp_path):
+    read = np.full((60, 70), 1.0, np.float32)
+    read[::2] = 20.0
+    camera = CameraCalibration(offset_adu=100.0, e_per_adu=0.5, read_noise_e=read)
+    settings = config()
+    optics = Optics(settings.optics().psf, camera)
+    movies = Simulator(settings, optics, CPU, 1).draw(64, 1, 24)
+    assert movies.read_variance.shape == (64, 1, 24, 24)
+    assert set(movies.read_variance.unique().tolist()) == {1.0, 400.0}
+    noisy = movies.read_variance.expand_as(movies.frames) > 1
+    spread = [float(movies.frames[part].std()) for part in (noisy, ~noisy)]
+    assert spread[0] > spread[1] + 5
+    starts = movies.read_variance[:, 0, 0, 0]
+    assert len(starts.unique()) == 2
+
+
+def test_muon_steps_are_orthogonal_whatever_the_gradient():
+    torch.manual_seed(1)
+    for shape in ((16, 64), (64, 16)):
+        singular = torch.linalg.svdvals(orthogonal(torch.randn(shape) * 1e-3))
+        assert singular.min() > 0.5 and singular.max() < 1.5
 
 
 @pytest.mark.gpu
