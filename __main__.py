@@ -390,6 +390,9 @@ def evaluate(
     camera: Annotated[
         Path | None, typer.Option(help="Camera file, if the table does not say it.")
     ] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Limits with neighbours, not alone.")
+    ] = False,
     plots: Annotated[Path | None, typer.Option(help="Folder for figures.")] = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -419,7 +422,7 @@ def evaluate(
         photon_quantile=photon_quantile,
         wobble=read_wobble(wobble) if wobble else None,
     )
-    imaging = imaging_for(psf, model, camera, metadata)
+    imaging = imaging_for(psf, model, camera, metadata, overlap=overlap)
     result = assess(found, true, rule, metadata, imaging=imaging)
     say(result.rule_in_words)
     show(tables(result))

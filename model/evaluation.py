@@ -165,7 +165,8 @@ def assess(
             imaging.psf,
             imaging.camera,
             pixel,
-            float(np.median(ground)) if len(ground) else 0.0,
+            background=float(np.median(ground)) if len(ground) else 0.0,
+            overlap=imaging.overlap,
         )
     axes = {axis: reliability(matched, axis) for axis in "xyz"}
     return Evaluation(

@@ -47,7 +47,8 @@ def _scores(evaluation: Evaluation) -> Table:
 def _axes(evaluation: Evaluation) -> Table:
     table = _table(
         "errors of the pairs, beside limit and prediction",
-        "axis", "RMSE", "bias", "CRLB", "RMSE /CRLB", "sigma /RMSE", "error /sigma",
+        "axis", "RMSE", "bias", "CRLB", "RMSE /CRLB", "error /CRLB", "sigma /RMSE",
+        "error /sigma",
         "robust", "within 1s", "2s",
     )  # fmt: skip
     for axis, found in evaluation.precision.items():
@@ -58,6 +59,7 @@ def _axes(evaluation: Evaluation) -> Table:
             _number(found.bias, 1),
             _number(found.limit, 1),
             _number(found.rmse_over_limit),
+            _number(found.normalised),
             _number(found.sigma_over_rmse),
             _number(found.score),
             _number(found.score_robust),

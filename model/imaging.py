@@ -30,10 +30,13 @@ class Imaging:
         Of the microscope.
     camera : CameraCalibration
         Of the camera.
+    overlap : bool
+        Limits are those of emitters together with their neighbours, not alone.
     """
 
     psf: PSF
     camera: CameraCalibration
+    overlap: bool = False
 
 
 def camera_of(metadata: Mapping[str, str]) -> CameraCalibration | None:
@@ -49,6 +52,8 @@ def imaging_for(
     model: str | None,
     camera: Path | None,
     metadata: Mapping[str, str],
+    *,
+    overlap: bool = False,
 ) -> Imaging | None:
     """Find PSF and camera for the limits: files first, then what table and model say.
 
@@ -60,6 +65,8 @@ def imaging_for(
         Name or path of a bundle.
     metadata : Mapping[str, str]
         Of the table.
+    overlap : bool
+        See `Imaging`.
 
     Returns
     -------
@@ -81,15 +88,16 @@ def imaging_for(
     if camera is not None:
         from ..stream.camera_file import load_camera
 
-        return Imaging(psf=shape, camera=load_camera(camera).calibration)
-    known = camera_of(metadata)
+        known: CameraCalibration | None = load_camera(camera).calibration
+    else:
+        known = camera_of(metadata)
     if known is None and bundle is not None:
         known = _trained_on(bundle.spec.training.camera)
     if known is None:
         raise SettingsError(
             "limits need the camera, and the table does not say it. Give --camera FILE."
         )
-    return Imaging(psf=shape, camera=known)
+    return Imaging(psf=shape, camera=known, overlap=overlap)
 
 
 def _trained_on(camera: CameraConfig) -> CameraCalibration | None:

@@ -6,12 +6,12 @@ tell what is left to gain, divided by the predicted sigma whether that can be tr
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .crlb import Limits, crlb_at
+from .crlb import Limits, crlb_at, crlb_crowded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,9 +97,11 @@ def limits_of(
     psf: PSF,
     camera: CameraCalibration,
     pixel_size_nm: float,
+    *,
     background: float = np.nan,
+    overlap: bool = False,
 ) -> Limits:
-    """Give the limit of each true emitter by itself.
+    """Give the limit of each true emitter.
 
     Parameters
     ----------
@@ -109,18 +111,30 @@ def limits_of(
         See `crlb.crlb`.
     background : float
         For emitters whose own is not in the table.
+    overlap : bool
+        Of each together with the others in its frame, see `crlb.crlb_crowded`, not
+        of each as if it were alone.
     """
     ground = truth["background"].astype(np.float64)
-    return crlb_at(
-        psf,
+    columns = [
         truth["x_nm"] / pixel_size_nm,
         truth["y_nm"] / pixel_size_nm,
         truth["z_nm"].astype(np.float64),
         truth["photons"].astype(np.float64),
         np.where(np.isfinite(ground) & (ground > 0), ground, background),
-        camera,
-        pixel_size_nm,
-    )
+    ]
+    if not overlap:
+        return crlb_at(psf, *columns, camera, pixel_size_nm)
+    order = np.argsort(truth["frame"], kind="stable")
+    _, firsts = np.unique(truth["frame"][order], return_index=True)
+    names = [f.name for f in fields(Limits)]
+    found = {name: np.full(len(truth), np.nan) for name in names}
+    for rows in np.split(order, firsts[1:]):
+        frame = (column[rows] for column in columns)
+        limits = crlb_crowded(psf, *frame, camera, pixel_size_nm)
+        for name in names:
+            found[name][rows] = getattr(limits, name)
+    return Limits(**found)
 
 
 def precision(

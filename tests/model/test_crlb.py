@@ -142,14 +142,15 @@ def test_a_spline_has_finite_limits_at_and_beyond_the_ends_of_its_depths():
 
 def test_a_distant_neighbour_costs_nothing_and_a_close_one_does():
     def limits(distance_px):
-        x = np.array([10.0, 10.0 + distance_px])
-        rest = np.full((4, 2), [[10.0], [0.0], [2000.0], [20.0]])
+        x = np.array([10.0, 10.0 + distance_px, 60.0])  # the last one is alone
+        rest = np.full((4, 3), [[10.0], [0.0], [2000.0], [20.0]])
         return crlb_crowded(ROUND, x, *rest, CMOS, 100.0)
 
     alone = float(crlb(ROUND, 0.0, 2000.0, 20.0, CMOS, 100.0).x_nm)
-    assert limits(20.0).x_nm == pytest.approx([alone, alone], rel=0.01)
-    close, touching = limits(4.0).x_nm[0], limits(2.0).x_nm[0]
-    assert alone * 1.01 < close < touching
-    assert touching > 2 * alone
-    assert limits(2.0).y_nm[0] < touching  # overlap is along x
+    assert limits(20.0).x_nm == pytest.approx([alone] * 3, rel=0.01)
+    close, touching = limits(4.0), limits(2.0)
+    assert alone * 1.01 < close.x_nm[0] < touching.x_nm[0]
+    assert touching.x_nm[0] > 2 * alone
+    assert touching.y_nm[0] < touching.x_nm[0]  # overlap is along x
+    assert touching.x_nm[2] == pytest.approx(alone, rel=0.01)
     assert crlb_crowded(ROUND, *np.empty((5, 0)), CMOS, 100.0).x_nm.shape == (0,)

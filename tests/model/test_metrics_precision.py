@@ -108,6 +108,19 @@ def test_limits_come_from_each_emitters_own_place_light_and_ground():
     assert x[2] == x[1]  # the table does not say, so it is told
 
 
+def test_limits_with_overlap_are_those_of_the_frame_in_any_order_of_rows():
+    psf = AstigmaticPSF.symmetric(sigma0_px=1.15, separation_nm=200, depth_nm=350)
+    camera = CameraCalibration(read_noise_e=1.6)
+    truth = empty(4)
+    truth["frame"] = [7, 3, 7, 3]
+    truth["x_nm"] = [1000, 1000, 1300, 4000]  # close in frame 7, far in frame 3
+    truth["photons"], truth["background"] = 2000, 10
+    alone = limits_of(truth, psf, camera, 100.0).x_nm
+    together = limits_of(truth, psf, camera, 100.0, overlap=True).x_nm
+    assert (together[[0, 2]] > 1.3 * alone[[0, 2]]).all()
+    assert together[[1, 3]] == pytest.approx(alone[[1, 3]], rel=0.01)
+
+
 def test_curves_find_where_emitters_are_missed_and_where_errors_are():
     found, truth = scene(8000)
     deep = truth["z_nm"] > 200
