@@ -20,6 +20,7 @@ from .stream.errors import LivelocError, SettingsError, StreamError
 from .stream.terminal import (
     complain,
     progress_bar,
+    reading_bar,
     say,
     show,
     summary,
@@ -27,6 +28,7 @@ from .stream.terminal import (
 )
 
 if TYPE_CHECKING:
+    from .stream.calibration import CameraCalibration
     from .stream.replay import ReplaySource
     from .stream.session import SessionSettings
 
@@ -40,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 calibrate = typer.Typer(
-    no_args_is_help=True, help="Measure what the microscope is: its camera."
+    no_args_is_help=True, help="Measure the microscope: its camera."
 )
 app.add_typer(calibrate, name="calibrate")
 
@@ -62,6 +64,14 @@ Config = Annotated[
     typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
 ]
 Frames = Annotated[int | None, typer.Option(min=0, help="0: until stopped.")]
+CameraPath = Annotated[
+    Path | None,
+    typer.Option("--camera", help="Camera file; see 'liveloc calibrate camera'."),
+]
+RoiOrigin = Annotated[
+    tuple[int, int] | None,
+    typer.Option(help="Column and row of the first pixel on the chip, if not said."),
+]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
@@ -120,6 +130,7 @@ def run(
         Path | None, typer.Argument(help="Session settings (YAML).")
     ] = None,
     config: Config = None,
+    camera: CameraPath = None,
     frames: Frames = None,
     model: Model = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
@@ -139,6 +150,7 @@ def run(
         engine__model=model,
         stream__record=record,
     )
+    settings = settings.with_camera_file(camera)
     _run(settings, session, headless=headless, json_file=json_file)
 
 
@@ -291,15 +303,18 @@ def replay(
     ] = None,
     model: Model = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    camera: CameraPath = None,
     offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
     gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
+    roi_origin: RoiOrigin = None,
 ) -> None:
     """Send a recording through the same path as a live camera.
 
     Example: liveloc replay cell1 --out again, or beside 'liveloc engine':
     liveloc replay movie.tif --speed 2
     """
-    source = _open_movie(path, pixel_size, offset, gain, speed)
+    given = _camera(camera, offset, gain)
+    source = _open_movie(path, pixel_size, given, roi_origin, speed)
     if folder is None:
         raise typer.Exit(_send(source, engine_at))
     from .model.engine import Engine, EngineSettings
@@ -309,6 +324,7 @@ def replay(
         stream__frames_endpoint=FREE,
         stream__localizations_endpoint=FREE,
     )
+    settings = settings.with_camera_file(camera)
     stop, failures = threading.Event(), list[LivelocError]()
 
     def send(endpoint: str) -> None:
@@ -340,20 +356,23 @@ def fit(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     model: Model = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    camera: CameraPath = None,
     offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
     gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
+    roi_origin: RoiOrigin = None,
     json_file: JsonFile = None,
 ) -> None:
     """Localize a movie file, without a stream.
 
-    Example: liveloc fit movie.tif --out results --pixel-size 108
+    Example: liveloc fit movie.tif --out results --camera camera.yaml
     """
     from .model.backend import OnnxBackend
     from .model.bundle import load_bundle
     from .model.fitting import fit as fit_movie
 
     bundle = load_bundle(model or _recorded_settings(path).engine.model)
-    source = _open_movie(path, pixel_size, offset, gain)
+    given = _camera(camera, offset, gain)
+    source = _open_movie(path, pixel_size, given, roi_origin)
     with progress_bar("localizing", source.start.expected_frames) as advance:
         report = fit_movie(source, folder, bundle, OnnxBackend(bundle), advance)
     _reconstruct(folder)
@@ -472,6 +491,62 @@ def train(
     with training_bar() as report:
         bundle = train_bundle(settings, torch.device(chosen), target, report, minutes)
     say(f"wrote {bundle}")
+
+
+@calibrate.command("camera")
+def calibrate_camera_file(
+    dark: Annotated[Path, typer.Option(help="Frames without light.")],
+    light: Annotated[
+        list[Path], typer.Option(help="Frames of even light, a stack for each level.")
+    ],
+    file: Annotated[Path, typer.Option("--out", help="Camera file to write.")],
+    more_light: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
+    qe: Annotated[float, typer.Option(help="Quantum efficiency, data sheet.")] = 1.0,
+    saturation: Annotated[
+        float | None, typer.Option(min=1, help="Largest count, if it does not show.")
+    ] = None,
+    maps: Annotated[
+        bool, typer.Option(help="Maps of pixels, given the frames.")
+    ] = True,
+    name: Annotated[str, typer.Option(help="Camera and readout mode.")] = "",
+    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+) -> None:
+    """Measure offset, gain and read noise from dark and lit frames.
+
+    Any movie is a stack: .tif, .dax or what 'liveloc record' made. docs/camera.md
+    says how to record them.
+
+    Example: liveloc calibrate camera --dark dark.tif --light l1.tif l2.tif l3.tif
+    --qe 0.82 --out camera.yaml
+    """
+    from .model.camera_calibration import calibrate_camera, describe_camera
+    from .stream.camera_file import save_camera
+
+    if file.exists():
+        raise SettingsError(
+            f"{file} exists and is not overwritten. Give another --out."
+        )
+    if not 0 < qe <= 1:
+        raise SettingsError(f"--qe is {qe}: needs a number above 0 and up to 1.")
+    with reading_bar() as advance:
+        measured = calibrate_camera(
+            dark,
+            [*light, *(more_light or [])],
+            em_gain=em_gain,
+            qe=qe,
+            saturation_adu=saturation,
+            maps=maps,
+            name=name,
+            pixel_size_nm=pixel_size,
+            progress=advance,
+        )
+    save_camera(file, measured)
+    say(describe_camera(measured))
+    maps_file = (
+        f" and {file.with_suffix('.npz')}" if measured.calibration.has_maps else ""
+    )
+    say(f"wrote {file}{maps_file}")
 
 
 @app.command()
@@ -611,18 +686,38 @@ def _session_folder(given: Path | None) -> Path:
     return given or Path("sessions") / time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
+def _camera(
+    file: Path | None, offset: float | None, gain: float | None
+) -> tuple[CameraCalibration | None, float | None]:
+    """Take calibration and pixel size as given; None for what is not."""
+    from .stream.calibration import CameraCalibration
+    from .stream.camera_file import load_camera
+
+    if (offset is None) != (gain is None):
+        raise SettingsError("give both --offset and --gain, or neither.")
+    if file is None:
+        if offset is None or gain is None:
+            return None, None
+        return CameraCalibration(offset_adu=offset, e_per_adu=gain), None
+    if offset is not None:
+        raise SettingsError("--camera says offset and gain: leave those out.")
+    camera = load_camera(file)
+    return camera.calibration, camera.pixel_size_nm
+
+
 def _open_movie(
     path: Path,
     pixel_size: float | None,
-    offset: float | None,
-    gain: float | None,
+    camera: tuple[CameraCalibration | None, float | None],
+    roi_origin: tuple[int, int] | None = None,
     speed: float | None = None,
 ) -> ReplaySource:
     """Open a movie; say so where its camera had to be guessed."""
-    from .stream.calibration import CameraCalibration
     from .stream.movies import open_movie
     from .stream.replay import ReplaySource
 
+    calibration, camera_pixel = camera
+    pixel_size = pixel_size or camera_pixel
     with open_movie(path) as movie:
         if pixel_size is None and movie.pixel_size_nm is None:
             pixel_size = ASSUMED_PIXEL_NM
@@ -630,20 +725,19 @@ def _open_movie(
                 f"{path.name} does not say its pixel size: {pixel_size:g} nm assumed; "
                 "give --pixel-size for true nanometres"
             )
-    calibration = None
-    if offset is not None and gain is not None:
-        calibration = CameraCalibration(offset_adu=offset, e_per_adu=gain)
-    elif (offset is None) != (gain is None):
-        raise SettingsError("give both --offset and --gain, or neither.")
     source = ReplaySource(
-        path, speed=speed, pixel_size_nm=pixel_size, calibration=calibration
+        path,
+        speed=speed,
+        pixel_size_nm=pixel_size,
+        calibration=calibration,
+        roi_origin=roi_origin,
     )
     used = source.start.calibration
     if used.estimated:
         say(
             f"camera not calibrated: offset {used.offset_adu:.0f} ADU and "
             f"{used.photons_per_adu:.3g} photons/ADU estimated from the frames; "
-            "give --offset and --gain for true photon numbers"
+            "give --camera for true photon numbers"
         )
     return source
 

@@ -132,11 +132,11 @@ class CameraFile(_Strict):
         numbers = calibration.typical
         return cls(
             name=name,
-            offset_adu=_short(numbers.offset_adu),
-            e_per_adu=_short(numbers.e_per_adu),
+            offset_adu=short(numbers.offset_adu),
+            e_per_adu=short(numbers.e_per_adu),
             em_gain=numbers.em_gain,
             qe=numbers.qe,
-            read_noise_e=_short(numbers.read_noise_e),
+            read_noise_e=short(numbers.read_noise_e),
             saturation_adu=numbers.saturation_adu,
             pixel_size_nm=pixel_size_nm,
             roi_origin=calibration.origin,
@@ -206,14 +206,20 @@ def save_camera(path: str | Path, camera: Camera) -> None:
     Raises
     ------
     SettingsError
-        The disk refused it.
+        Its name does not end in ``.yaml``, or the disk refused it.
     """
     path = Path(path)
+    if path.suffix not in (".yaml", ".yml"):
+        raise SettingsError(f"{path}: a camera file is YAML. Call it {path.stem}.yaml.")
     maps = path.with_suffix(".npz") if camera.calibration.has_maps else None
-    plain = camera.file.model_dump(mode="json", exclude_none=True)
-    plain["maps"] = maps.name if maps else None
-    if maps is None:
-        del plain["maps"], plain["roi_origin"]
+    plain = camera.file.model_dump(
+        mode="json", exclude_none=True, exclude={"maps", "roi_origin", "measurement"}
+    )
+    if maps is not None:
+        plain |= {"maps": maps.name, "roi_origin": list(camera.calibration.origin)}
+    if (measurement := camera.file.measurement) is not None:
+        said = measurement.model_dump(mode="json", exclude_defaults=True)
+        plain["measurement"] = said
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,6 +230,6 @@ def save_camera(path: str | Path, camera: Camera) -> None:
         raise SettingsError(f"{path}: cannot be written: {error}") from None
 
 
-def _short(value: object) -> float:
+def short(value: object) -> float:
     """Round to six digits: no camera is known better."""
     return float(f"{value:.6g}")

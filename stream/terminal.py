@@ -66,6 +66,26 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
+def reading_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show how many of all frames are read, and the time left."""
+    columns = (
+        TextColumn("reading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames  {task.fields[rate]:.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task("reading", total=None, rate=0.0)
+
+        def advance(done: int, total: int) -> None:
+            rate = bar.tasks[task].speed or 0.0
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield advance
+
+
+@contextmanager
 def training_bar() -> Iterator[Callable[[Any], None]]:
     """Show progress, rate, loss and time left of a training, and each validation."""
     columns = (
