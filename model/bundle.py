@@ -59,7 +59,7 @@ class ModelSpec(BaseModel):
     provenance : dict[str, str]
         Versions, device and time of the training.
     accuracy : dict[str, float]
-        Measured on the validation samples of the training (`metrics.Score`).
+        Measured on the validation movie of the training (`validation.Look`).
     kflop_per_px : float
         Cost per camera pixel and frame.
     """

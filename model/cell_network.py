@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .maps import CELLS
+from .maps import CELLS, MAPS
 
 if TYPE_CHECKING:
     from .maps import Grid
@@ -40,13 +40,9 @@ class CellShape:
     context_layers: int
     grid: Grid = CELLS
 
-    def halves(
-        self, inputs: int, frames: int, outputs: int
-    ) -> tuple[nn.Module, nn.Module, list[nn.Conv2d]]:
-        """Build the two halves and name the last layer."""
-        frame = CellFrame(self, inputs)
-        context = CellContext(self, frames, outputs)
-        return frame, context, [context.head]
+    def halves(self, inputs: int, frames: int) -> tuple[CellFrame, CellContext]:
+        """Build the two halves."""
+        return CellFrame(self, inputs), CellContext(self, frames)
 
 
 class ResidualBlock(nn.Module):
@@ -89,14 +85,19 @@ class CellFrame(nn.Module):
 class CellContext(nn.Module):
     """Joined features of consecutive frames to the maps of the centre one."""
 
-    def __init__(self, shape: CellShape, frames: int, outputs: int) -> None:
+    def __init__(self, shape: CellShape, frames: int) -> None:
         super().__init__()
         self.merge = nn.Conv2d(frames * shape.trunk, shape.trunk, 1)
         self.block = ResidualBlock(shape.trunk, shape.deep, shape.context_layers)
-        self.head = nn.Conv2d(shape.trunk, outputs, 1)
+        self.head = nn.Conv2d(shape.trunk, len(MAPS), 1)
+
+    @property
+    def last(self) -> list[nn.Conv2d]:
+        """The layers that the maps come from, that of probability first."""
+        return [self.head]
 
     def forward(self, features: Tensor) -> Tensor:  # (b, frames trunk, h/2, w/2)
-        """Return the maps before their units, (b, outputs, h/2, w/2)."""
+        """Return the maps before their units, (b, maps, h/2, w/2)."""
         x = torch.relu(self.merge(features))
         maps: Tensor = self.head(self.block(x))
         return maps

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .maps import MAPS, PIXELS
+from .maps import PIXELS
 
 if TYPE_CHECKING:
     from .maps import Grid
 
 LEVELS = 2
+HEADS = (1, 4, 4, 1)  # maps: probability; place and photons; sigmas; background
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +36,9 @@ class DecodeShape:
         """Channels of the features of one frame."""
         return self.features
 
-    def halves(
-        self, inputs: int, frames: int, outputs: int
-    ) -> tuple[nn.Module, nn.Module, list[nn.Conv2d]]:
-        """Build the two halves and name the last layers, that of probability first."""
-        if outputs != len(MAPS):
-            raise ValueError(f"the heads give {len(MAPS)} maps, not {outputs}")
-        context = DecodeContext(self.features, frames)
-        return (
-            UNet(inputs, self.features),
-            context,
-            [head[-1] for head in context.heads],
-        )
+    def halves(self, inputs: int, frames: int) -> tuple[UNet, DecodeContext]:
+        """Build the two halves."""
+        return UNet(inputs, self.features), DecodeContext(self.features, frames)
 
 
 class UNet(nn.Module):
@@ -86,8 +78,12 @@ class DecodeContext(nn.Module):
     def __init__(self, features: int, frames: int) -> None:
         super().__init__()
         self.union = UNet(frames * features, features)
-        # probability; position and photons; their sigmas; background
-        self.heads = nn.ModuleList(_head(features, k) for k in (1, 4, 4, 1))
+        self.heads = nn.ModuleList(_head(features, k) for k in HEADS)
+
+    @property
+    def last(self) -> list[nn.Conv2d]:
+        """The layers that the maps come from, that of probability first."""
+        return [head[-1] for head in self.heads]  # type: ignore[index, misc]
 
     def forward(self, features: Tensor) -> Tensor:  # (b, frames features, h, w)
         """Return the maps before their units, (b, maps, h, w)."""
@@ -105,8 +101,5 @@ def _two_layers(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _head(features: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(features, features, 3, padding=1),
-        nn.ELU(),
-        nn.Conv2d(features, outputs, 1),
-    )
+    hidden = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.ELU())
+    return nn.Sequential(hidden, nn.Conv2d(features, outputs, 1))

@@ -118,8 +118,7 @@ def _gather(
     weight = p / np.maximum(mass[owner], 1e-9)
 
     def mean(of: NDArray[Any]) -> NDArray[np.float64]:
-        joined: NDArray[np.float64] = np.bincount(owner, weight * of, len(p))
-        return joined
+        return np.bincount(owner, weight * of, len(p)).astype(np.float64)
 
     joined: dict[str, NDArray[Any]] = {"probability": np.minimum(mass, 1.0)}
     for name in ("x_px", "y_px", "z_nm"):

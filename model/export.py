@@ -22,18 +22,20 @@ from ..stream.errors import SettingsError
 from .bundle import PSF_PART, ModelSpec, write_bundle
 from .maps import WINDOW
 from .network import PRESETS, Network, Scaling, flop_per_pixel
+from .psf_file import psf_bytes
+from .smap import open_psf
 from .training_config import SplineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .bundle import Bundle
-    from .metrics import Score
     from .training_config import TrainingConfig
+    from .validation import Look
 
 
 def export_bundle(
-    network: Network, config: TrainingConfig, score: Score, path: Path
+    network: Network, config: TrainingConfig, look: Look, path: Path
 ) -> None:
     """Write `network` as a model bundle.
 
@@ -43,8 +45,8 @@ def export_bundle(
         Trained weights.
     config : TrainingConfig
         What it was trained for.
-    score : Score
-        Measured on the validation samples.
+    look : Look
+        Measured on the validation movie.
     path : Path
         Of the bundle.
     """
@@ -62,7 +64,7 @@ def export_bundle(
         "context.onnx": _graph(network.context, dict.fromkeys(WINDOW, features)),
     }
     if isinstance(config.psf, SplineConfig):
-        parts[PSF_PART] = config.psf.file.read_bytes()
+        parts[PSF_PART] = psf_bytes(*open_psf(config.psf.file, config.pixel_size_nm))
     described = network.describe()
     spec = ModelSpec(
         name=config.name,
@@ -78,7 +80,7 @@ def export_bundle(
             "python": platform.python_version(),
             "trained_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
-        accuracy=score.as_dict(),
+        accuracy=look.as_dict(),
         kflop_per_px=flop_per_pixel(network.shape) / 1000,
         parts={},
     )

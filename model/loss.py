@@ -87,7 +87,8 @@ def _mixture_log_likelihood(
     index = (near_y * columns + near_x).flatten(1)  # (b, m k)
     flat = maps[:, :-1].flatten(2)  # (b, 9, cells)
     picked = flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1))
-    p, x, y, z, n, sx, sy, sz, sn = picked.unflatten(2, near_x.shape[1:]).unbind(1)
+    picked = picked.reshape(*picked.shape[:2], *near_x.shape[1:])
+    p, x, y, z, n, sx, sy, sz, sn = picked.unbind(1)
     x = x + near_x * grid.cell_px + half
     y = y + near_y * grid.cell_px + half
     terms = (

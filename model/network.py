@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .cell_network import CellShape
 from .decode_network import DecodeShape
-from .maps import MAPS, SIZE_MULTIPLE, WINDOW, Grid
+from .maps import SIZE_MULTIPLE, WINDOW, Grid
 
 PRESETS: dict[str, CellShape | DecodeShape] = {
     "live": CellShape(trunk=32, deep=64, frame_layers=1, context_layers=3),
@@ -128,13 +128,11 @@ class Network(nn.Module):
         super().__init__()
         self.shape, self.scaling, self.grid = shape, scaling, shape.grid
         self.sees_noise = sees_noise
-        frame, joined, last = shape.halves(
-            inputs=2 if sees_noise else 1,
-            frames=len(WINDOW) if context else 1,
-            outputs=len(MAPS),
+        frame, joined = shape.halves(
+            inputs=2 if sees_noise else 1, frames=len(WINDOW) if context else 1
         )
-        _start_with_few_detections(last[0], shape.grid)
-        self._last = last
+        self._last = joined.last
+        _start_with_few_detections(self._last[0], shape.grid)
         self.frame = FrameNetwork(frame, scaling, sees_noise=sees_noise)
         self.context = ContextNetwork(joined, scaling, shape.grid, context=context)
 

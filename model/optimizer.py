@@ -73,4 +73,5 @@ def orthogonal(matrix: Tensor) -> Tensor:
     for _ in range(_TURNS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if wide else x.T
+    result: Tensor = x if wide else x.T
+    return result

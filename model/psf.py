@@ -247,7 +247,7 @@ class SplinePSF:
         nz, ny, nx = c.shape
         depth = xp.clip(z_nm, self.z_low_nm, self.z_high_nm)
         depth = (depth - self.z_first_nm) / self.z_step_nm
-        slices = _spline_kernel(depth[..., None] - _count(nz, depth))  # (..., n, nz)
+        slices = spline_kernel(depth[..., None] - _count(nz, depth))  # (..., n, nz)
         knots = xp.matmul(slices, xp.reshape(c, (nz, ny * nx)))
         knots = xp.reshape(knots, (*depth.shape, ny, nx))  # (..., n, ny, nx)
         row, column = self.centre_px
@@ -275,10 +275,10 @@ def _profiles(position: Array, centre: float, pixels: int, knots: int) -> Array:
     """Weigh the knots on every pixel along one axis: (..., n, pixels, knots)."""
     pixel = _count(pixels, position)[:, None] + centre  # (pixels, 1)
     distance = pixel - position[..., None, None] - _count(knots, position)
-    return _spline_kernel(distance)
+    return spline_kernel(distance)
 
 
-def _spline_kernel(t: Array) -> Array:
+def spline_kernel(t: Array) -> Array:
     """Evaluate the cubic B-spline of unit knots, same shape as `t`."""
     xp = array_namespace(t)
     a = xp.abs(t)
@@ -291,7 +291,9 @@ def _count(n: int, like: Array) -> Array:
     """Give 0 to n - 1 in the library, type and device of `like`."""
     xp = array_namespace(like)
     numbers = xp.arange(n, dtype=like.dtype)
-    return xp.asarray(numbers, device=like.device) if hasattr(like, "device") else numbers
+    return (
+        xp.asarray(numbers, device=like.device) if hasattr(like, "device") else numbers
+    )
 
 
 def _gaussians(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -132,12 +132,15 @@ class Simulator:
         centre = photons[:, 1:-1]  # (b, windows, n)
         asked = inside & (centre > max(emitters.label_photons, 1e-3))
         z = z if z.shape[1] == 1 else z[:, 1:-1]
-        positions = (p.expand_as(centre).flatten(0, 1) for p in (x, y, z))
-        ground = background.expand(-1, windows, -1, -1).flatten(0, 1)
-        targets = _compact(
-            asked.flatten(0, 1), *positions, centre.flatten(0, 1), ground
+        targets = Targets(
+            present=asked.flatten(0, 1),
+            x_px=x.expand_as(centre).flatten(0, 1),
+            y_px=y.expand_as(centre).flatten(0, 1),
+            z_nm=z.expand_as(centre).flatten(0, 1),
+            photons=centre.flatten(0, 1).clamp_min(1e-3),
+            background=background.expand(-1, windows, -1, -1).flatten(0, 1),
         )
-        return Movies(seen, variance, targets)
+        return Movies(seen, variance, _compact(targets))
 
     def _switching(self, at_once: Tensor, on_time: Tensor, frames: int) -> Tensor:
         """Give every emitter's share of each frame's exposure: (b, f, n)."""
@@ -200,9 +203,9 @@ class Simulator:
         gain = gain[:, None, None, None]
         camera = self._part_of_chip(len(mean), mean.shape[-1])
         counts = expose(mean * gain, camera, TorchNoise(self.generator))
-        seen = (counts - camera.offset_adu) * camera.photons_per_adu / gain
-        variance = camera.read_variance_photons if self._maps else None
-        return seen, variance
+        seen: Tensor = (counts - camera.offset_adu) * camera.photons_per_adu / gain
+        variance: Any = camera.read_variance_photons  # a tensor where maps are
+        return seen, variance if self._maps else None
 
     def _part_of_chip(self, batch: int, size_px: int) -> CameraCalibration:
         """Give the camera, for each movie with another part of its maps."""
@@ -212,7 +215,7 @@ class Simulator:
         span = torch.arange(size_px, device=self.device)
         top = (self._uniform(batch, 1) * (height - size_px + 1)).long() + span
         left = (self._uniform(batch, 1) * (width - size_px + 1)).long() + span
-        parts = {
+        parts: dict[str, Any] = {
             name: chip[top[:, None, :, None], left[:, None, None, :]]
             for name, chip in self._maps.items()
         }  # (b, 1, h, w) each
@@ -229,18 +232,11 @@ class Simulator:
         return torch.exp(low + (high - low) * self._uniform(n))
 
 
-def _compact(
-    asked: Tensor, x: Tensor, y: Tensor, z: Tensor, photons: Tensor, background: Tensor
-) -> Targets:
-    """Move the emitters that are asked for to the front of the padding."""
+def _compact(targets: Targets) -> Targets:
+    """Move the emitters that are asked for to the front and cut the padding."""
+    asked = targets.present
     order = torch.argsort(asked.to(torch.uint8), dim=1, descending=True, stable=True)
     order = order[:, : max(int(asked.sum(1).max()), 1)]
-    present = asked.gather(1, order)
-    return Targets(
-        present=present,
-        x_px=x.gather(1, order),
-        y_px=y.gather(1, order),
-        z_nm=z.gather(1, order),
-        photons=photons.gather(1, order).clamp_min(1e-3),
-        background=background,
-    )
+    names = ("present", "x_px", "y_px", "z_nm", "photons")
+    sorted_ = {name: getattr(targets, name).gather(1, order) for name in names}
+    return Targets(**sorted_, background=targets.background)

@@ -16,14 +16,13 @@ from .loss import loss
 from .network import PRESETS, Network, Scaling, to_units
 from .optimizer import Muon
 from .simulation import Movies, Simulator
-from .validation import Validation
+from .validation import Look, Validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from ..stream.calibration import CameraCalibration
-    from .metrics import Score
     from .training_config import TrainingConfig
 
 LOOKS = 20  # at the validation movie, in the course of a training
@@ -45,7 +44,7 @@ class Progress:
         Mean since the last look.
     windows_per_s : float
         Three-frame windows simulated and learned from.
-    score : Score or None
+    look : Look or None
         Of the averaged weights on the validation movie, at times.
     """
 
@@ -53,7 +52,7 @@ class Progress:
     done: float
     loss: float
     windows_per_s: float
-    score: Score | None
+    look: Look | None
 
 
 def scaling_for(config: TrainingConfig, camera: CameraCalibration) -> Scaling:
@@ -75,7 +74,7 @@ def scaling_for(config: TrainingConfig, camera: CameraCalibration) -> Scaling:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is fast: a CPU without it takes thirty times as long."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     asked = torch.cpu._is_avx512_bf16_supported  # noqa: SLF001
     return bool(asked())
 
@@ -113,7 +112,8 @@ class Trainer:
             scaling_for(config, self.optics.camera),
             context=config.context,
             sees_noise=self.optics.camera.has_maps,
-        ).to(device, memory_format=torch.channels_last)
+        ).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self._optimizers = _optimizers(self.network, config)
         self._simulator = Simulator(config, self.optics, device, config.schedule.seed)
@@ -160,7 +160,7 @@ class Trainer:
                         done=self.done,
                         loss=float(torch.stack(losses).mean()),
                         windows_per_s=windows / max(now - since, 1e-9),
-                        score=self.validate() if look else None,
+                        look=self.validate() if look else None,
                     )
                 )
                 if now - saved > SAVE_EVERY_S:
@@ -171,9 +171,9 @@ class Trainer:
         finally:
             self._save()
 
-    def validate(self) -> Score:
+    def validate(self) -> Look:
         """Score the averaged weights on the validation movie."""
-        return self._validation.score(self.average)
+        return self._validation.look(self.average)
 
     def _learn(self, done: float) -> torch.Tensor:
         """Take one step; return its loss without waiting for the device."""
@@ -247,7 +247,8 @@ def _optimizers(
     """Give Muon the hidden layers and AdamW the rest: biases and the last layers."""
     schedule = config.schedule
     last = {id(parameter) for parameter in network.output_parameters()}
-    hidden, rest = [], []
+    hidden: list[torch.Tensor] = []
+    rest: list[torch.Tensor] = []
     for parameter in network.parameters():
         inner = parameter.ndim > 1 and id(parameter) not in last
         (hidden if inner else rest).append(parameter)

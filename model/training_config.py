@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..stream.calibration import CameraCalibration
+from ..stream.camera_file import load_camera
 from ..stream.errors import SettingsError
 from ..stream.settings import load_yaml
 from .psf import PSF, AstigmaticPSF, Defocus, DoubleHelixPSF, GaussianPSF, SplinePSF
-from .psf_file import load_psf
+from .smap import open_psf
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -64,7 +65,7 @@ class DoubleHelixConfig(_Strict):
 
 
 class SplineConfig(_Strict):
-    """2D or 3D, any shape: a file made by ``liveloc calibrate psf``.
+    """2D or 3D, any shape: made by ``liveloc calibrate psf``, or SMAP's ``.mat``.
 
     Attributes
     ----------
@@ -296,16 +297,14 @@ class TrainingConfig(_Strict):
         if isinstance(psf, AstigmaticConfig):
             x, y = (Defocus(**axis.model_dump()) for axis in (psf.x, psf.y))
             return AstigmaticPSF(x=x, y=y)
-        spline, _ = load_psf(psf.file)
+        spline, _ = open_psf(psf.file, self.pixel_size_nm)
         _check_spline(spline, self, psf.file)
         return spline
 
     def _camera(self) -> CameraCalibration:
         camera = self.camera
         if camera.file is not None:
-            from ..stream.camera_file import load_camera
-
-            return load_camera(camera.file)
+            return load_camera(camera.file).calibration
         return CameraCalibration(
             offset_adu=0.0,
             e_per_adu=camera.e_per_adu,

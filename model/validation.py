@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +11,9 @@ import torch
 
 from ..stream.localizations import LOCALIZATION, Localizations
 from .emitters import Geometry, Thresholds, find_emitters
-from .metrics import Field, Score, evaluate
+from .matching import Field, Matched, Rule, compare
+from .metrics import Score, score
+from .precision import NORMAL, limits_of
 from .simulation import Simulator
 
 if TYPE_CHECKING:
@@ -22,6 +26,30 @@ SIZE_PX = 64
 WINDOWS = 128
 BATCH = 32
 BORDER_NM = 450.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How good a network is on the validation movie.
+
+    Attributes
+    ----------
+    score : Score
+        Against the truth.
+    error_over_limit : dict[str, float]
+        For x, y and z: 1.4826 times the median of |error| over its Cramer-Rao limit,
+        1 for an ideal estimator. The limits count the other emitters of the frame as
+        unknown, too; that of two in one place is endless, hence the median. Limits of
+        one frame: context can beat them.
+    """
+
+    score: Score
+    error_over_limit: dict[str, float]
+
+    def as_dict(self) -> dict[str, float]:
+        """Give plain numbers for a report."""
+        over = {f"error_over_limit_{a}": v for a, v in self.error_over_limit.items()}
+        return self.score.as_dict() | over
 
 
 class Validation:
@@ -49,13 +77,26 @@ class Validation:
         self._truth = np.concatenate(
             [_table(m.targets, k * BATCH, pixel) for k, m in enumerate(self._batches)]
         )
+        self._limits = limits_of(
+            self._truth, optics.psf, optics.camera, pixel, overlap=True
+        )
         edge = (SIZE_PX - 0.5) * pixel
         self._field = Field(-0.5 * pixel, -0.5 * pixel, edge, edge)
 
-    def score(self, network: Network) -> Score:
+    def look(self, network: Network) -> Look:
         """Localize the movies and compare with the truth, the border left out."""
-        found = self.localize(network)
-        return evaluate(found, self._truth, field=self._field, border_nm=BORDER_NM)
+        rule = Rule(border_nm=BORDER_NM)
+        matched = compare(self.localize(network), self._truth, rule, self._field)
+        return Look(score(matched), self._over_limit(matched))
+
+    def _over_limit(self, matched: Matched) -> dict[str, float]:
+        """Compare the pairs' errors with their limits; see `Look`."""
+        over = {}
+        for axis in "xyz" if self._config.z_range_nm else "xy":
+            limit = getattr(self._limits, f"{axis}_nm")[matched.real]
+            ratio = np.abs(matched.error(f"{axis}_nm")) / limit
+            over[axis] = NORMAL * float(np.median(ratio)) if len(ratio) else math.nan
+        return over
 
     def localize(self, network: Network) -> Localizations:
         """Give what a network finds in the movies."""
@@ -84,4 +125,9 @@ def _table(targets: Targets, first: int, pixel_size_nm: float) -> Localizations:
     table["y_nm"] = targets.y_px.cpu().numpy()[present] * pixel_size_nm
     table["z_nm"] = targets.z_nm.cpu().numpy()[present]
     table["photons"] = targets.photons.cpu().numpy()[present]
+    row, column = (
+        np.rint(p.cpu().numpy()[present]).astype(int)
+        for p in (targets.y_px, targets.x_px)
+    )
+    table["background"] = targets.background.cpu().numpy()[window, row, column]
     return table

@@ -105,12 +105,15 @@ def training_bar() -> Iterator[Callable[[Any], None]]:
                 rate=progress.windows_per_s,
                 loss=f"{progress.loss:.2f}",
             )
-            if score := progress.score:
+            if look := progress.look:
+                score, over = look.score, look.error_over_limit
+                ratios = " / ".join(f"{value:.2f}" for value in over.values())
                 say(
                     f"step {progress.step}: Jaccard {score.jaccard:.1f} %, "
                     f"RMSE {score.rmse_lateral_nm:.1f} nm lateral, "
                     f"{score.rmse_axial_nm:.1f} nm axial, "
-                    f"E_3D {score.efficiency_3d:.1f}"
+                    f"E_3D {score.efficiency_3d:.1f}; "
+                    f"error over limit {ratios} in {', '.join(over)}"
                 )
 
         yield report
