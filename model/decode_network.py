@@ -83,7 +83,7 @@ class DecodeContext(nn.Module):
     @property
     def last(self) -> list[nn.Conv2d]:
         """The layers that the maps come from, that of probability first."""
-        return [head[-1] for head in self.heads]  # type: ignore[index, misc]
+        return [head[-1] for head in self.heads]  # type: ignore[index]
 
     def forward(self, features: Tensor) -> Tensor:  # (b, frames features, h, w)
         """Return the maps before their units, (b, maps, h, w)."""
