@@ -19,6 +19,7 @@ from .precision import (
     limits_of,
     precision,
     reliability,
+    within_reach,
 )
 from .subpixel import GRIDS, PhaseBias, phase_bias
 
@@ -160,7 +161,7 @@ def assess(
     if imaging is not None:
         ground = table["background"][matched.found]
         ground = ground[np.isfinite(ground) & (ground > 0)]
-        limits = limits_of(
+        of_each = limits_of(
             matched.truth,
             imaging.psf,
             imaging.camera,
@@ -168,6 +169,7 @@ def assess(
             background=float(np.median(ground)) if len(ground) else 0.0,
             overlap=imaging.overlap,
         )
+        limits = within_reach(of_each)
     axes = {axis: reliability(matched, axis) for axis in "xyz"}
     return Evaluation(
         rule=rule,

@@ -94,11 +94,11 @@ def _curves(evaluation: Evaluation) -> Any:
             column[2].legend(fontsize=7, frameon=False)
         for panel in column:
             if name in LOGARITHMIC and curve.centre.max() > 3 * curve.centre.min() > 0:
-                _few_decades(panel, curve.centre)
+                _few_decades(panel.xaxis, curve.centre)
             else:
                 panel.locator_params(axis="x", nbins=5)
         column[-1].set_xlabel(curve.property, fontsize=8)
-    for row, low in zip(axes, (None, 0.0, 0.8), strict=False):
+    for row, low in zip(axes, (None, 0.0, 0.0), strict=False):
         _one_scale(row, low)
     return figure
 
@@ -122,15 +122,15 @@ def _rmse(panel: Any, curve: Curve) -> None:
     _label(panel, "", "RMSE, nm")
 
 
-def _few_decades(panel: Any, values: NDArray[Any]) -> None:
-    """Make the horizontal axis logarithmic, with plain numbers on it."""
+def _few_decades(axis: Any, values: NDArray[Any]) -> None:
+    """Make an axis logarithmic, with plain numbers on it."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    panel.set_xscale("log")
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
     wide = values.max() > 30 * max(values.min(), 1e-9)
-    panel.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
-    panel.xaxis.set_major_formatter(ScalarFormatter())
-    panel.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _axes(evaluation: Evaluation) -> list[str]:
@@ -173,8 +173,9 @@ def _sigmas(evaluation: Evaluation) -> Any:
         axes.T, evaluation.reliability.items(), strict=True
     ):
         colour = COLOURS[axis]
-        most = 1.1 * float(max(found.predicted.max(), found.actual.max()))
-        column[0].plot([0, most], [0, most], color="black", lw=0.8, ls=":")
+        shown = np.concatenate([found.predicted, found.actual, found.robust])
+        ends = shown.min() / 1.2, shown.max() * 1.2
+        column[0].plot(ends, ends, color="black", lw=0.8, ls=":")
         column[0].plot(
             found.predicted, found.actual, "o-", ms=3, color=colour, label="RMSE"
         )
@@ -186,7 +187,9 @@ def _sigmas(evaluation: Evaluation) -> Any:
             color=colour,
             label="robust",
         )
-        column[0].set(xlim=(0, most), ylim=(0, most))
+        _few_decades(column[0].xaxis, shown)
+        _few_decades(column[0].yaxis, shown)
+        column[0].set(xlim=ends, ylim=ends)
         column[0].legend(fontsize=7, frameon=False)
         _label(column[0], f"predicted sigma in {axis}, nm", "true error, nm")
         sigma = matched.table[SIGMAS[axis]][matched.found].astype(float)

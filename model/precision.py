@@ -6,12 +6,13 @@ tell what is left to gain, divided by the predicted sigma whether that can be tr
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .crlb import Limits, crlb_at, crlb_crowded
+from .matching import AXIAL_NM, LATERAL_NM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,6 +136,21 @@ def limits_of(
         for name in names:
             found[name][rows] = getattr(limits, name)
     return Limits(**found)
+
+
+def within_reach(limits: Limits) -> Limits:
+    """Replace limits that are larger than the error of a pair can be.
+
+    The limit of a hardly visible emitter may be micrometres, while a pair is never
+    further apart than the matching distance: it is at most that of random places
+    within it.
+    """
+    return replace(
+        limits,
+        x_nm=np.minimum(limits.x_nm, LATERAL_NM / 2),
+        y_nm=np.minimum(limits.y_nm, LATERAL_NM / 2),
+        z_nm=np.minimum(limits.z_nm, AXIAL_NM / np.sqrt(3)),
+    )
 
 
 def precision(

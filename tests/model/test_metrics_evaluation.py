@@ -38,28 +38,32 @@ def scene(n=900):
     return found, truth
 
 
-def test_an_evaluation_holds_everything_that_the_data_allow(tmp_path):
-    result = assess(*scene(), Rule(border_nm=450), METADATA, imaging=IMAGING)
-    assert set(result.precision) == {"x", "y", "z", "photons"}
-    for one in result.precision.values():
+@pytest.fixture(scope="module")
+def full():
+    return assess(*scene(), Rule(border_nm=450), METADATA, imaging=IMAGING)
+
+
+def test_an_evaluation_holds_everything_that_the_data_allow(full):
+    assert set(full.precision) == {"x", "y", "z", "photons"}
+    for one in full.precision.values():
         assert one.rmse_over_limit == pytest.approx(1.5, abs=0.15)
         assert one.normalised == pytest.approx(1.5, abs=0.15)
         assert one.sigma_over_rmse == pytest.approx(1, abs=0.1)
-    assert set(result.reliability) == set("xyz")
-    assert set(result.curves) == {"distance", "photons", "depth", "snr"}
-    assert set(result.bias) == {
-        f"{a} in a {g}" for a in "xy" for g in ("pixel", "cell")
-    }
-    plain = json.loads(json.dumps(result.as_dict(), allow_nan=False))
-    assert plain.items() >= result.score.as_dict().items()
+    assert set(full.reliability) == set("xyz")
+    assert set(full.curves) == {"distance", "photons", "depth", "snr"}
+    assert set(full.bias) == {f"{a} in a {g}" for a in "xy" for g in ("pixel", "cell")}
+    plain = json.loads(json.dumps(full.as_dict(), allow_nan=False))
+    assert plain.items() >= full.score.as_dict().items()
     assert plain["axes"]["z"]["rmse_over_limit"] == pytest.approx(1.5, abs=0.15)
-    written = write_plots(result, tmp_path / "figures")
-    assert [path.name for path in written] == [
-        "curves.png", "errors.png", "sigmas.png", "subpixel.png",
-    ]  # fmt: skip
+    titles = [str(table.title) for table in tables(full)]
+    assert len(titles) == 3 + len(full.curves)
+
+
+def test_figures_are_written_for_everything_that_is_known(full, tmp_path):
+    written = write_plots(full, tmp_path / "figures")
+    names = ["curves.png", "errors.png", "sigmas.png", "subpixel.png"]
+    assert [path.name for path in written] == names
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
-    titles = [str(table.title) for table in tables(result)]
-    assert len(titles) == 3 + len(result.curves)
 
 
 def test_little_data_give_a_score_and_no_more(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from liveloc.model.crlb import Limits
 from liveloc.model.curves import curves
 from liveloc.model.matching import Field, Rule, compare
-from liveloc.model.precision import limits_of, precision, reliability
+from liveloc.model.precision import limits_of, precision, reliability, within_reach
 from liveloc.model.psf import AstigmaticPSF
 from liveloc.model.subpixel import evenness, phase, phase_bias
 from liveloc.stream.calibration import CameraCalibration
@@ -119,6 +119,19 @@ def test_limits_with_overlap_are_those_of_the_frame_in_any_order_of_rows():
     together = limits_of(truth, psf, camera, 100.0, overlap=True).x_nm
     assert (together[[0, 2]] > 1.3 * alone[[0, 2]]).all()
     assert together[[1, 3]] == pytest.approx(alone[[1, 3]], rel=0.01)
+
+
+def test_no_limit_is_larger_than_the_error_of_a_pair_can_be():
+    limits = within_reach(constant_limits(3, nm=1e4))
+    rng = np.random.default_rng(1)  # places within the matching distance
+    x, y = rng.uniform(-250, 250, (2, 100_000))
+    x = x[np.hypot(x, y) <= 250]
+    z = rng.uniform(-500, 500, 100_000)
+    assert limits.x_nm == pytest.approx(x.std(), rel=0.01)
+    assert limits.y_nm.tolist() == limits.x_nm.tolist()
+    assert limits.z_nm == pytest.approx(z.std(), rel=0.01)
+    assert limits.photons.tolist() == [1e4] * 3
+    assert within_reach(constant_limits(1)).x_nm == 5
 
 
 def test_curves_find_where_emitters_are_missed_and_where_errors_are():
