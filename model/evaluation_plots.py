@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 COLOURS = {"x": "#0072B2", "y": "#D55E00", "z": "#009E73", "grey": "#555555"}
 LATERAL, AXIAL = "#0072B2", "#009E73"
 DPI = 200
-WIDTH_IN, HEIGHT_IN = 2.6, 2.1  # of one panel
+WIDTH_IN, HEIGHT_IN = 2.6, 2.2  # of one panel and what is around it
+GAP_IN, LEFT_IN = 0.65, 0.55  # of it beside the panel, and on its left
+STEP_IN, BELOW_IN = 0.65, 0.42  # of it above and below, and below
 LOGARITHMIC = ("distance", "photons", "snr")
 
 
@@ -61,10 +63,18 @@ def _panels(rows: int, columns: int) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    size = (WIDTH_IN * columns + 0.3, HEIGHT_IN * rows + 0.3)
-    figure = Figure(figsize=size, layout="constrained")
+    width, height = WIDTH_IN * columns, HEIGHT_IN * rows
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(  # the same inches around every panel
+        left=LEFT_IN / width,
+        right=1 - (GAP_IN - LEFT_IN) / width,
+        bottom=BELOW_IN / height,
+        top=1 - (STEP_IN - BELOW_IN) / height,
+        wspace=GAP_IN / (WIDTH_IN - GAP_IN),
+        hspace=STEP_IN / (HEIGHT_IN - STEP_IN),
+    )
     for panel in axes.flat:
         panel.tick_params(labelsize=7)
         panel.spines[["top", "right"]].set_visible(False)
