@@ -549,6 +549,34 @@ def calibrate_camera_file(
     say(f"wrote {file}{maps_file}")
 
 
+@calibrate.command("optics")
+def calibrate_from_optics(
+    description: Annotated[Path, typer.Argument(help="YAML file of the optics.")],
+    file: Annotated[Path, typer.Option("--out", help="PSF file to write.")],
+) -> None:
+    """Compute a PSF from the optics of a microscope, where there are no beads.
+
+    For 2D imaging, engineered masks of known shape such as tetrapods, and deep
+    samples. docs/optics.md says what the file holds.
+
+    Example: liveloc calibrate optics tetrapod.yaml --out tetrapod.psf.npz
+    """
+    from .model.psf_file import SUFFIX, save_psf
+    from .model.pupil import Optics, optical_psf
+
+    if file.exists():
+        raise SettingsError(
+            f"{file} exists and is not overwritten. Give another --out."
+        )
+    if not file.name.endswith(SUFFIX):
+        raise SettingsError(f"--out is {file}: PSF files are named NAME{SUFFIX}.")
+    optics = Optics.load(description)
+    psf = optical_psf(optics)
+    save_psf(file, psf, {"source": "optics", "optics": optics.model_dump(mode="json")})
+    low, high = psf.z_low_nm, psf.z_high_nm
+    say(f"wrote {file}: {optics.window_px} px wide, z from {low:.0f} to {high:.0f} nm")
+
+
 @app.command()
 def doctor(json_file: JsonFile = None) -> None:
     """Say what works on this machine, and what to do about the rest.
