@@ -27,6 +27,7 @@ from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
 from ..stream.table import to_batch
 from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
+from .camera_check import CameraCheck, camera_report
 from .emitters import Geometry
 from .latency import Latency
 from .localizer import Localized, Localizer
@@ -225,6 +226,7 @@ class Engine:
     def _end(self, stream: _Stream, end: StreamEnd) -> dict[str, Any]:
         """Localize the last frame, close the balance and write the report."""
         self._hand_on(stream, stream.localizer.finish())
+        stream.camera.finish()
         stream.results.close(end)
         report = self._report(stream, end)
         path = stream.folder / REPORT_FILE
@@ -247,6 +249,7 @@ class Engine:
             "status": end.status,
             "reason": end.reason,
             "rejected": dict(self._receiver.rejected),
+            "camera": camera_report(stream.camera),
             "engine": {
                 "model": self._bundle.spec.name,
                 "model_digest": self._bundle.digest,
@@ -271,6 +274,7 @@ class Engine:
             "latency_p99_ms": round(stream.latency.percentile(99), 2),
             "density_per_um2": round(stream.recent_density, 3),
             "ended": ended,
+            "warnings": stream.camera.warnings,
         }
 
     def _prepare(self, start: StreamStart) -> ResumePoint | None:
@@ -306,6 +310,7 @@ class _Stream:
     bundle: Bundle
     backend: Backend
     localizer: Localizer = field(init=False)
+    camera: CameraCheck = field(init=False)
     latency: Latency = field(default_factory=Latency)
     after_neighbour: Latency = field(default_factory=Latency)
     recent_density: float = 0.0
@@ -317,13 +322,16 @@ class _Stream:
 
     def __post_init__(self) -> None:
         self.localizer = open_localizer(self.start, self.bundle, self.backend)
+        self.camera = CameraCheck(self.start.calibration)
 
     def take(self, event: Arrived) -> Localized:
         """Localize what arrived."""
         self._first_ns = self._first_ns or event.received_ns[0]
         seqs = [header.seq for header in event.headers]
         self._arrivals.update(zip(seqs, event.received_ns, strict=True))
-        return self.localizer.feed(seqs, event.pixels)
+        localized = self.localizer.feed(seqs, event.pixels)
+        self.camera.add(event.pixels)
+        return localized
 
     def published(self, localized: Localized) -> None:
         """Measure from arrival to now for the frames that were published."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
 from ..stream.processed import ResumePoint
+from .camera_check import CameraCheck, camera_report
 from .engine import REPORT_FILE, check_fits, open_localizer, versions
 from .results import Results
 
@@ -63,13 +64,17 @@ def fit(
 
     results = Results(folder, start, bundle, settle)
     localizer = open_localizer(start, bundle, backend)
+    camera = CameraCheck(start.calibration)
     for batch in _batches(source):
         seqs = [frame.header.seq for frame in batch]
         balance.lose(CAMERA_MISSING, seqs[-1] + 1 - balance.camera - len(seqs))
         balance.camera = seqs[-1] + 1
-        results.add(localizer.feed(seqs, [frame.pixels for frame in batch]))
+        pixels = [frame.pixels for frame in batch]
+        results.add(localizer.feed(seqs, pixels))
+        camera.add(pixels)
         progress(balance.localized, results.rows)
     results.add(localizer.finish())
+    camera.finish()
     results.close()
     progress(balance.localized, results.rows)
     area_um2 = start.shape[0] * start.shape[1] * (start.pixel_size_nm / 1000) ** 2
@@ -81,6 +86,7 @@ def fit(
             results.rows / max(balance.localized, 1) / area_um2, 4
         ),
         "session": str(folder),
+        "camera": camera_report(camera),
         "engine": {
             "model": bundle.spec.name,
             "model_digest": bundle.digest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .broadcast import LocalizationSubscriber, Status
@@ -118,6 +118,7 @@ class _Watch:
     progress: Callable[[dict[str, Any]], None]
     notice: Callable[[str], None]
     _give_up_at: float | None = None
+    _told: set[str] = field(default_factory=set)
 
     def until_the_engine_is_done(self) -> None:
         """Wait for the engine to finish its stream, whatever the others do."""
@@ -125,10 +126,18 @@ class _Watch:
             for update in self.subscriber.poll(0.1):
                 if isinstance(update, Status):
                     self.progress(update.values)
+                    self._warn(update.values.get("warnings"))
             self._check_viewer()
             self._check_bridge()
             if self.engine.poll() not in (None, 0, UNEXPLAINED):
                 self._restart_engine()
+
+    def _warn(self, warnings: Any) -> None:
+        """Tell each warning of the engine once."""
+        for text in warnings if isinstance(warnings, list) else []:
+            if text not in self._told:
+                self._told.add(text)
+                self.notice(f"the camera's calibration may be wrong: {text}")
 
     def _check_viewer(self) -> None:
         """End the session with its window, but not for a window that failed."""

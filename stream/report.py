@@ -23,6 +23,7 @@ _TITLES = {
     "latency_after_neighbour_ms": "Latency, arrival of the next frame to published, ms",
     "accuracy": "Against the truth",
     "laser": "Laser",
+    "camera": "Camera",
     "engine": "Engine",
 }
 
@@ -43,6 +44,11 @@ def write_report_page(report: dict[str, Any], folder: Path) -> Path:
         if unexplained
         else "<p>Every frame is explained.</p>"
     )
+    for warning in report.get("camera", {}).get("warnings", []):
+        verdict += (
+            '<p class="bad">The camera\'s calibration may be wrong: '
+            f"{escape(warning)}</p>"
+        )
     single = {k: v for k, v in report.items() if not isinstance(v, dict | list)}
     sections = [_table("Session", single)]
     sections += [
