@@ -255,21 +255,6 @@ class SplinePSF:
         columns = _profiles(x_px, column, shape[1], nx)  # (..., n, w, nx)
         return xp.matmul(xp.matmul(rows, knots), xp.matrix_transpose(columns))
 
-    def on(self, device: Any) -> SplinePSF:
-        """Return the same PSF with its coefficients as a torch tensor on `device`."""
-        import torch
-
-        tensor = torch.as_tensor(self.coefficients, dtype=torch.float32, device=device)
-        return SplinePSF(
-            coefficients=tensor,  # type: ignore[arg-type]
-            z_first_nm=self.z_first_nm,
-            z_step_nm=self.z_step_nm,
-            centre_px=self.centre_px,
-            z_low_nm=self.z_low_nm,
-            z_high_nm=self.z_high_nm,
-            pixel_size_nm=self.pixel_size_nm,
-        )
-
 
 def _profiles(position: Array, centre: float, pixels: int, knots: int) -> Array:
     """Weigh the knots on every pixel along one axis: (..., n, pixels, knots)."""

@@ -92,7 +92,10 @@ class Simulator:
     ) -> None:
         self.config, self.device = config, device
         psf = optics.psf
-        self._psf = psf.on(device) if isinstance(psf, SplinePSF) else psf
+        if isinstance(psf, SplinePSF):
+            knots: Any = torch.tensor(psf.coefficients, device=device)
+            psf = replace(psf, coefficients=knots)
+        self._psf = psf
         self._camera = optics.camera
         self._maps = {
             name: torch.tensor(chip, device=device)
