@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ from .stream.terminal import (
     show,
     summary,
     training_bar,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 calibrate = typer.Typer(
-    no_args_is_help=True, help="Measure the microscope: its camera."
+    no_args_is_help=True, help="Measure the microscope: its camera, its PSF."
 )
 app.add_typer(calibrate, name="calibrate")
 
@@ -575,6 +577,89 @@ def calibrate_from_optics(
     save_psf(file, psf, {"source": "optics", "optics": optics.model_dump(mode="json")})
     low, high = psf.z_low_nm, psf.z_high_nm
     say(f"wrote {file}: {optics.window_px} px wide, z from {low:.0f} to {high:.0f} nm")
+
+
+@calibrate.command("psf")
+def calibrate_psf_file(
+    beads: Annotated[Path, typer.Argument(help="Bead stack: .tif, .dax, recording.")],
+    pixel_size: Annotated[float, typer.Option(min=1, help="nm.")],
+    z_step: Annotated[
+        float, typer.Option(help="From plane to plane, nm; negative: downwards.")
+    ],
+    file: Annotated[Path, typer.Option("--out", help="NAME.psf.npz to write.")],
+    camera: CameraPath = None,
+    offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
+    gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
+    em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
+    qe: Annotated[float, typer.Option(help="Quantum efficiency.")] = 1.0,
+    read_noise: Annotated[
+        float, typer.Option(min=0, help="Electrons, after EM gain.")
+    ] = 1.6,
+    z_start: Annotated[
+        float | None, typer.Option(help="Depth of the first plane, nm.")
+    ] = None,
+    positions: Annotated[
+        Path | None, typer.Option(help="Known beads: a table with x_nm and y_nm.")
+    ] = None,
+    bead_photons: Annotated[
+        float | None, typer.Option(min=1, help="Of a bead in one plane, if known.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=7, help="Edge of the fitted square, px.")
+    ] = None,
+    min_distance: Annotated[
+        float | None, typer.Option(min=1, help="Between beads, px.")
+    ] = None,
+    knots: Annotated[
+        float | None, typer.Option(min=5, help="Distance of knots along z, nm.")
+    ] = None,
+    background: Annotated[
+        str, typer.Option(help="Fitted per 'bead', per 'plane' of it, or 'none'.")
+    ] = "bead",
+    jitter: Annotated[
+        bool, typer.Option(help="Fit what stage and lamp do from plane to plane.")
+    ] = True,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure the PSF from a stack of beads.
+
+    Finds the beads, fits shape, positions and intensities together, and writes the
+    PSF and a picture of the fit. Any shape: see docs/psf.md.
+
+    Example: liveloc calibrate psf beads.tif --pixel-size 100 --z-step 10
+    --camera camera.yaml --out mine.psf.npz
+    """
+    from .model.psf_calibration import BeadSettings
+    from .model.psf_calibration_files import calibrate_psf_from
+
+    known, _ = _camera(camera, offset, gain)
+    if known is not None and camera is None and 0 < qe <= 1:
+        known = replace(known, em_gain=em_gain, qe=qe, read_noise_e=read_noise)
+    elif (em_gain, qe, read_noise) != (1.0, 1.0, 1.6):
+        raise SettingsError(
+            "--em-gain, --qe (above 0, up to 1) and --read-noise go with --offset and "
+            "--gain, not with --camera."
+        )
+    settings = BeadSettings(
+        pixel_size_nm=pixel_size,
+        z_step_nm=z_step,
+        z_start_nm=z_start,
+        camera=known,
+        bead_photons=bead_photons,
+        window_px=window,
+        min_distance_px=min_distance,
+        knots_nm=knots,
+        background=background,  # type: ignore[arg-type]
+        jitter=jitter,
+    )
+    with waiting("fitting the PSF") as tell:
+        done = calibrate_psf_from(
+            beads, settings, file, positions, lambda n, c: tell(f"round {n + 1}")
+        )
+    say(done.text)
+    say(f"wrote {done.psf} and {done.picture}")
+    if json_file:
+        json_file.write_text(json.dumps(done.metadata, indent=1), encoding="utf-8")
 
 
 @app.command()

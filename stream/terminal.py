@@ -86,6 +86,13 @@ def reading_bar() -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
+def waiting(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what goes on, and how far it is in words, while nobody knows how long."""
+    with out.status(what) as status:
+        yield lambda text: status.update(f"{what}: {text}")
+
+
+@contextmanager
 def training_bar() -> Iterator[Callable[[Any], None]]:
     """Show progress, rate, loss and time left of a training, and each validation."""
     columns = (
