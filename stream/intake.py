@@ -18,7 +18,7 @@ from .incoming import Inbox, Incoming
 from .peers import Peer, Peers
 from .processed import ResumePoint
 from .ring import FrameRing
-from .sockets import receive_maps
+from .start_maps import receive_start
 from .wire import (
     Ack,
     Credit,
@@ -30,7 +30,6 @@ from .wire import (
     Message,
     Reject,
     Start,
-    complete,
     decode,
     encode,
 )
@@ -159,9 +158,7 @@ class Intake:
             case FrameUp():
                 self._on_frame(identity, message, more)
             case Start():
-                shape = message.start.shape
-                maps = receive_maps(self._socket, message.maps, shape)
-                self._on_start(identity, complete(message, maps))
+                self._on_start(identity, receive_start(self._socket, message))
             case _ if more:
                 raise MessageError("parts", "only FRAME and START have more parts")
             case End():

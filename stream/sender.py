@@ -14,9 +14,10 @@ from .errors import OverflowStop, StreamError
 from .limits import Limits
 from .outbox import Outbox
 from .sockets import dealer
+from .start_maps import check_start
 from .uplink import Uplink
 from .waker import Waker
-from .wire import Start, encode_start
+from .wire import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +79,7 @@ class FrameSender:
         self._outbox = Outbox(start, queue_bytes, queue_s)
         self._closed = False
         sender = secrets.token_bytes(16)
-        encode_start(Start(start, sender, self._outbox.mark()), limits)
+        check_start(Start(start, sender, self._outbox.mark()), limits)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         socket = dealer(self._context, limits)
         self._waker = Waker(self._context)

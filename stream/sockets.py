@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import zmq
 
-from .camera_maps import PIXEL
-from .errors import MessageError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
-
     from .limits import Limits
 
 
@@ -48,30 +40,3 @@ def dealer(
     socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
     return socket
-
-
-def receive_maps(
-    socket: zmq.Socket[bytes], names: Iterable[str], shape: tuple[int, int]
-) -> dict[str, NDArray[Any]]:
-    """Receive the rest of a message: one float32 image for each name.
-
-    Raises
-    ------
-    MessageError
-        Reason ``parts`` or ``nbytes``: more or fewer parts, or of another size.
-    """
-    found = {}
-    for name in names:
-        if not socket.getsockopt(zmq.RCVMORE):
-            raise MessageError("parts", f"the camera map {name} is missing")
-        values = np.empty(shape, PIXEL)
-        size = socket.recv_into(values.data)
-        if size != values.nbytes:
-            raise MessageError(
-                "nbytes",
-                f"the camera map {name} came with {size} bytes, needs {values.nbytes}",
-            )
-        found[name] = values
-    if socket.getsockopt(zmq.RCVMORE):
-        raise MessageError("parts", f"more parts than the {len(found)} camera maps")
-    return found

@@ -11,8 +11,8 @@ import crc32c
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from .camera_maps import pack_maps
 from .errors import MessageError
+from .start_maps import encode_start
 from .wire import (
     Ack,
     Credit,
@@ -28,7 +28,7 @@ from .wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .limits import Limits
     from .outbox import Outbox, Waiting
@@ -192,9 +192,9 @@ class Uplink:
         box = self._box
         with box.changed:
             message = Start(box.start, self._sender, box.mark())
-        maps = pack_maps(box.start.calibration)
-        if self._send(message, *maps):
-            slow_s = sum(part.nbytes for part in maps) / _MAPS_BYTES_PER_S
+        parts = encode_start(message)
+        if self._send_parts(parts):
+            slow_s = sum(len(part) for part in parts) / _MAPS_BYTES_PER_S
             self._next_start_s = now_s + max(_RETRY_S, slow_s)
             self._sent_bytes = 0
 
@@ -203,10 +203,13 @@ class Uplink:
             message = Heartbeat(self._stream_id, self._box.mark())
         self._send(message)
 
-    def _send(self, message: Message, *maps: memoryview) -> bool:
+    def _send(self, message: Message) -> bool:
         """Send a message without pixels; False when it cannot go now."""
+        return self._send_parts([encode(message)])
+
+    def _send_parts(self, parts: Sequence[bytes | memoryview]) -> bool:
         try:
-            self._socket.send_multipart([encode(message), *maps], zmq.DONTWAIT)
+            self._socket.send_multipart(parts, zmq.DONTWAIT)
         except zmq.Again:
             self._blocked = True
             return False

@@ -23,20 +23,18 @@ Reject     down   a message was refused, why
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from . import fields as check
-from .camera_maps import PIXEL, from_plain, pack_maps, to_plain, with_maps
+from .camera_maps import PIXEL, from_plain, to_plain
 from .errors import MessageError
 from .frames import FrameHeader, PixelType, StreamEnd, StreamStart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable
 
     from .limits import Limits
 
@@ -78,7 +76,7 @@ class Start:
         How far the sender is.
     maps : dict[str, int]
         Maps of the calibration that are in the parts to come, and their checksums;
-        see `complete`.
+        see `start_maps`.
     """
 
     start: StreamStart
@@ -353,42 +351,6 @@ def _frame_fields(message: FrameUp) -> dict[str, Any]:
         "nbytes": message.nbytes,
         "crc32c": message.crc32c,
     }
-
-
-def encode_start(message: Start, limits: Limits) -> list[bytes | memoryview]:
-    """Pack a START and its maps, a part each.
-
-    Raises
-    ------
-    MessageError
-        It, or a value in it, is larger than an engine accepts.
-    """
-    packed = encode(message)
-    decoded = decode(packed, limits)
-    maps = message.start.calibration.maps
-    if isinstance(decoded, Start):
-        complete(decoded, maps)
-    return [packed, *pack_maps(message.start.calibration)]
-
-
-def complete(message: Start, maps: Mapping[str, NDArray[Any]]) -> Start:
-    """Put the maps that came in parts of their own into a START.
-
-    Raises
-    ------
-    MessageError
-        Reason ``maps``: one is missing, damaged, or has impossible values.
-    """
-    start = message.start
-    if not message.maps:
-        return message
-    try:
-        whole = with_maps(
-            start.calibration, message.maps, maps, start.shape, start.roi_origin
-        )
-    except ValueError as error:
-        raise MessageError("maps", f"camera calibration: {error}") from None
-    return replace(message, start=replace(start, calibration=whole), maps={})
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
