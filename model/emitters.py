@@ -111,11 +111,14 @@ def _gather(
     """Join the reports of an emitter: moments of the mixture of its cells.
 
     Cells that agree are as sure together as each of them; cells that do not, differ
-    by more than each of them says.
+    by more than each of them says. Weights are the squares of the probabilities: with
+    the probabilities themselves unlikely cells blur an isolated emitter, with the
+    likeliest cell alone overlapping ones are too sure of themselves.
     """
     p = values["probability"]
     mass = np.bincount(owner, weights=p, minlength=len(p))
-    weight = p / np.maximum(mass[owner], 1e-9)
+    square = p.astype(np.float64) ** 2
+    weight = square / np.bincount(owner, square, len(p))[owner]
 
     def mean(of: NDArray[Any]) -> NDArray[np.float64]:
         return np.bincount(owner, weight * of, len(p)).astype(np.float64)

@@ -177,11 +177,11 @@ class ScheduleConfig(_Strict):
     """
 
     steps: Annotated[int, Field(gt=0)]
-    batch: Annotated[int, Field(gt=0)] = 24
+    batch: Annotated[int, Field(gt=0)] = 8
     windows: Annotated[int, Field(gt=0)] = 3
     crop_px: Annotated[int, Field(gt=0, multiple_of=8)] = 40
-    learning_rate: Positive = 1.5e-3
-    weight_decay: NotNegative = 0.01
+    learning_rate: Positive = 4e-3
+    weight_decay: NotNegative = 0.3
     ema: Annotated[float, Field(gt=0, lt=1)] = 0.999
     clip_norm: Positive = 3.0
     seed: int = 1
