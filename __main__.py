@@ -502,7 +502,9 @@ def calibrate_camera_file(
         list[Path], typer.Option(help="Frames of even light, a stack for each level.")
     ],
     file: Annotated[Path, typer.Option("--out", help="Camera file to write.")],
-    more_light: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    more_light: Annotated[
+        list[Path] | None, typer.Argument(metavar="LIGHT", help="More levels.")
+    ] = None,
     em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
     qe: Annotated[float, typer.Option(help="Quantum efficiency, data sheet.")] = 1.0,
     saturation: Annotated[

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PILE_UP = 5.0  # times as many counts at the largest as at any close below it
+STRIP = 1 << 14  # pixels
+COUNTED = 1 << 20  # pixels of a frame that are in the histogram
 PILED = 1e-3  # share of all counts
 
 
@@ -35,7 +37,7 @@ class StackStatistics:
     frame_means : NDArray, shape (frames,)
         Mean of each frame, counts.
     histogram : NDArray, shape (65536,)
-        How often each count occurs.
+        How often each count occurs; in large frames among some million of pixels.
     """
 
     name: str
@@ -100,16 +102,21 @@ def stack_statistics(name: str, frames: Iterable[NDArray[Any]]) -> StackStatisti
     means: list[float] = []
     first: NDArray[np.float64] | None = None
     for frame in frames:
-        histogram += np.bincount(frame.ravel(), minlength=65_536)
+        sparse = frame.ravel()[:: frame.size // COUNTED | 1]
+        histogram += np.bincount(sparse, minlength=65_536)
         if first is None:
             first = frame.astype(np.float64)
             total, squares, products = (np.zeros_like(first) for _ in range(3))
-        change = frame - first  # small numbers: nothing cancels below
-        step = float(change.mean())
+            first_mean = float(first.mean())
+            strip = max(1, STRIP // frame.shape[1])  # rows: fits the processor's cache
+        step = float(frame.mean()) - first_mean
         means.append(step)
-        total += change
-        squares += change * change
-        products += change * step
+        for top in range(0, len(frame), strip):
+            rows = slice(top, top + strip)
+            change = frame[rows] - first[rows]  # small numbers: nothing cancels below
+            total[rows] += change
+            products[rows] += change * step
+            squares[rows] += change * change
     if first is None or len(means) < 2:
         raise ValueError(f"{name}: {len(means)} frames, needs at least 2")
     n, steps = len(means), np.array(means)
@@ -120,6 +127,6 @@ def stack_statistics(name: str, frames: Iterable[NDArray[Any]]) -> StackStatisti
         mean=first + mean,
         variance=(squares - n * mean**2) / (n - 1),
         covariance=(products - n * mean * steps.mean()) / (n - 1),
-        frame_means=steps + first.mean(),
+        frame_means=steps + first_mean,
         histogram=histogram,
     )
