@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from .psf import spline_kernel
 from .spline_equations import Knots, NormalEquations, spline_slope, spot
@@ -107,7 +108,7 @@ class BeadModel:
             for axis, d in enumerate(distances)
         )
         photons = self.photons[bead] * np.exp(self.jitter[:, 3])
-        return z * photons[:, None], y, x
+        return csr_array(z * photons[:, None]), y, x
 
     def spots(self) -> Floats:
         """Give the modelled images without background, shape of `images`."""

@@ -80,7 +80,14 @@ def read_psf(content: bytes, name: str) -> tuple[SplinePSF, dict[str, Any]]:
         numbers = {key: float(header[key]) for key in _NUMBERS}
         row, column = map(float, header["centre_px"])
         metadata = dict(header["metadata"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+    ) as error:
         raise SettingsError(
             f"{name}: not a PSF file ({error}). Needed is a {SUFFIX} file made by "
             "'liveloc calibrate psf'."

@@ -85,9 +85,10 @@ def remarks(calibration: PSFCalibration) -> list[str]:
             f"averaged. It fits {_gain(calibration):.3g} electrons per count."
         )
     if len(calibration.beads) < FEW_BEADS:
+        beads = _beads_in_words(len(calibration.beads))
         found.append(
-            f"only {_beads_in_words(len(calibration.beads))}: what the PSF looks like elsewhere in a "
-            "pixel is interpolated. Ten beads are good."
+            f"only {beads}: what the PSF looks like elsewhere in a pixel is "
+            "interpolated. Ten beads are good."
         )
     odd = fit.chi2_planes > ODD_PLANE * np.median(fit.chi2_planes)
     if settings.camera is not None and odd.any():

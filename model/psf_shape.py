@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MOST = 76  # depths in a table
+LARGEST_STEP = 0.5  # px from depth to depth
 FOCUSED = 0.6  # area of the spot in focus, relative to its median over depth
 
 
@@ -119,7 +120,7 @@ def _moments(image: Floats) -> Floats:
 
 
 def _fit_gaussian(image: Floats, start: Floats) -> Floats:
-    """Fit an elliptical Gaussian; falls back to `start` where there is none."""
+    """Fit an elliptical Gaussian near `start`."""
     from scipy.optimize import least_squares
 
     rows, columns = np.indices(image.shape)
@@ -133,8 +134,9 @@ def _fit_gaussian(image: Floats, start: Floats) -> Floats:
         return (p[0] * scale * spot + p[6] * scale - image).ravel() / scale
 
     size = image.shape[-1]
-    low = [0.0, -1.0, -1.0, 0.1, 0.1, -0.95, -1.0]
-    high = [4.0, size, size, size**2, size**2, 0.95, 1.0]
+    x, y = start[1:3]  # rings far from focus would lead it astray
+    low = [0.0, x - LARGEST_STEP, y - LARGEST_STEP, 0.1, 0.1, -0.95, -1.0]
+    high = [4.0, x + LARGEST_STEP, y + LARGEST_STEP, size**2, size**2, 0.95, 1.0]
     begin = start.copy()
     begin[[0, 6]] /= scale
     fit = least_squares(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    Profiles = tuple[Floats, Floats, Floats]
+    Profiles = tuple[Any, Floats, Floats]  # the first is sparse
 
 TILT_NM = 60.0  # beads may be that much higher or lower than their mean
 MARGIN = 2  # knots beyond the outermost pixel
 BENDING = 6.0  # sum of the squares of a second difference
-BRIGHT = 1000.0  # squared height over noise of knots that measure the roughness
+BRIGHT = 100.0  # squared height over noise of knots that measure the roughness
 FEWEST_BRIGHT = 50
 ROUGHNESS, ROUGHNESSES = 0.5, (0.02, 2.0)  # where nothing is bright; limits
 FLOOR = 1e-4  # least height, of the largest
@@ -121,14 +121,13 @@ def spot(coefficients: Floats, profiles: Profiles) -> Floats:
     ----------
     coefficients : NDArray, shape (depths, rows, columns)
     profiles : tuple
-        Along z (planes, depths), along y (1 or planes, window, rows) and along x (1 or
-        planes, window, columns): one for all planes, or one for each.
+        Along z (planes, depths), sparse; along y (1 or planes, window, rows) and along
+        x (1 or planes, window, columns): one for all planes, or one for each.
     """
     depths, rows, columns = profiles
     if len(rows) == 1:  # all planes look from the same place: z last is cheaper
-        slices = rows[0] @ coefficients @ columns[0].T
-        return np.tensordot(depths, slices, 1)
-    planes = np.tensordot(depths, coefficients, 1)
+        return _along_z(depths, rows[0] @ coefficients @ columns[0].T)
+    planes = _along_z(depths, coefficients)
     return np.asarray(rows @ planes @ np.swapaxes(columns, -1, -2))
 
 
@@ -136,10 +135,21 @@ def gathered(images: Floats, profiles: Profiles) -> Floats:
     """Apply the transpose of `spot`: images of one bead to coefficients."""
     depths, rows, columns = profiles
     if len(rows) == 1:
-        slices = np.tensordot(depths.T, images, 1)
-        return np.asarray(rows[0].T @ slices @ columns[0])
+        return np.asarray(rows[0].T @ _along_z(depths.T, images) @ columns[0])
     planes = np.swapaxes(rows, -1, -2) @ images @ columns
-    return np.tensordot(depths.T, planes, 1)
+    return _along_z(depths.T, planes)
+
+
+def _along_z(matrix: Any, images: Floats) -> Floats:
+    """Multiply the first axis of images by a sparse matrix."""
+    flat = matrix @ images.reshape(len(images), -1)
+    return np.asarray(flat.reshape(-1, *images.shape[1:]))
+
+
+def squared(profiles: Profiles) -> Profiles:
+    """Square each element."""
+    z, y, x = profiles
+    return z.power(2), y * y, x * x
 
 
 class NormalEquations:
@@ -171,8 +181,8 @@ class NormalEquations:
         self._views = views
         self._weights = weights
         self._information = np.zeros_like(shape)
-        for (z, y, x), weight in zip(views, weights, strict=True):
-            self._information += gathered(weight, (z * z, y * y, x * x))
+        for view, weight in zip(views, weights, strict=True):
+            self._information += gathered(weight, squared(view))
         typical = float(np.median(self._information))
         self._ridge = RIDGE * typical
         if roughness is None:
