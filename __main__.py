@@ -425,12 +425,12 @@ def evaluate(
     Example: liveloc evaluate localizations.arrow truth.csv --border 450
     --model simulated-microscope --plots figures
     """
-    from .model.evaluation import assess
-    from .model.evaluation_plots import write_plots
-    from .model.evaluation_tables import tables
-    from .model.imaging import imaging_for
-    from .model.matching import AXIAL_NM, Rule
-    from .model.wobble import read_wobble
+    from .model.evaluation.imaging import imaging_for
+    from .model.evaluation.matching import AXIAL_NM, Rule
+    from .model.evaluation.plots import write_plots
+    from .model.evaluation.report import assess
+    from .model.evaluation.tables import tables
+    from .model.evaluation.wobble import read_wobble
     from .stream.table import read_table
 
     found, metadata = read_table(_table_path(table), pixel_size or ASSUMED_PIXEL_NM)
@@ -479,8 +479,8 @@ def train(
             "from PyTorch's own index, see docs/training.md."
         ) from None
     from .model.bundle import SHIPPED
-    from .model.training import train_bundle
-    from .model.training_config import TrainingConfig
+    from .model.training.config import TrainingConfig
+    from .model.training.trainer import train_bundle
 
     shipped = SHIPPED / f"{config}.yaml"
     path = shipped if shipped.exists() and not Path(config).exists() else Path(config)
@@ -524,7 +524,7 @@ def calibrate_camera_file(
     Example: liveloc calibrate camera --dark dark.tif --light l1.tif l2.tif l3.tif
     --qe 0.82 --out camera.yaml
     """
-    from .model.camera_calibration import calibrate_camera, describe_camera
+    from .model.calibration.camera_calibration import calibrate_camera, describe_camera
     from .stream.camera_file import save_camera
 
     if file.exists():
@@ -565,8 +565,8 @@ def calibrate_from_optics(
 
     Example: liveloc calibrate optics tetrapod.yaml --out tetrapod.psf.npz
     """
-    from .model.psf_file import SUFFIX, save_psf
-    from .model.pupil import Optics, optical_psf
+    from .model.physics.psf_file import SUFFIX, save_psf
+    from .model.physics.pupil import Optics, optical_psf
 
     if file.exists():
         raise SettingsError(
@@ -631,8 +631,8 @@ def calibrate_psf_file(
     Example: liveloc calibrate psf beads.tif --pixel-size 100 --z-step 10
     --camera camera.yaml --out mine.psf.npz
     """
-    from .model.psf_calibration import BeadSettings
-    from .model.psf_calibration_files import calibrate_psf_from
+    from .model.calibration.psf_calibration import BeadSettings
+    from .model.calibration.psf_calibration_files import calibrate_psf_from
 
     known, _ = _camera(camera, offset, gain)
     if known is not None and camera is None and 0 < qe <= 1:
@@ -726,8 +726,8 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
     """Score a simulated session against the microscope's own truth."""
     if not (folder / "truth.arrow").exists():
         return None
-    from .model.metrics import Field
-    from .model.metrics import evaluate as score_table
+    from .model.evaluation.metrics import Field
+    from .model.evaluation.metrics import evaluate as score_table
     from .stream.table import read_table
 
     found, metadata = read_table(folder / "localizations.arrow")

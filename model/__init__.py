@@ -1,14 +1,14 @@
 """From frames to localizations: physics, networks, training, the engine.
 
-Here is what needs NumPy only: physics, emitters, metrics. What localizes is in
-``bundle``, ``backend``, ``localizer``, ``engine`` and ``fitting``; what needs torch in
-``network``, ``simulation``, ``training`` and ``export``.
+Here is what localizes: ``bundle``, ``backend``, ``localizer``, ``emitters``,
+``fitting`` and ``engine``. Beside it, in folders of their own: ``physics``,
+``calibration``, ``training`` (the only one that needs torch) and ``evaluation``.
 """
 
-from .camera import NumpyNoise, expose
 from .emitters import Geometry, Thresholds, find_emitters
-from .metrics import Score, evaluate, match
-from .psf import AstigmaticPSF, Defocus, DoubleHelixPSF, GaussianPSF, SplinePSF
+from .evaluation.metrics import Score, evaluate, match
+from .physics.camera import NumpyNoise, expose
+from .physics.psf import AstigmaticPSF, Defocus, DoubleHelixPSF, GaussianPSF, SplinePSF
 
 __all__ = [
     "AstigmaticPSF",

@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..stream.errors import SettingsError
 from .emitters import Thresholds
 from .maps import Grid
-from .psf_file import read_psf
-from .training_config import TrainingConfig
+from .physics.psf_file import read_psf
+from .training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from .psf import PSF
+    from .physics.psf import PSF
 
 SCHEMA: Literal[2] = 2
 SUFFIX = ".liveloc"

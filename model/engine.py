@@ -27,7 +27,7 @@ from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
 from ..stream.table import to_batch
 from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
-from .camera_check import CameraCheck, camera_report
+from .calibration.camera_check import CameraCheck, camera_report
 from .emitters import Geometry
 from .latency import Latency
 from .localizer import Localized, Localizer

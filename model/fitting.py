@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
 from ..stream.processed import ResumePoint
-from .camera_check import CameraCheck, camera_report
+from .calibration.camera_check import CameraCheck, camera_report
 from .engine import REPORT_FILE, check_fits, open_localizer, versions
 from .results import Results
 

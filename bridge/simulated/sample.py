@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...model.camera import NumpyNoise, expose
+from ...model.physics.camera import NumpyNoise, expose
 from ...stream.localizations import LOCALIZATION, Localizations, empty
 from .microtubules import label, microtubules
 from .photophysics import Fluorophores

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...model.psf import AstigmaticPSF
+from ...model.physics.psf import AstigmaticPSF
 from ...stream.errors import SettingsError
 from .cameras import SIMULATED_CAMERA
 from .photophysics import Photophysics

@@ -11,10 +11,10 @@ import numpy as np
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.camera import NumpyNoise, expose
 from liveloc.model.emitters import Geometry
 from liveloc.model.localizer import Localizer
-from liveloc.model.psf import AstigmaticPSF
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.psf import AstigmaticPSF
 from liveloc.stream.calibration import CameraCalibration
 
 DENSITY_PER_UM2 = 0.2

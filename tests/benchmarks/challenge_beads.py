@@ -31,11 +31,11 @@ from scipy import ndimage
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.camera import NumpyNoise, expose
 from liveloc.model.emitters import Geometry
+from liveloc.model.evaluation.metrics import Field, evaluate
 from liveloc.model.localizer import Localizer
-from liveloc.model.metrics import Field, evaluate
-from liveloc.model.psf_file import load_psf
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.psf_file import load_psf
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
 from liveloc.stream.table import TableWriter

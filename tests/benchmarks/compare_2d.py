@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 import tifffile
 
-from liveloc.model.camera import NumpyNoise, expose
-from liveloc.model.metrics import Field, evaluate
-from liveloc.model.psf import GaussianPSF
+from liveloc.model.evaluation.metrics import Field, evaluate
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.psf import GaussianPSF
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
 from liveloc.stream.table import read_table

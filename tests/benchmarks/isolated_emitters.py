@@ -19,14 +19,14 @@ import numpy as np
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.camera import NumpyNoise, expose
 from liveloc.model.emitters import Geometry
-from liveloc.model.evaluation import assess
-from liveloc.model.evaluation_plots import write_plots
-from liveloc.model.imaging import Imaging
+from liveloc.model.evaluation.imaging import Imaging
+from liveloc.model.evaluation.matching import AXIAL_NM, Rule
+from liveloc.model.evaluation.plots import write_plots
+from liveloc.model.evaluation.report import assess
 from liveloc.model.localizer import Localizer
-from liveloc.model.matching import AXIAL_NM, Rule
-from liveloc.model.psf import GaussianPSF
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.psf import GaussianPSF
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
 

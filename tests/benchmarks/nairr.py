@@ -23,11 +23,11 @@ import tifffile
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.camera import NumpyNoise, expose
 from liveloc.model.emitters import Geometry
+from liveloc.model.evaluation.metrics import evaluate
 from liveloc.model.localizer import Localizer
-from liveloc.model.metrics import evaluate
-from liveloc.model.psf import AstigmaticPSF, Defocus
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.psf import AstigmaticPSF, Defocus
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
 

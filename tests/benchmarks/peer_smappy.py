@@ -16,8 +16,8 @@ import numpy as np
 import tifffile
 import yaml
 
-from liveloc.model.camera import NumpyNoise, expose
-from liveloc.model.metrics import match
+from liveloc.model.evaluation.metrics import match
+from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from liveloc.model.pupil import Optics, Pupil
+from liveloc.model.physics.pupil import Optics, Pupil
 from liveloc.stream.movies import open_movie
 
 HALF_PX, RADIUS_PX = 26, 24

@@ -12,9 +12,9 @@ import numpy as np
 from isolated_emitters import camera_of, simulate
 
 from liveloc.model.bundle import load_bundle
-from liveloc.model.matching import AXIAL_NM, Rule, compare
-from liveloc.model.precision import rms
-from liveloc.model.subpixel import evenness, phase, phase_bias
+from liveloc.model.evaluation.matching import AXIAL_NM, Rule, compare
+from liveloc.model.evaluation.precision import rms
+from liveloc.model.evaluation.subpixel import evenness, phase, phase_bias
 
 BINS = 5
 

@@ -22,7 +22,7 @@ from liveloc.bridge.simulated import (
 from liveloc.bridge.simulated.microtubules import label, microtubules
 from liveloc.bridge.simulated.photophysics import Fluorophores
 from liveloc.bridge.simulated.sample import Sample
-from liveloc.model.psf import Defocus
+from liveloc.model.physics.psf import Defocus
 from liveloc.stream.errors import SettingsError, SourceError
 
 FAST = SimulatedSettings(shape=(64, 64), exposure_ms=1.0)

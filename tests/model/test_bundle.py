@@ -13,7 +13,7 @@ from liveloc.model.bundle import (
     write_bundle,
 )
 from liveloc.model.maps import MAPS
-from liveloc.model.training_config import TrainingConfig
+from liveloc.model.training.config import TrainingConfig
 from liveloc.stream.errors import SettingsError
 
 SHIPPED_NAMES = ["gaussian-2d", "simulated-microscope"]
@@ -48,7 +48,7 @@ def test_a_shipped_bundle_is_what_its_configuration_says(name):
 @pytest.mark.parametrize("name", SHIPPED_NAMES)
 def test_the_graphs_agree_with_the_weights(name):
     torch = pytest.importorskip("torch")
-    from liveloc.model.export import network_of
+    from liveloc.model.training.export import network_of
 
     bundle = load_bundle(name)
     net = network_of(bundle)

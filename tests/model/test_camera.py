@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from liveloc.model.camera import NumpyNoise, expose
+from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.stream.calibration import CameraCalibration
 
 EMCCD = CameraCalibration(
@@ -61,7 +61,7 @@ def test_the_calibration_of_an_emccd_or_a_chip_says_where_it_saturates():
 
 def test_maps_expose_tensors_as_they_do_arrays():
     torch = pytest.importorskip("torch")
-    from liveloc.model.simulation import TorchNoise
+    from liveloc.model.training.simulation import TorchNoise
 
     camera = chip()
     photons = torch.full((4000, 24, 20), 30.0)

@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
 
-from liveloc.model.camera import NumpyNoise, expose
-from liveloc.model.crlb import crlb, crlb_at, crlb_crowded
-from liveloc.model.psf import AstigmaticPSF, DoubleHelixPSF, GaussianPSF, SplinePSF
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.crlb import crlb, crlb_at, crlb_crowded
+from liveloc.model.physics.psf import (
+    AstigmaticPSF,
+    DoubleHelixPSF,
+    GaussianPSF,
+    SplinePSF,
+)
 from liveloc.stream.calibration import CameraCalibration
 
 ROUND = GaussianPSF(sigma_px=1.3)

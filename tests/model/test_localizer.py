@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.camera import NumpyNoise, expose
 from liveloc.model.emitters import Geometry
 from liveloc.model.localizer import Localizer
-from liveloc.model.psf import AstigmaticPSF
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.psf import AstigmaticPSF
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import Flag
 

@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from liveloc.model.matching import Field, Rule, compare, match
-from liveloc.model.metrics import evaluate
-from liveloc.model.psf import SplinePSF
-from liveloc.model.psf_file import save_psf
-from liveloc.model.wobble import Wobble, read_wobble
+from liveloc.model.evaluation.matching import Field, Rule, compare, match
+from liveloc.model.evaluation.metrics import evaluate
+from liveloc.model.evaluation.wobble import Wobble, read_wobble
+from liveloc.model.physics.psf import SplinePSF
+from liveloc.model.physics.psf_file import save_psf
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import empty
 

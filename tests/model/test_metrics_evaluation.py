@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from liveloc.model.evaluation import assess
-from liveloc.model.evaluation_plots import write_plots
-from liveloc.model.evaluation_tables import tables
-from liveloc.model.imaging import Imaging, imaging_for
-from liveloc.model.matching import Rule
-from liveloc.model.psf import AstigmaticPSF
+from liveloc.model.evaluation.imaging import Imaging, imaging_for
+from liveloc.model.evaluation.matching import Rule
+from liveloc.model.evaluation.plots import write_plots
+from liveloc.model.evaluation.report import assess
+from liveloc.model.evaluation.tables import tables
+from liveloc.model.physics.psf import AstigmaticPSF
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import empty
@@ -147,8 +147,8 @@ def test_imaging_comes_from_the_model_and_the_tables_own_camera():
 
 
 def test_a_psf_without_a_camera_asks_for_one(tmp_path):
-    from liveloc.model.psf import SplinePSF
-    from liveloc.model.psf_file import save_psf
+    from liveloc.model.physics.psf import SplinePSF
+    from liveloc.model.physics.psf_file import save_psf
 
     psf = SplinePSF(
         coefficients=np.ones((4, 8, 8), np.float32),

@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
 
-from liveloc.model.crlb import Limits
-from liveloc.model.curves import curves
-from liveloc.model.matching import Field, Rule, compare
-from liveloc.model.precision import limits_of, precision, reliability, within_reach
-from liveloc.model.psf import AstigmaticPSF
-from liveloc.model.subpixel import evenness, phase, phase_bias
+from liveloc.model.evaluation.curves import curves
+from liveloc.model.evaluation.matching import Field, Rule, compare
+from liveloc.model.evaluation.precision import (
+    limits_of,
+    precision,
+    reliability,
+    within_reach,
+)
+from liveloc.model.evaluation.subpixel import evenness, phase, phase_bias
+from liveloc.model.physics.crlb import Limits
+from liveloc.model.physics.psf import AstigmaticPSF
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
 

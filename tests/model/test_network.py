@@ -5,10 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from liveloc.model.cell_network import CellShape
-from liveloc.model.loss import Targets, loss
 from liveloc.model.maps import CELLS, MAPS, PIXELS
-from liveloc.model.network import (
+from liveloc.model.training.cell_network import CellShape
+from liveloc.model.training.loss import Targets, loss
+from liveloc.model.training.network import (
     PRESETS,
     Network,
     Scaling,

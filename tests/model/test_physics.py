@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.model.camera import NumpyNoise, expose
-from liveloc.model.psf import AstigmaticPSF, GaussianPSF, erf
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.psf import AstigmaticPSF, GaussianPSF, erf
 from liveloc.stream.calibration import CameraCalibration
 
 PSF = AstigmaticPSF.symmetric(sigma0_px=1.15, separation_nm=200, depth_nm=350)

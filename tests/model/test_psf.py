@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liveloc.model.psf import Defocus, DoubleHelixPSF, SplinePSF, spline_kernel
-from liveloc.model.psf_file import load_psf, psf_bytes, read_psf, save_psf
+from liveloc.model.physics.psf import Defocus, DoubleHelixPSF, SplinePSF, spline_kernel
+from liveloc.model.physics.psf_file import load_psf, psf_bytes, read_psf, save_psf
 from liveloc.stream.errors import SettingsError
 
 

@@ -9,15 +9,25 @@ from scipy.sparse import csr_array
 from typer.testing import CliRunner
 
 from liveloc.__main__ import app
-from liveloc.model.beads import choose_beads, find_spots
-from liveloc.model.camera import NumpyNoise, expose
-from liveloc.model.psf import AstigmaticPSF, DoubleHelixPSF, GaussianPSF, spline_kernel
-from liveloc.model.psf_calibration import BeadSettings, calibrate_psf
-from liveloc.model.psf_file import load_psf
-from liveloc.model.psf_record import describe, metadata_of, remarks
-from liveloc.model.psf_shape import render_slices
-from liveloc.model.spline_equations import Knots, gathered, spline_slope, spot
-from liveloc.model.wobble import read_wobble
+from liveloc.model.calibration.beads import choose_beads, find_spots
+from liveloc.model.calibration.psf_calibration import BeadSettings, calibrate_psf
+from liveloc.model.calibration.psf_record import describe, metadata_of, remarks
+from liveloc.model.calibration.psf_shape import render_slices
+from liveloc.model.calibration.spline_equations import (
+    Knots,
+    gathered,
+    spline_slope,
+    spot,
+)
+from liveloc.model.evaluation.wobble import read_wobble
+from liveloc.model.physics.camera import NumpyNoise, expose
+from liveloc.model.physics.psf import (
+    AstigmaticPSF,
+    DoubleHelixPSF,
+    GaussianPSF,
+    spline_kernel,
+)
+from liveloc.model.physics.psf_file import load_psf
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError
 

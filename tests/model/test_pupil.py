@@ -8,8 +8,8 @@ from scipy.special import j1
 from typer.testing import CliRunner
 
 from liveloc.__main__ import app
-from liveloc.model.psf_file import load_psf
-from liveloc.model.pupil import Optics, Pupil, optical_psf, zernike
+from liveloc.model.physics.psf_file import load_psf
+from liveloc.model.physics.pupil import Optics, Pupil, optical_psf, zernike
 from liveloc.stream.errors import SettingsError
 
 OIL = {"pixel_size_nm": 110, "wavelength_nm": 670, "na": 1.45, "immersion_index": 1.518}

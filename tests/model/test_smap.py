@@ -6,9 +6,9 @@ import pytest
 from scipy.interpolate import CubicSpline
 from scipy.io import savemat
 
-from liveloc.model.psf import SplinePSF
-from liveloc.model.psf_file import save_psf
-from liveloc.model.smap import open_psf, read_smap
+from liveloc.model.physics.psf import SplinePSF
+from liveloc.model.physics.psf_file import save_psf
+from liveloc.model.physics.smap import open_psf, read_smap
 from liveloc.stream.errors import SettingsError
 
 ROWS, COLUMNS, DEPTHS = 19, 19, 31  # knots

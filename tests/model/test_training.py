@@ -6,10 +6,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from liveloc.model.bundle import SHIPPED
-from liveloc.model.optimizer import orthogonal
-from liveloc.model.simulation import Simulator
-from liveloc.model.training import Trainer
-from liveloc.model.training_config import Optics, TrainingConfig
+from liveloc.model.training.config import Optics, TrainingConfig
+from liveloc.model.training.optimizer import orthogonal
+from liveloc.model.training.simulation import Simulator
+from liveloc.model.training.trainer import Trainer
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError
 
@@ -88,8 +88,8 @@ def test_training_lowers_the_loss(tmp_path):
 
 
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("liveloc.model.training.LOOKS", 2)
-    monkeypatch.setattr("liveloc.model.validation.WINDOWS", 32)
+    monkeypatch.setattr("liveloc.model.training.trainer.LOOKS", 2)
+    monkeypatch.setattr("liveloc.model.training.validation.WINDOWS", 32)
     whole, _ = train(tmp_path / "whole", steps=12)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", steps=12, stop_at=6)
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
 def test_a_training_ends_after_its_minutes_and_a_resumed_one_counts_the_first(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("liveloc.model.validation.WINDOWS", 32)
+    monkeypatch.setattr("liveloc.model.training.validation.WINDOWS", 32)
     path = tmp_path / "checkpoint.pt"
     settings = config(steps=10**9)
     trainer = Trainer(settings, CPU, path, minutes=0.05)

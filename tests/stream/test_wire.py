@@ -1,7 +1,6 @@
 """Wire messages: what is accepted, and what is refused under which name."""
 
 import importlib.util
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -256,16 +255,13 @@ def test_frames_beyond_the_limits_are_refused(shape, dtype):
 
 @pytest.mark.parametrize("data", fuzz_wire.HOSTILE, ids=lambda d: d[:6].hex())
 def test_hostile_headers_cost_nothing(data):
-    refused(data)
+    assert fuzz_wire.cpu_s(data, LIMITS) < 0.02
     tracemalloc.start()
     try:
-        before = time.thread_time()
         refused(data)
-        spent = time.thread_time() - before
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert spent < 0.02  # tracing makes it several times slower
     assert peak < 1 << 20
 
 

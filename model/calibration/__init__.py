@@ -1,0 +1,1 @@
+"""From stacks to files: cameras by photon transfer, PSFs from beads."""

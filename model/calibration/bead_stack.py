@@ -1,0 +1,101 @@
+"""Read what a PSF calibration starts from: planes, and stated positions of beads."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from ...stream.errors import SettingsError
+from ...stream.movies import open_movie
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+TIFF = (".tif", ".tiff")
+SQUARE = 0.05  # relative difference of the edges of a pixel that is still square
+
+
+def read_stack(path: Path) -> NDArray[Any]:
+    """Read all planes of a stack: (planes, height, width), counts or any light.
+
+    TIFF of any number type, or any movie that `open_movie` reads.
+
+    Raises
+    ------
+    SettingsError
+        Missing, unreadable, of more than one channel, or with pixels that are not
+        square.
+    """
+    if not path.exists():
+        raise SettingsError(f"{path}: no such bead stack.")
+    if path.suffix.lower() not in TIFF:
+        with open_movie(path) as movie:
+            return np.stack([movie.read(k) for k in range(len(movie))])
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            stack = tiff.asarray()
+            resolution = [
+                tiff.pages[0].tags.get(name) for name in ("XResolution", "YResolution")
+            ]
+    except (OSError, ValueError, KeyError, tifffile.TiffFileError) as error:
+        raise SettingsError(f"{path}: not a readable TIFF ({error}).") from None
+    stack = np.squeeze(stack)
+    if stack.ndim != 3:
+        raise SettingsError(
+            f"{path}: has shape {stack.shape}, needed is (planes, height, width). Save "
+            "one channel and one position as a stack."
+        )
+    if stack.dtype.kind not in "iuf" or not np.isfinite(stack).all():
+        raise SettingsError(
+            f"{path}: pixels of type {stack.dtype}, or not finite; needed are numbers."
+        )
+    _check_square(path, resolution)
+    return np.asarray(stack)
+
+
+def _check_square(path: Path, tags: list[Any]) -> None:
+    """Refuse pixels whose edges differ by more than a little."""
+    edges = [tag.value[0] / tag.value[1] for tag in tags if tag and all(tag.value)]
+    if len(edges) == 2 and abs(edges[0] / edges[1] - 1) > SQUARE:
+        raise SettingsError(
+            f"{path}: its pixels are {edges[1] / edges[0]:.3g} times as wide as high; "
+            "needed are square pixels. If the file is wrong, save it without that."
+        )
+
+
+def read_positions(path: Path, pixel_size_nm: float) -> NDArray[np.float64]:
+    """Read true positions of beads from a table with the columns x_nm and y_nm.
+
+    Nanometres count from the corner of the first pixel, as in the tables of the SMLM
+    challenge; a bead that is listed for every plane counts once.
+
+    Returns
+    -------
+    NDArray, shape (n, 2)
+        (x, y) in pixels: the centre of the first pixel is (0, 0).
+
+    Raises
+    ------
+    SettingsError
+        Missing, or without these columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        places = np.array([(float(row["x_nm"]), float(row["y_nm"])) for row in rows])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"{path}: cannot be read as a table: {error}") from None
+    except (KeyError, TypeError, ValueError):
+        places = np.empty((0, 2))
+    if not len(places) or not np.isfinite(places).all():
+        raise SettingsError(
+            f"{path}: no table of bead positions. Needed are columns named x_nm and "
+            "y_nm, in nanometres from the corner of the first pixel."
+        )
+    unique = np.unique(places.round(4), axis=0)
+    return np.asarray(unique / pixel_size_nm - 0.5, np.float64)

@@ -1,0 +1,1 @@
+"""How good localizations are: with a truth, against the limit, or by repetition."""

@@ -1,0 +1,108 @@
+"""PSF and camera behind a table: what its limits depend on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...stream.calibration import CameraCalibration
+from ...stream.camera_maps import from_plain
+from ...stream.errors import LivelocError, SettingsError
+from ..bundle import load_bundle
+from ..physics.psf_file import load_psf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ..physics.psf import PSF
+    from ..training.config import CameraConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imaging:
+    """What limits depend on.
+
+    Attributes
+    ----------
+    psf : PSF
+        Of the microscope.
+    camera : CameraCalibration
+        Of the camera.
+    overlap : bool
+        Limits are those of emitters together with their neighbours, not alone.
+    """
+
+    psf: PSF
+    camera: CameraCalibration
+    overlap: bool = False
+
+
+def camera_of(metadata: Mapping[str, str]) -> CameraCalibration | None:
+    """Give the calibration that a table of ours was made with, if it says so."""
+    try:
+        return from_plain(json.loads(metadata["calibration"]))[0]
+    except (KeyError, ValueError, LivelocError):
+        return None
+
+
+def imaging_for(
+    psf: Path | None,
+    model: str | None,
+    camera: Path | None,
+    metadata: Mapping[str, str],
+    *,
+    overlap: bool = False,
+) -> Imaging | None:
+    """Find PSF and camera for the limits: files first, then what table and model say.
+
+    Parameters
+    ----------
+    psf, camera : Path or None
+        Files made by ``liveloc calibrate``.
+    model : str or None
+        Name or path of a bundle.
+    metadata : Mapping[str, str]
+        Of the table.
+    overlap : bool
+        See `Imaging`.
+
+    Returns
+    -------
+    Imaging or None
+        None where neither a PSF nor a model is given.
+
+    Raises
+    ------
+    SettingsError
+        A file that is missing or damaged, or no camera is known.
+    """
+    bundle = load_bundle(model) if model else None
+    if psf is not None:
+        shape: PSF = load_psf(psf)[0]
+    elif bundle is not None:
+        shape = bundle.psf()
+    else:
+        return None
+    if camera is not None:
+        from ...stream.camera_file import load_camera
+
+        known: CameraCalibration | None = load_camera(camera).calibration
+    else:
+        known = camera_of(metadata)
+    if known is None and bundle is not None:
+        known = _trained_on(bundle.spec.training.camera)
+    if known is None:
+        raise SettingsError(
+            "limits need the camera, and the table does not say it. Give --camera FILE."
+        )
+    return Imaging(psf=shape, camera=known, overlap=overlap)
+
+
+def _trained_on(camera: CameraConfig) -> CameraCalibration | None:
+    """Give the camera of a training that states its numbers."""
+    if camera.file is not None:
+        return None
+    numbers = camera.model_dump(include={"read_noise_e", "e_per_adu", "em_gain", "qe"})
+    return CameraCalibration(**numbers)

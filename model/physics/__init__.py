@@ -1,0 +1,1 @@
+"""How light becomes counts: PSFs, cameras, and the limit that both set."""

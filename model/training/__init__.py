@@ -1,0 +1,1 @@
+"""From a configuration to a bundle: simulation, networks, loss. Needs torch."""

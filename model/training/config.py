@@ -1,0 +1,419 @@
+"""What a network is trained for, as a validated YAML file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ...stream.calibration import CameraCalibration
+from ...stream.camera_file import load_camera
+from ...stream.errors import SettingsError
+from ...stream.settings import load_yaml
+from ..physics.psf import (
+    PSF,
+    AstigmaticPSF,
+    Defocus,
+    DoubleHelixPSF,
+    GaussianPSF,
+    SplinePSF,
+)
+from ..physics.smap import open_psf
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Range = tuple[Positive, Positive]
+
+NARROWEST_PSF_PX = 0.5  # of a sigma: what is narrower has no shape on the camera
+TOO_DENSE_PER_PSF = 6.0  # emitters within one PSF that nothing could tell apart
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DefocusConfig(_Strict):
+    """One axis of an astigmatic PSF: see `psf.Defocus`."""
+
+    sigma_px: Positive
+    focus_nm: Finite
+    depth_nm: Positive
+    cubic: Finite = 0.0
+    quartic: Finite = 0.0
+
+
+class AstigmaticConfig(_Strict):
+    """3D: see `psf.AstigmaticPSF`."""
+
+    kind: Literal["astigmatic"]
+    x: DefocusConfig
+    y: DefocusConfig
+
+
+class GaussianConfig(_Strict):
+    """2D: a round Gaussian whose width differs from movie to movie."""
+
+    kind: Literal["gaussian"]
+    sigma_px: Range
+
+
+class DoubleHelixConfig(_Strict):
+    """3D: see `psf.DoubleHelixPSF`."""
+
+    kind: Literal["double_helix"]
+    sigma_px: Positive
+    separation_px: Positive
+    angle: Finite
+    turn_per_nm: Finite
+
+
+class SplineConfig(_Strict):
+    """2D or 3D, any shape: made by ``liveloc calibrate psf``, or SMAP's ``.mat``.
+
+    Attributes
+    ----------
+    file : Path
+        Relative to the training configuration.
+    """
+
+    kind: Literal["spline"]
+    file: Path
+
+
+PSFConfig = Annotated[
+    AstigmaticConfig | GaussianConfig | DoubleHelixConfig | SplineConfig,
+    Field(discriminator="kind"),
+]
+
+
+class EmitterConfig(_Strict):
+    """Emitters of the simulated movies.
+
+    Attributes
+    ----------
+    density_per_um2 : (low, high)
+        Emitters that are on at one time; log-uniform from sample to sample.
+    photons : (low, high)
+        Median brightness of a sample in photons per full frame; log-uniform.
+    photons_spread : float
+        Standard deviation of the logarithm of the brightness within a sample.
+    on_time_frames : (low, high)
+        Mean of the exponential on-time; log-uniform.
+    switching : {"any time", "between frames"}
+        Whether first and last frames are partial, as they are on a microscope, or
+        emitters are on for whole frames, as in many simulated movies.
+    label_photons : float
+        Emitters dimmer than this are rendered but not asked for.
+    """
+
+    density_per_um2: Range
+    photons: Range
+    photons_spread: NotNegative = 0.3
+    on_time_frames: Range = (1.5, 10.0)
+    switching: Literal["any time", "between frames"] = "any time"
+    label_photons: NotNegative = 50.0
+
+
+class CameraConfig(_Strict):
+    """Noise of the simulated movies: a camera file, or its numbers.
+
+    Attributes
+    ----------
+    file : Path, optional
+        Made by ``liveloc calibrate camera``; relative to the training
+        configuration. A camera with maps trains a network that sees the map of
+        the read noise.
+    read_noise_e, e_per_adu, em_gain, qe : float
+        See `CameraCalibration`; only without a file.
+    gain_error : (low, high)
+        True photons per assumed photon: what a wrong calibration does.
+    """
+
+    file: Path | None = None
+    read_noise_e: NotNegative = 1.6
+    e_per_adu: Positive = 1.0
+    em_gain: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    qe: Annotated[float, Field(gt=0, le=1)] = 1.0
+    gain_error: Range = (1.0, 1.0)
+
+    @model_validator(mode="after")
+    def _file_or_numbers(self) -> CameraConfig:
+        numbers = self.model_fields_set - {"file", "gain_error"}
+        if self.file is not None and numbers:
+            raise ValueError(
+                f"a camera file and {sorted(numbers)} beside it: which one holds? "
+                "Give the file, or the numbers"
+            )
+        return self
+
+
+class BackgroundConfig(_Strict):
+    """Light between the emitters.
+
+    Attributes
+    ----------
+    photons : (low, high)
+        Per pixel and frame; log-uniform from sample to sample.
+    structure : float
+        Largest relative amplitude of smooth structure.
+    scales_px : tuple[float, ...]
+        Its length scales, each with an equal share.
+    """
+
+    photons: Range
+    structure: NotNegative = 0.3
+    scales_px: tuple[Positive, ...] = (7.0, 20.0)
+
+
+class ScheduleConfig(_Strict):
+    """How long and how fast to learn.
+
+    Attributes
+    ----------
+    steps : int
+        Of the optimizer; the rate falls to nothing over them.
+    windows : int
+        Three-frame windows that each simulated movie gives: consecutive ones share
+        frames, which makes them cheaper.
+    batch : int
+        Movies in a step.
+    """
+
+    steps: Annotated[int, Field(gt=0)]
+    batch: Annotated[int, Field(gt=0)] = 8
+    windows: Annotated[int, Field(gt=0)] = 3
+    crop_px: Annotated[int, Field(gt=0, multiple_of=8)] = 40
+    learning_rate: Positive = 4e-3
+    weight_decay: NotNegative = 0.3
+    ema: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    clip_norm: Positive = 3.0
+    seed: int = 1
+
+
+class ThresholdConfig(_Strict):
+    """Probabilities that decide what is reported; see `emitters.Thresholds`."""
+
+    seed: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    split: Annotated[float, Field(gt=0, le=1)] = 0.85
+    final: Annotated[float, Field(gt=0, le=1)] = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Optics:
+    """What stands between an emitter and its counts, read from its files.
+
+    Attributes
+    ----------
+    psf : PSF
+        In the middle of the range where the configuration gives one.
+    camera : CameraCalibration
+        With its maps, if there are any.
+    """
+
+    psf: PSF
+    camera: CameraCalibration
+
+
+class TrainingConfig(_Strict):
+    """One network: what it sees, and how it is trained.
+
+    Attributes
+    ----------
+    preset : {"live", "dense", "decode"}
+        Size of the network; see `network.PRESETS`.
+    context : bool
+        False trains a network that sees its frame only, for comparison.
+    z_range_nm : (low, high), optional
+        Depths at which emitters are simulated; without it the network is 2D.
+    focus_drift_nm : float
+        Standard deviation of the focus from one frame to the next.
+    """
+
+    name: str
+    description: str = ""
+    preset: Literal["live", "dense", "decode"] = "live"
+    context: bool = True
+    pixel_size_nm: Positive
+    psf: PSFConfig
+    z_range_nm: tuple[Finite, Finite] | None = None
+    focus_drift_nm: NotNegative = 0.0
+    emitters: EmitterConfig
+    camera: CameraConfig = CameraConfig()
+    background: BackgroundConfig
+    schedule: ScheduleConfig
+    thresholds: ThresholdConfig = ThresholdConfig()
+
+    @model_validator(mode="after")
+    def _can_work(self) -> TrainingConfig:
+        for reason in _contradictions(self):
+            raise ValueError(reason)
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingConfig:
+        """Read and check a YAML file; the files it names are found beside it.
+
+        Raises
+        ------
+        SettingsError
+            Missing file, unknown key (the nearest known one is named), bad value,
+            or a combination that cannot be learned from.
+        """
+        config = load_yaml(path, cls)
+        changes: dict[str, BaseModel] = {}
+        if isinstance(config.psf, SplineConfig):
+            file = path.parent / config.psf.file
+            changes["psf"] = config.psf.model_copy(update={"file": file})
+        if config.camera.file is not None:
+            file = path.parent / config.camera.file
+            changes["camera"] = config.camera.model_copy(update={"file": file})
+        return config.model_copy(update=changes)
+
+    def without_folders(self) -> TrainingConfig:
+        """Give the configuration as a bundle keeps it: files by their names only."""
+        changes: dict[str, BaseModel] = {}
+        if isinstance(self.psf, SplineConfig):
+            name = Path(self.psf.file.name)
+            changes["psf"] = self.psf.model_copy(update={"file": name})
+        if self.camera.file is not None:
+            name = Path(self.camera.file.name)
+            changes["camera"] = self.camera.model_copy(update={"file": name})
+        return self.model_copy(update=changes)
+
+    def optics(self) -> Optics:
+        """Read the PSF and the camera, and check that they suit each other.
+
+        Raises
+        ------
+        SettingsError
+            A file that is missing or damaged, another pixel size, depths beyond the
+            calibrated ones.
+        """
+        return Optics(self._psf(), self._camera())
+
+    def _psf(self) -> PSF:
+        psf = self.psf
+        if isinstance(psf, GaussianConfig):
+            return GaussianPSF(sigma_px=math.sqrt(psf.sigma_px[0] * psf.sigma_px[1]))
+        if isinstance(psf, DoubleHelixConfig):
+            return DoubleHelixPSF(**psf.model_dump(exclude={"kind"}))
+        if isinstance(psf, AstigmaticConfig):
+            x, y = (Defocus(**axis.model_dump()) for axis in (psf.x, psf.y))
+            return AstigmaticPSF(x=x, y=y)
+        spline, _ = open_psf(psf.file, self.pixel_size_nm)
+        _check_spline(spline, self, psf.file)
+        return spline
+
+    def _camera(self) -> CameraCalibration:
+        camera = self.camera
+        if camera.file is not None:
+            return load_camera(camera.file).calibration
+        return CameraCalibration(
+            offset_adu=0.0,
+            e_per_adu=camera.e_per_adu,
+            em_gain=camera.em_gain,
+            qe=camera.qe,
+            read_noise_e=camera.read_noise_e,
+            saturation_adu=math.inf,
+        )
+
+
+def _contradictions(config: TrainingConfig) -> list[str]:
+    """Say what in a configuration cannot be learned from, most basic first."""
+    found = []
+    flat = config.psf.kind == "gaussian"
+    if flat and config.z_range_nm is not None:
+        found.append(
+            f"z_range_nm is {list(config.z_range_nm)} with a gaussian PSF: a round "
+            "Gaussian says nothing about z. Leave z_range_nm out, or use a PSF that "
+            "changes with depth"
+        )
+    if config.psf.kind in ("astigmatic", "double_helix") and config.z_range_nm is None:
+        found.append(
+            f"z_range_nm is missing with a {config.psf.kind} PSF: give the depths it "
+            "was calibrated over, such as [-500, 500]"
+        )
+    if (
+        config.z_range_nm is not None
+        and config.z_range_nm[1] - 1 < config.z_range_nm[0]
+    ):
+        found.append(
+            f"z_range_nm is {list(config.z_range_nm)}: give [lowest, highest] in nm"
+        )
+    for name, bounds in _ranges(config):
+        if bounds[0] > bounds[1]:
+            found.append(f"{name} is {list(bounds)}: give [lowest, highest]")
+    widths = _narrowest_px(config)
+    if widths is not None and widths < NARROWEST_PSF_PX:
+        found.append(
+            f"the PSF's narrowest sigma is {widths:g} px: below {NARROWEST_PSF_PX} px "
+            "all light falls on one pixel and nothing tells where in it. Are these "
+            "pixels, not micrometres?"
+        )
+    if not 10 <= config.pixel_size_nm <= 1000:
+        found.append(
+            f"pixel_size_nm is {config.pixel_size_nm:g}: camera pixels in the sample "
+            "measure 10 to 1000 nm. Are these micrometres?"
+        )
+    if widths is not None:
+        area = math.pi * (2 * widths * config.pixel_size_nm / 1000) ** 2
+        crowd = config.emitters.density_per_um2[1] * area
+        if crowd > TOO_DENSE_PER_PSF:
+            found.append(
+                f"emitters.density_per_um2 is {list(config.emitters.density_per_um2)}: "
+                f"{crowd:.0f} emitters within one PSF cannot be told apart. Are these "
+                "per pixel, or per field?"
+            )
+    if config.emitters.label_photons >= config.emitters.photons[1]:
+        found.append(
+            f"emitters.label_photons is {config.emitters.label_photons:g}, above the "
+            f"brightest emitters ({config.emitters.photons[1]:g}): nothing is left to "
+            "find"
+        )
+    return found
+
+
+def _ranges(config: TrainingConfig) -> list[tuple[str, Range]]:
+    emitters = config.emitters
+    ranges = [
+        ("emitters.density_per_um2", emitters.density_per_um2),
+        ("emitters.photons", emitters.photons),
+        ("emitters.on_time_frames", emitters.on_time_frames),
+        ("background.photons", config.background.photons),
+        ("camera.gain_error", config.camera.gain_error),
+    ]
+    if isinstance(config.psf, GaussianConfig):
+        ranges.append(("psf.sigma_px", config.psf.sigma_px))
+    return ranges
+
+
+def _narrowest_px(config: TrainingConfig) -> float | None:
+    """Give the least width of the PSF, where the configuration states it."""
+    psf = config.psf
+    if isinstance(psf, GaussianConfig):
+        return psf.sigma_px[0]
+    if isinstance(psf, AstigmaticConfig):
+        return min(psf.x.sigma_px, psf.y.sigma_px)
+    return psf.sigma_px if isinstance(psf, DoubleHelixConfig) else None
+
+
+def _check_spline(psf: SplinePSF, config: TrainingConfig, path: Path) -> None:
+    """Refuse a PSF that was measured with other pixels or not deep enough."""
+    if abs(psf.pixel_size_nm / config.pixel_size_nm - 1) > 0.02:
+        raise SettingsError(
+            f"{path}: measured with pixels of {psf.pixel_size_nm:g} nm, the "
+            f"configuration says {config.pixel_size_nm:g} nm. One of them is wrong."
+        )
+    low, high = config.z_range_nm or (0.0, 0.0)
+    if low < psf.z_low_nm - 1 or high > psf.z_high_nm + 1:
+        raise SettingsError(
+            f"{path}: measured from {psf.z_low_nm:.0f} to {psf.z_high_nm:.0f} nm, "
+            f"z_range_nm asks for {low:.0f} to {high:.0f}. Give a range within it."
+        )
+
+
+__all__ = ["Optics", "SettingsError", "TrainingConfig"]

@@ -1,0 +1,282 @@
+"""Train a network on endless simulated movies, with progress and exact resume."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...stream.errors import SettingsError
+from .loss import loss
+from .network import PRESETS, Network, Scaling, to_units
+from .optimizer import Muon
+from .simulation import Movies, Simulator
+from .validation import Look, Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ...stream.calibration import CameraCalibration
+    from .config import TrainingConfig
+
+LOOKS = 20  # at the validation movie, in the course of a training
+SAVE_EVERY_S = 60.0
+WARM_UP_STEPS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One look at a running training.
+
+    Attributes
+    ----------
+    step : int
+        Done so far.
+    done : float
+        Part of the training that is behind, 0 to 1.
+    loss : float
+        Mean since the last look.
+    windows_per_s : float
+        Three-frame windows simulated and learned from.
+    look : Look or None
+        Of the averaged weights on the validation movie, at times.
+    """
+
+    step: int
+    done: float
+    loss: float
+    windows_per_s: float
+    look: Look | None
+
+
+def scaling_for(config: TrainingConfig, camera: CameraCalibration) -> Scaling:
+    """Derive the network's units from the ranges it is trained for."""
+    low, high = config.background.photons
+    dim, bright = config.emitters.photons
+    shallow, deep = config.z_range_nm or (0.0, 0.0)
+    variance = float(np.median(camera.read_variance_photons))
+    return Scaling(
+        intensity_offset=2 * math.sqrt(math.sqrt(low * high) + variance),
+        intensity_scale=10.0,
+        read_variance=variance,
+        photons_typical=math.sqrt(dim * bright),
+        z_centre_nm=(shallow + deep) / 2,
+        z_reach_nm=1.2 * (deep - shallow) / 2,
+    )
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is fast: a CPU without it takes thirty times as long."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    asked = torch.cpu._is_avx512_bf16_supported  # noqa: SLF001
+    return bool(asked())
+
+
+class Trainer:
+    """A network, its optimizers and its averaged weights.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        What to train.
+    device : torch.device
+        CPU or CUDA.
+    checkpoint : Path
+        Written as the training goes; found there, the training goes on from it.
+    minutes : float, optional
+        Ends the training after this time instead of after the configuration's
+        steps. Time spent before an interruption counts.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        device: torch.device,
+        checkpoint: Path,
+        minutes: float | None = None,
+    ) -> None:
+        self.config, self.device, self.checkpoint = config, device, checkpoint
+        self.minutes = minutes
+        self.optics = config.optics()
+        self._mixed = has_fast_bfloat16(device)
+        torch.manual_seed(config.schedule.seed)
+        self.network = Network(
+            PRESETS[config.preset],
+            scaling_for(config, self.optics.camera),
+            context=config.context,
+            sees_noise=self.optics.camera.has_maps,
+        ).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self._optimizers = _optimizers(self.network, config)
+        self._simulator = Simulator(config, self.optics, device, config.schedule.seed)
+        self._validation = Validation(config, self.optics, device)
+        self.step, self._earlier_s, self._began = 0, 0.0, time.monotonic()
+        if checkpoint.exists():
+            self._restore()
+
+    @property
+    def done(self) -> float:
+        """Part of the training that is behind, 0 to 1."""
+        if self.minutes is None:
+            return min(self.step / self.config.schedule.steps, 1.0)
+        return min(self._elapsed_s / (60 * self.minutes), 1.0)
+
+    @property
+    def _elapsed_s(self) -> float:
+        return self._earlier_s + time.monotonic() - self._began
+
+    def run(self, report: Callable[[Progress], None]) -> None:
+        """Train to the end.
+
+        Parameters
+        ----------
+        report : callable
+            Called about once a second and after every look at the validation
+            movie. An exception raised there ends the training; the checkpoint is
+            then up to date.
+        """
+        schedule = self.config.schedule
+        since, first, losses = time.monotonic(), self.step, []
+        saved, looks = since, int(self.done * LOOKS)
+        try:
+            while (done := self.done) < 1:
+                losses.append(self._learn(done))
+                self.step += 1
+                now, look = time.monotonic(), int(self.done * LOOKS) > looks
+                if not look and now - since < 1.0:
+                    continue
+                windows = (self.step - first) * schedule.batch * schedule.windows
+                report(
+                    Progress(
+                        step=self.step,
+                        done=self.done,
+                        loss=float(torch.stack(losses).mean()),
+                        windows_per_s=windows / max(now - since, 1e-9),
+                        look=self.validate() if look else None,
+                    )
+                )
+                if now - saved > SAVE_EVERY_S:
+                    self._save()
+                    saved = now
+                looks = int(self.done * LOOKS)
+                since, first, losses = time.monotonic(), self.step, []
+        finally:
+            self._save()
+
+    def validate(self) -> Look:
+        """Score the averaged weights on the validation movie."""
+        return self._validation.look(self.average)
+
+    def _learn(self, done: float) -> torch.Tensor:
+        """Take one step; return its loss without waiting for the device."""
+        schedule = self.config.schedule
+        rate = 0.5 * (1 + math.cos(math.pi * done))
+        rate *= min(1.0, (self.step + 1) / WARM_UP_STEPS) * schedule.learning_rate
+        movies = self._simulator.draw(
+            schedule.batch, schedule.windows, schedule.crop_px
+        )
+        self.network.zero_grad(set_to_none=True)
+        value = self._loss(movies)
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip_norm)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        decay = min(schedule.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.parameters()),
+                list(self.network.parameters()),
+                1 - decay,
+            )
+        return value.detach()
+
+    def _loss(self, movies: Movies) -> torch.Tensor:
+        """Forward in bfloat16 where that is fast, the loss itself in float32."""
+        net = self.network
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
+            raw = net.raw(movies.frames, movies.read_variance)
+        maps = to_units(raw.float(), net.scaling, net.grid)
+        return loss(maps, movies.targets, net.grid, net.scaling.z_reach_nm)
+
+    def _save(self) -> None:
+        """Write the checkpoint so that a crash leaves the old or the new one."""
+        state = {
+            "config": self.config.model_dump_json(),
+            "step": self.step,
+            "elapsed_s": self._elapsed_s,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "generator": self._simulator.generator.get_state(),
+        }
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        new = self.checkpoint.with_suffix(".new")
+        torch.save(state, new)
+        new.replace(self.checkpoint)
+
+    def _restore(self) -> None:
+        state: dict[str, Any] = torch.load(
+            self.checkpoint, map_location=self.device, weights_only=True
+        )
+        if state["config"] != self.config.model_dump_json():
+            raise SettingsError(
+                f"{self.checkpoint} belongs to another training configuration. "
+                "Choose another output, or delete it to start anew."
+            )
+        self.step, self._earlier_s = state["step"], state["elapsed_s"]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self._simulator.generator.set_state(state["generator"].cpu())
+
+
+def _optimizers(
+    network: Network, config: TrainingConfig
+) -> list[torch.optim.Optimizer]:
+    """Give Muon the hidden layers and AdamW the rest: biases and the last layers."""
+    schedule = config.schedule
+    last = {id(parameter) for parameter in network.output_parameters()}
+    hidden: list[torch.Tensor] = []
+    rest: list[torch.Tensor] = []
+    for parameter in network.parameters():
+        inner = parameter.ndim > 1 and id(parameter) not in last
+        (hidden if inner else rest).append(parameter)
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    return [
+        Muon(hidden, lr=rate, weight_decay=decay),
+        torch.optim.AdamW(rest, lr=rate, weight_decay=decay),
+    ]
+
+
+def train_bundle(
+    config: TrainingConfig,
+    device: torch.device,
+    folder: Path,
+    report: Callable[[Progress], None],
+    minutes: float | None = None,
+) -> Path:
+    """Train, measure and export; resumes from the checkpoint in `folder`.
+
+    Returns
+    -------
+    Path
+        Of the bundle, ``folder/NAME.liveloc``.
+    """
+    from .export import export_bundle
+
+    trainer = Trainer(config, device, folder / "checkpoint.pt", minutes)
+    trainer.run(report)
+    path = folder / f"{config.name}.liveloc"
+    export_bundle(trainer.average, config, trainer.validate(), path)
+    return path
