@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from .bead_model import Background, BeadModel
     from .spline_equations import Floats
 
@@ -23,14 +25,16 @@ SETTLED_CHI2 = 1e-3
 LEAST_NOISE = 1e-4  # of the brightest pixel, where the camera is not known
 BINS = 20  # of pixels of similar brightness
 SIGNAL = 1.0  # photons of a bead on a pixel
+LEAST_LEFT = 0.05  # share of degrees of freedom: fewer say nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """How well images agree with their model.
 
-    All are mean squared residuals in units of the noise, divided by the share of
-    degrees of freedom that is left: 1 where only noise is left.
+    All are squared residuals in units of the noise, their sum divided by the degrees of
+    freedom that the fit left to just these pixels: 1 where only noise is left. A bright
+    pixel gives more of them to the shape than a dim one.
 
     Attributes
     ----------
@@ -72,19 +76,16 @@ def agreement(
     expected = spots + model.background[:, :, None, None]
     weights = model.weights(expected)
     squares = weights * (model.images - expected) ** 2
-    beads, planes = model.images.shape[:2]
-    levels = {"bead": beads, "plane": beads * planes, "none": 0}[background]
-    parameters = 4.0 * beads + levels
-    if jitter:
-        parameters += 4.0 * max(0, planes - model.knots.depths)
-    if shape_fitted:
-        parameters += model.parameters_used(weights, np.random.default_rng(0))
-    left = 1 - parameters / squares.size
     signal = spots > SIGNAL if model.slope else spots > 0.01 * spots.max()
+    taken = _taken(model, background, signal, jitter=jitter)
+    if shape_fitted:
+        taken += model.leverage(weights, np.random.default_rng(0))
+    left = np.maximum(1 - taken.sum() / taken.size, LEAST_LEFT)
 
     def mean(where: tuple[int, ...] | None = None) -> Floats:
-        count = np.maximum(np.sum(signal, where), 1)
-        return np.asarray(np.sum(squares * signal, where) / count / left)
+        count = np.sum(signal, where)
+        free = np.maximum(count - np.sum(taken * signal, where), LEAST_LEFT * count)
+        return np.asarray(np.sum(squares * signal, where) / np.maximum(free, 1e-9))
 
     return Agreement(
         chi2_all=float(np.mean(squares) / left),
@@ -92,9 +93,22 @@ def agreement(
         chi2_planes=mean((0, 2, 3)),
         chi2_beads=mean((1, 2, 3)),
         pixels=squares.size,
-        parameters=parameters,
-        noise=_noise_per_photon(model, expected) / left,
+        parameters=float(taken.sum()),
+        noise=_noise_per_photon(model, expected, taken),
     )
+
+
+def _taken(
+    model: BeadModel, background: Background, signal: NDArray[np.bool_], *, jitter: bool
+) -> Floats:
+    """Give the degrees of freedom that all but the shape took from each pixel."""
+    beads, planes = model.images.shape[:2]
+    levels = {"bead": beads, "plane": beads * planes, "none": 0}[background]
+    places = 4.0 * beads
+    if jitter:
+        places += 4.0 * max(0, planes - model.knots.depths)
+    taken = np.full(signal.shape, levels / signal.size)
+    return np.asarray(taken + signal * (places / max(1, np.count_nonzero(signal))))
 
 
 def mean_squares(model: BeadModel) -> Floats:
@@ -104,7 +118,7 @@ def mean_squares(model: BeadModel) -> Floats:
     return np.asarray(squares.mean((1, 2, 3)))
 
 
-def _noise_per_photon(model: BeadModel, expected: Floats) -> float:
+def _noise_per_photon(model: BeadModel, expected: Floats, taken: Floats) -> float:
     """Fit a line to the squared residuals over the photons: its slope, relative."""
     if not model.slope:
         return 1.0
@@ -112,8 +126,9 @@ def _noise_per_photon(model: BeadModel, expected: Floats) -> float:
     edges = np.unique(np.quantile(expected, np.linspace(0.02, 0.98, BINS + 1)))
     which = np.digitize(expected.ravel(), edges)
     count = np.maximum(np.bincount(which), 1)
+    free = np.maximum(count - np.bincount(which, taken.ravel()), LEAST_LEFT * count)
     photons = (np.bincount(which, expected.ravel()) / count)[1:-1]
-    variance = (np.bincount(which, squares.ravel()) / count)[1:-1]
+    variance = (np.bincount(which, squares.ravel()) / free)[1:-1]
     if len(photons) < 3 or not (variance > 0).all():
         return 1.0
     slope = np.polyfit(photons, variance, 1, w=1 / variance)[0]

@@ -146,17 +146,25 @@ class BeadModel:
         views = [self.profiles(bead) for bead in range(len(self.images))]
         return NormalEquations(views, weights, self.coefficients, self.roughness)
 
-    def parameters_used(self, weights: Floats, rng: np.random.Generator) -> float:
-        """Estimate how many degrees of freedom the shape takes from the data.
+    def leverage(self, weights: Floats, rng: np.random.Generator) -> Floats:
+        """Estimate how many degrees of freedom the shape takes from each pixel.
 
-        The trace of the matrix that maps images to their fit, from one random vector
-        (M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)).
+        The diagonal of the matrix that maps images to their fit, from one random
+        vector (M. F. Hutchinson, Commun. Stat. Simul. Comput. 19, 433 (1990)): noisy
+        for one pixel, good for sums over many.
+
+        Returns
+        -------
+        NDArray, shape of `images`
         """
-        probe = rng.choice([-1.0, 1.0], self.images.shape) / np.sqrt(weights)
+        sign = rng.choice([-1.0, 1.0], self.images.shape)
+        scale = np.sqrt(weights)
         equations = self._equations(weights)
-        right = equations.right_side(probe)
+        right = equations.right_side(sign / scale)
         answer = equations.solve(right, np.zeros_like(right), 200, 1e-5)
-        return float(np.sum(right * answer))
+        beads = range(len(self.images))
+        image = np.stack([spot(answer, self.profiles(bead)) for bead in beads])
+        return np.asarray(sign * scale * image)
 
     def fit_beads(
         self,

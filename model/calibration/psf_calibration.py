@@ -218,10 +218,25 @@ def _choose(
         why = "; ".join(f"({r.x_px:.0f}, {r.y_px:.0f}) {r.reason}" for r in refused[:8])
         raise SettingsError(
             f"none of {len(refused)} beads can be used in a window of {window} px: "
-            f"{why}. Record beads that are dimmer or farther apart, or give a "
-            "smaller --window."
+            f"{why}. {_remedy(spots, window)}"
         )
     return beads, refused, window
+
+
+def _remedy(spots: list[Spot], window: int) -> str:
+    """Say what to do where no bead can be used."""
+    places = np.array([(s.x_px, s.y_px) for s in spots])
+    away = np.linalg.norm(places[:, None] - places, axis=-1)
+    np.fill_diagonal(away, np.inf)
+    if np.median(away.min(1)) < window / 2:  # most spots have one beside them
+        return (
+            "Are these the lobes of beads, each taken for a bead of its own? Then "
+            "give a larger --window; otherwise record beads farther apart."
+        )
+    return (
+        "Record beads that are dimmer or farther apart, or give a smaller --window "
+        "or --min-distance."
+    )
 
 
 def _stated(spots: list[Spot], positions_px: Floats, window: int) -> list[Spot]:

@@ -27,6 +27,7 @@ BRIGHT = 100.0  # squared height over noise of knots that measure the roughness
 FEWEST_BRIGHT = 50
 ROUGHNESS, ROUGHNESSES = 0.5, (0.02, 2.0)  # where nothing is bright; limits
 FLOOR = 1e-4  # least height, of the largest
+LEAST_SEEN = 1e-3  # of the typical information, for the height of knots unseen
 FIRST_STIFFNESS = 1e-2  # per information, before the roughness is known
 RIDGE = 1e-6  # of the typical information, for knots that no pixel sees
 
@@ -155,7 +156,7 @@ def squared(profiles: Profiles) -> Profiles:
 class NormalEquations:
     """The least-squares problem of the coefficients, with a prior on their roughness.
 
-    How rough a PSF is along each axis, relative to its local height, is measured where
+    How rough a PSF is along each axis, relative to the height around, is measured where
     it is bright; where it is dim or seen from few places, the same is assumed. So the
     prior decides only what the images do not.
 
@@ -189,14 +190,14 @@ class NormalEquations:
             stiff = FIRST_STIFFNESS * np.maximum(self._information, 1e-3 * typical)
             self._stiffness = [stiff] * 3
         else:
-            height = _height(shape)
+            height = _height(shape, self._information)
             self._stiffness = [1 / (rough * height) ** 2 for rough in roughness]
         stiffness = BENDING * np.sum(self._stiffness, 0)
         self._scale = 1 / (self._information + stiffness + self._ridge)
 
     def roughness(self, shape: Floats) -> tuple[float, ...]:
         """Measure the relative second differences of a shape along z, y and x."""
-        height = _height(shape)
+        height = _height(shape, self._information)
         bright = height * height * self._information > BRIGHT
         result = []
         for axis in range(3):
@@ -267,11 +268,19 @@ class NormalEquations:
         return total
 
 
-def _height(shape: Floats) -> Floats:
-    """Give the local height of a shape, never 0."""
+def _height(shape: Floats, information: Floats) -> Floats:
+    """Say how high a shape may be at each knot; never 0.
+
+    The largest height near by, because flanks bend more than their own height, and no
+    less than the noise: a height below it is not known, and taking it for low would
+    make it lower in each round.
+    """
     from scipy import ndimage
 
     height = ndimage.gaussian_filter(np.abs(shape), 1.0)
+    height = ndimage.maximum_filter(height, 3)
+    seen = np.maximum(information, LEAST_SEEN * float(np.median(information)))
+    height = np.sqrt(height * height + 1 / seen)
     return np.asarray(np.maximum(height, FLOOR * height.max()))
 
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 WINDOW_PX = 33  # edge of what an emitter is estimated from, background included
 SUBPIXEL = 4  # positions per axis within a pixel that limits are averaged over
 STEP_PX, STEP_NM = 0.02, 2.0  # of the differences
+_DISTANCES = 2 * STEP_PX, 2 * STEP_PX, 2 * STEP_NM
 NOTHING = 1e-9  # relative: what changes less does not change
-_CHUNK = 128  # emitters at a time: small enough for the cache
+_CHUNK = 32  # emitters at a time: small enough for the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,23 +215,13 @@ def _deviations(
     deep: bool,
 ) -> NDArray[np.float64]:
     """Invert the Fisher matrices of m groups of k emitters: (m, 5)."""
-    x, y, z, light = (v[..., None] for v in emitters)  # (m, k, 1): one by one
-    m, k = x.shape[:2]
-    one = np.ones_like(light)
-
-    def images(dx: float = 0.0, dy: float = 0.0, dz: float = 0.0) -> NDArray[Any]:
-        shown = psf.render(x + dx, y + dy, z + dz, one, shape)  # (m, k, h, w)
-        return np.asarray(shown, np.float64).reshape(m, k, shape[0] * shape[1])
-
-    unit = images()
-    slopes = [
-        (images(dx=STEP_PX) - images(dx=-STEP_PX)) / (2 * STEP_PX) * light,
-        (images(dy=STEP_PX) - images(dy=-STEP_PX)) / (2 * STEP_PX) * light,
-        (images(dz=STEP_NM) - images(dz=-STEP_NM)) / (2 * STEP_NM) * light
-        if deep
-        else np.zeros_like(unit),
-        np.where(light > 0, unit, 0.0),
-    ]
+    x, y, z, light = emitters
+    unit, slopes = images_and_slopes(psf, x, y, z, shape, deep=deep)
+    m, k = x.shape
+    flat = m, k, shape[0] * shape[1]
+    unit, *moved = (v.reshape(flat) for v in (unit, *slopes))
+    light = light[..., None]
+    slopes = [*(slope * light for slope in moved), np.where(light > 0, unit, 0.0)]
     ground = np.ones((m, 1, unit.shape[2]))
     slope = np.concatenate([*slopes, ground], axis=1)  # (m, 4 k + 1, pixels)
     mean = background[:, None] + np.sum(unit * light, 1)
@@ -238,6 +229,49 @@ def _deviations(
     variance = np.maximum(camera.excess * mean / camera.qe + read, 1e-9)
     fisher = (slope / variance[:, None]) @ np.swapaxes(slope, 1, 2)
     return _roots_of_inverse(fisher)[:, [0, k, 2 * k, 3 * k, 4 * k]]
+
+
+def images_and_slopes(
+    psf: PSF,
+    x_px: NDArray[Any],
+    y_px: NDArray[Any],
+    z_nm: NDArray[Any],
+    shape: tuple[int, int],
+    *,
+    deep: bool = True,
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Give the image of each emitter, per photon, and its slopes.
+
+    Parameters
+    ----------
+    psf : PSF
+        With NumPy arrays, if any.
+    x_px, y_px, z_nm : NDArray, shape (...)
+        Positions on an image of its own for each.
+    shape : tuple[int, int]
+        (height, width) of those images.
+    deep : bool
+        Without it, slopes along z are 0.
+
+    Returns
+    -------
+    images : NDArray, shape (..., height, width)
+    slopes : list of NDArray, the same shape
+        Along x and y per pixel, along z per nm: central differences.
+    """
+    steps = [(0.0, 0.0, 0.0), (STEP_PX, 0.0, 0.0), (0.0, STEP_PX, 0.0)]
+    steps += [(0.0, 0.0, STEP_NM)] if deep else []
+    moves = np.array([*steps, *(tuple(-d for d in step) for step in steps[1:])])
+    place = np.stack(np.broadcast_arrays(x_px, y_px, z_nm))[:, None]
+    x, y, z = place + moves.T.reshape(3, -1, *(1,) * x_px.ndim)  # (moves, ...)
+    moved = x[..., None], y[..., None], z[..., None]
+    images = np.asarray(psf.render(*moved, np.ones_like(moved[0]), shape), np.float64)
+    ahead, behind = images[1 : len(steps)], images[len(steps) :]
+    slopes = [
+        (one - other) / distance
+        for one, other, distance in zip(ahead, behind, _DISTANCES, strict=False)
+    ]
+    return images[0], slopes if deep else [*slopes, np.zeros_like(images[0])]
 
 
 def _roots_of_inverse(fisher: NDArray[np.float64]) -> NDArray[np.float64]:

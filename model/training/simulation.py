@@ -16,14 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..physics.camera import expose
-from ..physics.psf import PSF, GaussianPSF, SplinePSF
+from ..physics.psf import PSF, GaussianPSF, SplinePSF, half_width_px
 from .loss import Targets
 
 if TYPE_CHECKING:
     from ...stream.calibration import CameraCalibration
     from .config import Optics, TrainingConfig
-
-MARGIN_PX = 5  # emitters this far outside a crop still light it
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,7 @@ class Simulator:
     ) -> None:
         self.config, self.device = config, device
         psf = optics.psf
+        self._margin_px = half_width_px(psf, config.z_range_nm or (0.0, 0.0))
         if isinstance(psf, SplinePSF):
             knots: Any = torch.tensor(psf.coefficients, device=device)
             psf = replace(psf, coefficients=knots)
@@ -116,7 +115,8 @@ class Simulator:
             Edge of the field.
         """
         emitters, frames = self.config.emitters, windows + 2
-        field_px = size_px + 2 * MARGIN_PX
+        margin_px = self._margin_px  # emitters outside light the field, too
+        field_px = size_px + 2 * margin_px
         area_um2 = (field_px * self.config.pixel_size_nm / 1000) ** 2
         on_time = self._log_uniform(emitters.on_time_frames, batch)  # (b,)
         at_once = self._log_uniform(emitters.density_per_um2, batch) * area_um2
@@ -125,8 +125,8 @@ class Simulator:
         median = self._log_uniform(emitters.photons, batch)[:, None]
         spread = torch.exp(emitters.photons_spread * self._normal(b, n))
         photons = light * (median * spread)[:, None]  # (b, f, n)
-        x = self._uniform(b, 1, n) * field_px - 0.5 - MARGIN_PX
-        y = self._uniform(b, 1, n) * field_px - 0.5 - MARGIN_PX
+        x = self._uniform(b, 1, n) * field_px - 0.5 - margin_px
+        y = self._uniform(b, 1, n) * field_px - 0.5 - margin_px
         z = self._depths(b, frames, n)  # (b, 1 or f, n)
         image = self._pick_psf(batch).render(x, y, z, photons, (size_px, size_px))
         background = self._background(batch, size_px)  # (b, 1, h, w)
