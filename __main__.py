@@ -55,6 +55,12 @@ ASSUMED_PIXEL_NM = 100.0  # of a movie that does not say it
 Model = Annotated[
     str | None, typer.Option(help="Shipped model, or path of a .liveloc bundle.")
 ]
+Refine = Annotated[
+    bool | None,
+    typer.Option(
+        "--refine/--no-refine", help="Fit emitters again with the model's PSF."
+    ),
+]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Also write the report here.")
 ]
@@ -100,6 +106,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated sample.")] = 1,
     size: Annotated[int, typer.Option(min=32, help="Field of view, pixels.")] = 128,
     model: Model = "simulated-microscope",
+    refine: Refine = None,
     record: Annotated[bool, typer.Option(help="Keep every frame.")] = False,
     session: SessionFolder = None,
     json_file: JsonFile = None,
@@ -122,6 +129,7 @@ def demo(
         stream__localizations_endpoint=FREE,
         stream__record=record,
         engine__model=model,
+        engine__refine=refine,
     )
     _run(settings, session, headless=headless, json_file=json_file)
 
@@ -135,6 +143,7 @@ def run(
     camera: CameraPath = None,
     frames: Frames = None,
     model: Model = None,
+    refine: Refine = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
     record: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
     headless: Annotated[bool, typer.Option(help="No window.")] = False,
@@ -150,6 +159,7 @@ def run(
         camera__frames=frames,
         camera__pixel_size_nm=pixel_size,
         engine__model=model,
+        engine__refine=refine,
         stream__record=record,
     )
     settings = settings.with_camera_file(camera)
@@ -223,6 +233,7 @@ def engine(
     bind: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
     publish: Annotated[str | None, typer.Option(help="For localizations.")] = None,
     model: Model = None,
+    refine: Refine = None,
     provider: Annotated[str | None, typer.Option(help="cpu, cuda, tensorrt.")] = None,
     supervised: Supervised = False,
 ) -> None:
@@ -238,6 +249,7 @@ def engine(
         stream__frames_endpoint=bind,
         stream__localizations_endpoint=publish,
         engine__model=model,
+        engine__refine=refine,
         engine__provider=provider,
     )
     root = keep or _session_folder(session)
@@ -304,6 +316,7 @@ def replay(
         typer.Option(min=0.001, help="1: as recorded, 2: twice that; else: fast."),
     ] = None,
     model: Model = None,
+    refine: Refine = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
     camera: CameraPath = None,
     offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
@@ -323,6 +336,7 @@ def replay(
 
     settings = _recorded_settings(path).changed(
         engine__model=model,
+        engine__refine=refine,
         stream__frames_endpoint=FREE,
         stream__localizations_endpoint=FREE,
     )
@@ -357,6 +371,7 @@ def fit(
     path: Annotated[Path, typer.Argument(help="Movie: .tif, .dax or a session.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     model: Model = None,
+    refine: Refine = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
     camera: CameraPath = None,
     offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
@@ -372,7 +387,10 @@ def fit(
     from .model.bundle import load_bundle
     from .model.fitting import fit as fit_movie
 
-    bundle = load_bundle(model or _recorded_settings(path).engine.model)
+    settings = _recorded_settings(path).changed(
+        engine__model=model, engine__refine=refine
+    )
+    bundle = load_bundle(settings.engine.model, refine=settings.engine.refine)
     given = _camera(camera, offset, gain)
     source = _open_movie(path, pixel_size, given, roi_origin)
     with progress_bar("localizing", source.start.expected_frames) as advance:

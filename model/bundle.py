@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -101,11 +101,14 @@ class Bundle:
         The other files by name.
     digest : str
         SHA-256 of ``model.json``, which holds those of the parts.
+    refine : bool
+        Emitters are fitted again with the PSF, see `refinement`.
     """
 
     spec: ModelSpec
     parts: dict[str, bytes]
     digest: str
+    refine: bool = False
 
     def psf(self) -> PSF:
         """Give the PSF that the network was trained on."""
@@ -119,13 +122,21 @@ def shipped_bundles() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob(f"*{SUFFIX}"))
 
 
-def load_bundle(name: str | Path) -> Bundle:
+def load_bundle(name: str | Path, *, refine: bool = False) -> Bundle:
     """Load a shipped bundle by name, or any bundle by path.
+
+    Parameters
+    ----------
+    name : str or Path
+        Name or path.
+    refine : bool
+        Fit emitters again with the PSF.
 
     Raises
     ------
     SettingsError
-        No such bundle, not a bundle, damaged, or of another schema.
+        No such bundle, not a bundle, damaged, or of another schema; or it is to
+        refine, but was trained for PSFs of any width.
     """
     path = Path(name)
     if not path.exists() and not path.suffix and path.parent == Path():
@@ -140,7 +151,14 @@ def load_bundle(name: str | Path) -> Bundle:
             f"{path}: not a model bundle (a {SUFFIX} file made by 'liveloc train')."
         )
     with zipfile.ZipFile(path) as archive:
-        return _read(archive, path)
+        bundle = _read(archive, path)
+    if refine and not bundle.spec.training.has_one_psf:
+        raise SettingsError(
+            f"{name}: cannot refine: this network is for spots of any width within a "
+            "range, and only with a known PSF can emitters be fitted again. Train a "
+            "network for your PSF (docs/training.md), or go without --refine."
+        )
+    return replace(bundle, refine=refine)
 
 
 def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:

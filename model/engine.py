@@ -28,7 +28,6 @@ from ..stream.table import to_batch
 from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
 from .calibration.camera_check import CameraCheck, camera_report
-from .emitters import Geometry
 from .latency import Latency
 from .localizer import Localized, Localizer
 from .results import PROCESSED_FILE, Results
@@ -59,6 +58,8 @@ class EngineSettings:
         Where frames come in and localizations go out; port 0 takes a free one.
     model : str
         Name of a shipped bundle, or path of one.
+    refine : bool
+        Fit emitters again with its PSF.
     provider, threads : str, int
         See `OnnxBackend`.
     max_batch : int
@@ -70,6 +71,7 @@ class EngineSettings:
     frames_endpoint: str = "tcp://127.0.0.1:5555"
     localizations_endpoint: str = "tcp://127.0.0.1:5556"
     model: str = "gaussian-2d"
+    refine: bool = False
     provider: str = "cpu"
     threads: int = 2
     max_batch: int = 16
@@ -106,7 +108,7 @@ class Engine:
         self, settings: EngineSettings, folder_for: Callable[[StreamStart], Path]
     ) -> None:
         self.settings, self._folder_for = settings, folder_for
-        self._bundle = load_bundle(settings.model)
+        self._bundle = load_bundle(settings.model, refine=settings.refine)
         self._backend = OnnxBackend(self._bundle, settings.provider, settings.threads)
         self._resume: ResumePoint | None = None
         self._receiver = FrameReceiver(
@@ -253,6 +255,7 @@ class Engine:
             "engine": {
                 "model": self._bundle.spec.name,
                 "model_digest": self._bundle.digest,
+                "refined": self._bundle.refine,
                 "backend": self._backend.name,
                 "threads": self.settings.threads,
                 "versions": versions(),
@@ -374,18 +377,13 @@ class _Stream:
 
 def open_localizer(start: StreamStart, bundle: Bundle, backend: Backend) -> Localizer:
     """Set a localizer up for a stream: the same for live, replay and files."""
-    geometry = Geometry(
+    return Localizer.of(
+        bundle,
+        backend,
+        start.calibration,
         shape=start.shape,
         pixel_size_nm=start.pixel_size_nm,
         roi_origin=start.roi_origin,
-        grid=bundle.spec.grid,
-    )
-    return Localizer(
-        backend,
-        start.calibration,
-        geometry,
-        bundle.spec.thresholds,
-        sees_noise=bundle.spec.sees_noise,
     )
 
 

@@ -90,6 +90,7 @@ def fit(
         "engine": {
             "model": bundle.spec.name,
             "model_digest": bundle.digest,
+            "refined": bundle.refine,
             "backend": backend.name,
             "versions": versions(),
         },

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ..stream.calibration import CameraCalibration
     from .backend import Backend
+    from .bundle import Bundle
+    from .refinement import Refinement
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class _Known:
 
     seq: int
     features: NDArray[np.float32]  # (c, rows, columns)
+    photons: NDArray[np.float32]  # (h, w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Localizer:
         What becomes a localization.
     sees_noise : bool
         The network takes the read variance of every pixel.
+    refinement : Refinement, optional
+        Fits the emitters of each frame again.
     """
 
     def __init__(
@@ -74,9 +79,11 @@ class Localizer:
         thresholds: Thresholds,
         *,
         sees_noise: bool = False,
+        refinement: Refinement | None = None,
     ) -> None:
         self._backend, self._calibration = backend, calibration
         self._geometry, self._thresholds = geometry, thresholds
+        self._refinement = refinement
         self._read_variance = None
         if sees_noise:
             variance = np.float32(calibration.read_variance_photons)
@@ -84,6 +91,40 @@ class Localizer:
             self._read_variance = _padded(chip[None, None])
         self._previous: _Known | None = None  # localized, kept for its features
         self._waiting: _Known | None = None  # localized when the next is known
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        backend: Backend,
+        calibration: CameraCalibration,
+        *,
+        shape: tuple[int, int],
+        pixel_size_nm: float,
+        roi_origin: tuple[int, int] = (0, 0),
+    ) -> Localizer:
+        """Set a localizer up as its bundle says."""
+        spec = bundle.spec
+        geometry = Geometry(
+            shape=shape,
+            pixel_size_nm=pixel_size_nm,
+            roi_origin=roi_origin,
+            grid=spec.grid,
+        )
+        refinement = None
+        if bundle.refine:
+            from .refinement import Refinement  # loads SciPy
+
+            z_range = spec.training.z_range_nm
+            refinement = Refinement(bundle.psf(), calibration, geometry, z_range)
+        return cls(
+            backend,
+            calibration,
+            geometry,
+            spec.thresholds,
+            sees_noise=spec.sees_noise,
+            refinement=refinement,
+        )
 
     def feed(self, seqs: list[int], pixels: list[NDArray[Any]]) -> Localized:
         """Take the next frames of the stream.
@@ -103,10 +144,11 @@ class Localizer:
         """
         known = [] if self._waiting is None else [self._waiting]
         if seqs:
+            photons = self._calibration.photons(np.stack(pixels))
             features = self._backend.features(
-                self._prepare(pixels), self._read_variance
+                _padded(photons[:, None]), self._read_variance
             )
-            known += [_Known(*pair) for pair in zip(seqs, features, strict=True)]
+            known += map(_Known, seqs, features, photons)
         return self._localize(known, ends=False)
 
     def finish(self) -> Localized:
@@ -135,15 +177,13 @@ class Localizer:
         if not ready:
             return Localized(np.empty(0, np.int64), empty())
         maps = self._backend.maps(windows)
-        return self._read_out(maps, np.array([k.seq for k in ready], np.int64), flags)
+        return self._read_out(maps, ready, flags)
 
     def _read_out(
-        self,
-        maps: NDArray[np.float32],
-        frames: NDArray[np.int64],
-        flags: list[int],
+        self, maps: NDArray[np.float32], ready: list[_Known], flags: list[int]
     ) -> Localized:
         """Find the emitters, leaving out frames with an answer that is not finite."""
+        frames = np.array([known.seq for known in ready], np.int64)
         finite = np.isfinite(maps).all(axis=(1, 2, 3))
         failed = tuple(int(seq) for seq in frames[~finite])
         table = find_emitters(
@@ -151,11 +191,11 @@ class Localizer:
         )
         of_frame = dict(zip(frames.tolist(), flags, strict=True))
         table["flags"] = [of_frame[frame] for frame in table["frame"].tolist()]
+        if self._refinement is not None:
+            for known in ready:
+                rows = table["frame"] == known.seq
+                table[rows] = self._refinement.refine(table[rows], known.photons)
         return Localized(frames[finite], table, failed)
-
-    def _prepare(self, pixels: list[NDArray[Any]]) -> NDArray[np.float32]:
-        """Turn counts into photons, padded to the network's multiple: (n, 1, h, w)."""
-        return _padded(self._calibration.photons(np.stack(pixels))[:, None])
 
 
 def _padded(images: NDArray[np.float32]) -> NDArray[np.float32]:

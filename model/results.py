@@ -150,5 +150,6 @@ def table_metadata(start: StreamStart, bundle: Bundle) -> dict[str, str]:
         "model": bundle.spec.name,
         "model_digest": bundle.digest,
         "dimensions": "3" if bundle.spec.is_3d else "2",
+        "refined": str(bundle.refine).lower(),
         "thresholds": json.dumps(asdict(bundle.spec.thresholds), sort_keys=True),
     }

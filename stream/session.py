@@ -151,11 +151,14 @@ class EngineSection(_Section):
     ----------
     model : str
         Name of a shipped bundle, or path of a ``.liveloc`` file.
+    refine : bool
+        Fit emitters again with the PSF that the network was trained on.
     max_batch : int
         Most frames taken from the ring at once.
     """
 
     model: str = "gaussian-2d"
+    refine: bool = False
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16

@@ -295,6 +295,14 @@ class TrainingConfig(_Strict):
         """
         return Optics(self._psf(), self._camera())
 
+    @property
+    def has_one_psf(self) -> bool:
+        """Whether all emitters at a depth look alike: not so with a range of widths."""
+        if not isinstance(self.psf, GaussianConfig):
+            return True
+        narrowest, widest = self.psf.sigma_px
+        return narrowest == widest
+
     def _psf(self) -> PSF:
         psf = self.psf
         if isinstance(psf, GaussianConfig):

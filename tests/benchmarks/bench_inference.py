@@ -11,7 +11,6 @@ import numpy as np
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.emitters import Geometry
 from liveloc.model.localizer import Localizer
 from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.model.physics.psf import AstigmaticPSF
@@ -61,14 +60,16 @@ def main():
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--model", default="simulated-microscope")
+    parser.add_argument("--refine", action="store_true")
     parser.add_argument("--frames", type=int, default=400)
     told = parser.parse_args()
-    bundle = load_bundle(told.model)
+    bundle = load_bundle(told.model, refine=told.refine)
     calibration = CameraCalibration(offset_adu=100, e_per_adu=0.5)
     frames = movie(told.side, calibration)
-    geometry = Geometry(shape=(told.side, told.side), pixel_size_nm=100)
     backend = TimedBackend(OnnxBackend(bundle, threads=told.threads))
-    localizer = Localizer(backend, calibration, geometry, bundle.spec.thresholds)
+    localizer = Localizer.of(
+        bundle, backend, calibration, shape=(told.side, told.side), pixel_size_nm=100
+    )
     for seq in range(20):
         localizer.feed([seq], [frames[seq % 40]])
     backend.seconds, cpu, wall = 0.0, time.process_time(), time.perf_counter()

@@ -26,12 +26,10 @@ from pathlib import Path
 import numpy as np
 import peer_smappy
 import tifffile
-from nairr import COLUMNS, show
+from nairr import COLUMNS, read_models, show
 from scipy import ndimage
 
 from liveloc.model.backend import OnnxBackend
-from liveloc.model.bundle import load_bundle
-from liveloc.model.emitters import Geometry
 from liveloc.model.evaluation.metrics import Field, evaluate
 from liveloc.model.localizer import Localizer
 from liveloc.model.physics.camera import NumpyNoise, expose
@@ -139,12 +137,12 @@ def write(folder, movie, truth):
         table.append(truth)
 
 
-def localize(model, movie):
+def localize(bundle, movie):
     """Run a network over the movie."""
-    bundle = load_bundle(model)
-    geometry = Geometry(shape=(SIDE, SIDE), pixel_size_nm=PIXEL_NM)
-    thresholds = bundle.spec.thresholds
-    localizer = Localizer(OnnxBackend(bundle, threads=1), CAMERA, geometry, thresholds)
+    backend = OnnxBackend(bundle, threads=1)
+    localizer = Localizer.of(
+        bundle, backend, CAMERA, shape=(SIDE, SIDE), pixel_size_nm=PIXEL_NM
+    )
     parts = [localizer.feed([seq], [frame]) for seq, frame in enumerate(movie)]
     parts.append(localizer.finish())
     return np.concatenate([part.localizations for part in parts])
@@ -172,6 +170,7 @@ def options():
     )
     parser.add_argument("--out", type=Path, help="folder for movie.tif and truth.arrow")
     parser.add_argument("--model", nargs="*", default=[], help="bundles to score")
+    parser.add_argument("--refine", action="store_true", help="refined, too")
     parser.add_argument("--smappy", help="folder of the programs of SMAPpy")
     return parser.parse_args()
 
@@ -196,8 +195,8 @@ def main():
         return evaluate(table, truth, field=field, border_nm=BORDER_NM)
 
     print(COLUMNS)
-    for model in told.model:
-        show(way, Path(model).stem, score(localize(model, movie)))
+    for name, bundle in read_models(told.model, refine=told.refine):
+        show(way, name, score(localize(bundle, movie)))
     if told.smappy:
         with tempfile.TemporaryDirectory() as folder:
             spline = calibrate_smappy(told.smappy, data, Path(folder))

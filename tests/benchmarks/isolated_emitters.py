@@ -1,6 +1,6 @@
 """How close a network comes to the Cramér-Rao limit of isolated emitters.
 
-python tests/benchmarks/isolated_emitters.py MODEL [--photons 1000 2500 5000]
+python tests/benchmarks/isolated_emitters.py MODEL [--refine] [--photons 1000 2500 5000]
 python tests/benchmarks/isolated_emitters.py MODEL --density 0.1 0.3 1.0 [--overlap]
 
 Emitters lie anywhere within their pixels and the depths of the network, 16 pixels or
@@ -19,7 +19,6 @@ import numpy as np
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.emitters import Geometry
 from liveloc.model.evaluation.imaging import Imaging
 from liveloc.model.evaluation.matching import AXIAL_NM, Rule
 from liveloc.model.evaluation.plots import write_plots
@@ -75,12 +74,9 @@ def simulate(bundle, psf, camera, photons, density, told):
     spec, rng = bundle.spec, np.random.default_rng(told.seed)
     pixel_nm, z_range = spec.training.pixel_size_nm, spec.training.z_range_nm or (0, 0)
     noise = NoNoise() if told.no_noise else NumpyNoise(rng)
-    localizer = Localizer(
-        OnnxBackend(bundle, threads=1),
-        camera,
-        Geometry(shape=(SIDE, SIDE), pixel_size_nm=pixel_nm, grid=spec.grid),
-        spec.thresholds,
-        sees_noise=spec.sees_noise,
+    backend = OnnxBackend(bundle, threads=1)
+    localizer = Localizer.of(
+        bundle, backend, camera, shape=(SIDE, SIDE), pixel_size_nm=pixel_nm
     )
     found, truth, frame = [], [], 0
     while sum(map(len, truth)) < told.emitters:
@@ -122,6 +118,7 @@ def line(name, result):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", help="Shipped name, or path of a bundle.")
+    parser.add_argument("--refine", action="store_true", help="Fit again with the PSF.")
     parser.add_argument("--photons", type=float, nargs="+", default=[1000, 2500, 5000])
     parser.add_argument("--background", type=float, default=20.0)
     parser.add_argument(
@@ -135,7 +132,7 @@ def main():
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     told = parser.parse_args()
-    bundle = load_bundle(told.model)
+    bundle = load_bundle(told.model, refine=told.refine)
     camera = camera_of(bundle)
     psf = GaussianPSF(sigma_px=told.sigma_px) if told.sigma_px else bundle.psf()
     imaging = Imaging(psf=psf, camera=camera, overlap=told.overlap)

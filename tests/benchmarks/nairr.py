@@ -23,7 +23,6 @@ import tifffile
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.emitters import Geometry
 from liveloc.model.evaluation.metrics import evaluate
 from liveloc.model.localizer import Localizer
 from liveloc.model.physics.camera import NumpyNoise, expose
@@ -68,12 +67,24 @@ def isolated_movie(frames=400):
     return expose(mean + 30, CAMERA, NumpyNoise(rng)).astype(np.uint16), truth
 
 
-def localize(model, frames, order=None, threads=1):
+def read_models(models, *, refine):
+    """Give names and bundles; with `refine` each a second time, refined."""
+    for model in models:
+        name = Path(model).stem
+        yield name, load_bundle(model)
+        if refine:
+            yield f"{name}, refined", load_bundle(model, refine=True)
+
+
+def localize(bundle, frames, order=None):
     """Localize the frames in the order given; frame numbers stay the movie's."""
-    bundle = load_bundle(model)
-    backend = OnnxBackend(bundle, threads=threads)
-    geometry = Geometry(shape=frames.shape[1:], pixel_size_nm=PIXEL_NM)
-    localizer = Localizer(backend, CAMERA, geometry, bundle.spec.thresholds)
+    localizer = Localizer.of(
+        bundle,
+        OnnxBackend(bundle, threads=1),
+        CAMERA,
+        shape=frames.shape[1:],
+        pixel_size_nm=PIXEL_NM,
+    )
     order = np.arange(len(frames)) if order is None else order
     parts = [
         localizer.feed([seq], [frames[original]]) for seq, original in enumerate(order)
@@ -105,6 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="*", default=[], help="three-frame bundles")
     parser.add_argument("--single", nargs="*", default=[], help="one-frame bundles")
+    parser.add_argument("--refine", action="store_true", help="refined, too")
     parser.add_argument("--smappy", help="folder of the programs of SMAPpy")
     parser.add_argument("--movies", nargs="*", default=["isolated", "LD", "MD"])
     told = parser.parse_args()
@@ -117,14 +129,13 @@ def main():
         else:
             frames, truth = read_movie(data / "nairr_3das_train", movie)
         shuffled = np.random.default_rng(1).permutation(len(frames))
-        for model in told.model:
-            name = Path(model).stem
-            show(movie, name, evaluate(localize(model, frames), truth))
-            table = localize(model, frames, shuffled)
+        for name, bundle in read_models(told.model, refine=told.refine):
+            show(movie, name, evaluate(localize(bundle, frames), truth))
+            table = localize(bundle, frames, shuffled)
             show(movie, f"{name}, shuffled", evaluate(table, truth))
-        for model in told.single:
-            name = f"{Path(model).stem} (one frame)"
-            show(movie, name, evaluate(localize(model, frames), truth))
+        for name, bundle in read_models(told.single, refine=told.refine):
+            table = localize(bundle, frames)
+            show(movie, f"{name} (one frame)", evaluate(table, truth))
         if told.smappy:
             with tempfile.TemporaryDirectory() as folder:
                 found, _ = peer_smappy.best(

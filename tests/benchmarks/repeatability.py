@@ -24,11 +24,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from nairr import read_models
 from scipy.spatial import cKDTree
 
 from liveloc.model.backend import OnnxBackend
-from liveloc.model.bundle import load_bundle
-from liveloc.model.emitters import Geometry
 from liveloc.model.localizer import Localizer
 from liveloc.stream.calibration import CameraCalibration, estimate_calibration
 from liveloc.stream.camera_file import load_camera
@@ -41,15 +40,14 @@ MOVED_PX = ((9, 4), (-4, 9), (-9, -4), (4, -9), (13, -6), (-6, -13))
 ROBUST = 1.4826
 
 
-def localize(model, movie, camera, pixel_nm, alone):
+def localize(bundle, movie, camera, pixel_nm, alone):
     """Run a network over a movie; alone: frame by frame, without neighbours."""
-    bundle = load_bundle(model)
-    backend = OnnxBackend(bundle, threads=1)
-    geometry = Geometry(shape=movie.shape, pixel_size_nm=pixel_nm)
-    thresholds, parts = bundle.spec.thresholds, []
+    backend, parts = OnnxBackend(bundle, threads=1), []
 
     def fresh():
-        return Localizer(backend, camera, geometry, thresholds)
+        return Localizer.of(
+            bundle, backend, camera, shape=movie.shape, pixel_size_nm=pixel_nm
+        )
 
     localizer = fresh()
     for seq in range(len(movie)):
@@ -136,6 +134,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("movie", type=Path)
     parser.add_argument("--model", nargs="*", default=[])
+    parser.add_argument("--refine", action="store_true", help="refined, too")
     parser.add_argument("--table", type=Path, nargs="*", default=[])
     parser.add_argument("--pixel-size", type=float, required=True, help="nm")
     parser.add_argument("--camera", type=Path, help="camera file")
@@ -181,11 +180,10 @@ def main():
     tables = {path.stem: read(path, pixel_nm) for path in told.table}
     with open_movie(told.movie) as movie:
         camera = camera_of(movie, told)
-        for model in told.model:
-            name = Path(model).stem
-            tables[name] = localize(model, movie, camera, pixel_nm, alone=False)
+        for name, bundle in read_models(told.model, refine=told.refine):
+            tables[name] = localize(bundle, movie, camera, pixel_nm, alone=False)
             if told.alone:
-                table = localize(model, movie, camera, pixel_nm, alone=True)
+                table = localize(bundle, movie, camera, pixel_nm, alone=True)
                 tables[f"{name}, frames alone"] = table
         frames = len(movie)
     print(f"{told.movie.name}: {frames} frames; nm: measured/predicted/random/pull")
