@@ -107,12 +107,16 @@ def _draw_planes(figure: Any, bead: _Bead, calibration: PSFCalibration) -> None:
 
 
 def _draw_sections(figure: Any, bead: _Bead, calibration: PSFCalibration) -> None:
-    """Show xz and yz sections through the bead, measured, fitted and residual."""
+    """Show xz and yz sections through the bead, measured, fitted and residual.
+
+    Shown is the square root of the light: the dim ends of the range, too.
+    """
     axes = figure.subplots(2, 3, squeeze=False)
     scale = calibration.settings.pixel_size_nm / 1000
     edge = bead.measured.shape[-1] / 2 * scale
     extent = (-edge, edge, bead.z_nm[0] / 1000, bead.z_nm[-1] / 1000)
     titles = ("measured", "fitted", "residual")
+    figure.supxlabel("square root of the light", fontsize=8, color=GREY)
     for row, name in enumerate("xy"):
         cuts = [
             stack[:, bead.row, :] if name == "x" else stack[:, :, bead.column]
@@ -120,7 +124,9 @@ def _draw_sections(figure: Any, bead: _Bead, calibration: PSFCalibration) -> Non
         ]
         low, high = _range(cuts[1])
         for column, (ax, cut) in enumerate(zip(axes[row], cuts, strict=True)):
-            _image(ax, cut, low, high, residual=column == 2, extent=extent)
+            shown = cut if column == 2 else np.sqrt(np.maximum(cut - low, 0))
+            top = np.sqrt(high - low)
+            _image(ax, shown, 0.0, top, residual=column == 2, extent=extent)
             ax.set_xlabel(f"{name} (µm)", fontsize=8)
             ax.tick_params(labelsize=7, labelleft=column == 0)
             if column == 0:

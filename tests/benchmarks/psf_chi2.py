@@ -109,7 +109,9 @@ def other_planes(stack, pixels):
     done = fit(stack, pixels, every=2)
     model = done.model
     unseen = pixels[1::2][: len(model.z_nm) - 1]  # between two that were seen
-    light = unseen.astype(float) if stack.camera is None else stack.camera.photons(unseen)
+    light = (
+        unseen.astype(float) if stack.camera is None else stack.camera.photons(unseen)
+    )
     corners = [
         Spot(round(b.x_px - x), round(b.y_px - y), 1.0)  # as they were cut out
         for b, x, y in zip(done.beads, model.x_px, model.y_px, strict=True)
