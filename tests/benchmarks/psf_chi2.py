@@ -1,4 +1,4 @@
-"""Do fitted PSFs agree with measured beads? Chi2 per pixel, also where nothing was fitted.
+"""Do fitted PSFs agree with beads? Chi2 per pixel, also where nothing was fitted.
 
 python tests/benchmarks/psf_chi2.py [STACK ...]
 
@@ -8,15 +8,15 @@ that of LIVELOC_DATA). Chi2 is the sum of squared residuals in units of the came
 noise over the pixels where a bead gives more than one photon, divided by their degrees
 of freedom: 1 where only noise is left.
 
-"fitted" uses all planes and beads, as `liveloc calibrate psf` does. "other planes" is of
-the planes that a fit to every second plane has not seen: shape, places and intensities
-are those of the seen planes, nothing is fitted again. "other bead" is of beads that took
-no part in the shape (each in turn, every fifth plane): their five numbers - place,
-depth, photons, background - are fitted, the shape is not.
+"fitted" uses all planes and beads, as `liveloc calibrate psf` does. "other planes" is
+of the planes that a fit to every second plane has not seen: shape, places and
+intensities are those of the seen planes, nothing is fitted again. "other bead" is of
+beads that took no part in the shape (each in turn, every fifth plane): their five
+numbers - place, depth, photons, background - are fitted, the shape is not.
 
-Where the camera is not known, the noise is measured in the stack itself: the variance of
-p[k-1] - 2 p[k] + p[k+1] over three successive planes, a sixth of which is that of one
-plane, in bins of brightness, and a line through it. Chi2 is then relative to that
+Where the camera is not known, the noise is measured in the stack itself: the variance
+of p[k-1] - 2 p[k] + p[k+1] over three successive planes, a sixth of which is that of
+one plane, in bins of brightness, and a line through it. Chi2 is then relative to that
 estimate, which contains what stage and lamp do from plane to plane. Stacks that were
 normalised and averaged have no such noise; of these only the residual is given, root
 mean square over all pixels in percent of the brightest one.
