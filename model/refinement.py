@@ -6,8 +6,10 @@ takes the network's answer there in a few steps (one suffices in the limit: Le C
 one-step estimator; A. W. van der Vaart, Asymptotic Statistics, ch. 5.7). Emitters that
 overlap are fitted together, each with the background around it.
 
-The network's answer stays in as a weak prior. Where emitters overlap so much that the
-pixels alone cannot tell them apart, it decides, with what the neighbouring frames said.
+The network's answer stays in as a prior. It is a weak one for an emitter that is alone.
+Where emitters overlap, the pixels of one frame cannot always tell how many there are,
+while the network has seen three: there its own uncertainty is the prior's, and pixels
+count the less the worse the fit meets them.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-ITERATIONS = 2
-WIDENED = 2.0  # the prior's standard deviation, of the network's own
+WIDENED_ALONE = 3.0  # standard deviation of the prior, of the network's own
+DISTRUST = (0, 3)  # in each step: pixels met with a chi square of c count c^-3 times
+CHANCE = 1.2  # chi square that noise alone may make
 BACKGROUND_SIGMA = 0.3  # of the prior of the background, of its value
 LONGEST_STEP = 1.0  # of an iteration, in standard deviations of the prior
 LEAST_PHOTONS, LEAST_VARIANCE = 1.0, 1e-3
@@ -79,6 +82,12 @@ class _Neighbours:
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     groups: list[NDArray[np.int64]]
+
+    @property
+    def alone(self) -> NDArray[np.int64]:
+        """Emitters without neighbours."""
+        smallest = self.groups[0]
+        return smallest[:, 0] if smallest.shape[1] == 1 else smallest[:0, 0]
 
 
 class Refinement:
@@ -131,15 +140,15 @@ class Refinement:
         start, spread = self._prior(table)
         squares = self._squares(start, photons)
         neighbours = _neighbours(start[:, :2], squares.corner, self._half)
+        spread[neighbours.alone, :4] *= WIDENED_ALONE
         found, weight = start, 1 / spread**2
-        for _ in range(ITERATIONS):
-            blocks, score, misfit = self._equations(squares, neighbours, found)
+        for distrust in DISTRUST:
+            blocks, score = self._equations(squares, neighbours, found, distrust)
             score = score - weight * (found - start)
             step, sigma = _solve(blocks, score, weight, neighbours)
             found = found + np.clip(step, -LONGEST_STEP * spread, LONGEST_STEP * spread)
             found[:, 2] = np.clip(found[:, 2], *self._z_range)
             found[:, 3] = np.maximum(found[:, 3], LEAST_PHOTONS)
-        sigma *= np.sqrt(np.maximum(misfit, 1))[:, None]
         return self._table(table, found, sigma)
 
     def _prior(self, table: Localizations) -> tuple[Floats, Floats]:
@@ -164,10 +173,10 @@ class Refinement:
         ).astype(np.float64)
         spread = np.stack(
             [
-                WIDENED * table["x_sigma_nm"] / pixel,
-                WIDENED * table["y_sigma_nm"] / pixel,
-                WIDENED * z_sigma,
-                WIDENED * np.maximum(table["photons_sigma"], LEAST_PHOTONS),
+                table["x_sigma_nm"] / pixel,
+                table["y_sigma_nm"] / pixel,
+                z_sigma,
+                np.maximum(table["photons_sigma"], LEAST_PHOTONS),
                 BACKGROUND_SIGMA * ground + 0.1,
             ],
             axis=1,
@@ -197,12 +206,12 @@ class Refinement:
         )
 
     def _equations(
-        self, squares: _Squares, neighbours: _Neighbours, found: Floats
-    ) -> tuple[Floats, Floats, Floats]:
-        """Give Fisher's information, the score, and how badly the pixels are met.
+        self, squares: _Squares, neighbours: _Neighbours, found: Floats, distrust: int
+    ) -> tuple[Floats, Floats]:
+        """Give Fisher's information and the score, less where the pixels are not met.
 
         The information of emitters first, then of pairs: (n + pairs, 5, 5); the score
-        is (n, 5), the misfit (n,): chi square per pixel, weighted by the light.
+        is (n, 5).
         """
         n, size = len(found), 2 * self._half + 1
         x, y = (found[:, :2] - squares.corner).T
@@ -227,7 +236,11 @@ class Refinement:
         shared = _overlap(weighted, design, squares.corner, neighbours, size)
         chi2 = (residual**2 * precision)[squares.pixel]
         misfit = (image * chi2).sum(1) / np.maximum(image.sum(1), 1e-9)
-        return np.concatenate([own, shared]), score[..., 0], misfit
+        doubt = np.maximum(misfit / CHANCE, 1) ** distrust
+        of_pair = np.sqrt(doubt[neighbours.first] * doubt[neighbours.second])
+        information = np.concatenate([own, shared])
+        information /= np.concatenate([doubt, of_pair])[:, None, None]
+        return information, score[..., 0] / doubt[:, None]
 
     def _table(
         self, table: Localizations, found: Floats, sigma: Floats

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.emitters import Geometry
 from liveloc.model.localizer import Localizer
 from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.model.physics.psf import AstigmaticPSF
@@ -38,18 +37,14 @@ def movie():
     return frames
 
 
-def localizer(backend):
-    return Localizer(
-        backend,
-        CALIBRATION,
-        Geometry(shape=SHAPE, pixel_size_nm=100),
-        load_bundle("simulated-microscope").spec.thresholds,
-    )
+def localizer(backend, *, refine=False):
+    bundle = load_bundle("simulated-microscope", refine=refine)
+    return Localizer.of(bundle, backend, CALIBRATION, shape=SHAPE, pixel_size_nm=100)
 
 
-def run(backend, movie, seqs, chunks):
+def run(backend, movie, seqs, chunks, *, refine=False):
     """Localize frames `seqs` of the movie in chunks of the given sizes."""
-    stream, parts, frames, at = localizer(backend), [], [], 0
+    stream, parts, frames, at = localizer(backend, refine=refine), [], [], 0
     for size in [*chunks, len(seqs)]:
         chunk = seqs[at : at + size]
         at += size
@@ -69,10 +64,11 @@ def run(backend, movie, seqs, chunks):
     chunks=st.lists(st.integers(0, 6), max_size=8),
 )
 def test_streaming_equals_batch_for_any_chunking_and_gaps(backend, movie, seqs, chunks):
-    frames, batch = run(backend, movie, seqs, [len(seqs)])
-    again, streamed = run(backend, movie, seqs, chunks)
-    assert frames == again == seqs
-    assert batch.tobytes() == streamed.tobytes()
+    for refine in (False, True):
+        frames, batch = run(backend, movie, seqs, [len(seqs)], refine=refine)
+        again, streamed = run(backend, movie, seqs, chunks, refine=refine)
+        assert frames == again == seqs
+        assert batch.tobytes() == streamed.tobytes()
 
 
 def test_every_frame_appears_once_and_the_newest_waits(backend, movie):
