@@ -10,27 +10,38 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__
+from .model.commands import calibrate, evaluate, train
+from .stream.command_options import (
+    CameraPath,
+    Config,
+    Frames,
+    JsonFile,
+    Model,
+    Refine,
+    RoiOrigin,
+    SessionFolder,
+    Supervised,
+    given_camera,
+    open_given_movie,
+    recorded_settings,
+    settings_from,
+    table_path,
+)
 from .stream.errors import LivelocError, SettingsError, StreamError
 from .stream.terminal import (
     complain,
     progress_bar,
-    reading_bar,
     say,
-    show,
     summary,
-    training_bar,
-    waiting,
 )
 
 if TYPE_CHECKING:
-    from .stream.calibration import CameraCalibration
     from .stream.replay import ReplaySource
     from .stream.session import SessionSettings
 
@@ -43,44 +54,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-calibrate = typer.Typer(
-    no_args_is_help=True, help="Measure the microscope: its camera, its PSF."
-)
-app.add_typer(calibrate, name="calibrate")
 
 FREE = "tcp://127.0.0.1:0"  # each session takes ports of its own
 BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
-ASSUMED_PIXEL_NM = 100.0  # of a movie that does not say it
-
-Model = Annotated[
-    str | None, typer.Option(help="Shipped model, or path of a .liveloc bundle.")
-]
-Refine = Annotated[
-    bool | None,
-    typer.Option(
-        "--refine/--no-refine", help="Fit emitters again with the model's PSF."
-    ),
-]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Also write the report here.")
-]
-SessionFolder = Annotated[
-    Path | None, typer.Option("--session", help="Folder for the results.")
-]
-Config = Annotated[
-    str | None,
-    typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
-]
-Frames = Annotated[int | None, typer.Option(min=0, help="0: until stopped.")]
-CameraPath = Annotated[
-    Path | None,
-    typer.Option("--camera", help="Camera file; see 'liveloc calibrate camera'."),
-]
-RoiOrigin = Annotated[
-    tuple[int, int] | None,
-    typer.Option(help="Column and row of the first pixel on the chip, if not said."),
-]
-Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
 def _show_version(asked: bool) -> None:
@@ -154,7 +130,7 @@ def run(
 
     Example: liveloc run --config MyScope.cfg --pixel-size 108 --record
     """
-    settings = _settings(settings_file).changed(
+    settings = settings_from(settings_file).changed(
         camera__config=config,
         camera__frames=frames,
         camera__pixel_size_nm=pixel_size,
@@ -182,7 +158,7 @@ def bridge(
 
     Example: liveloc bridge session.yaml --connect tcp://127.0.0.1:5555
     """
-    settings = _settings(settings_file).changed(
+    settings = settings_from(settings_file).changed(
         camera__config=config,
         camera__frames=frames,
         stream__frames_endpoint=connect,
@@ -209,7 +185,7 @@ def record(
 
     Example: liveloc record --config MyScope.cfg --frames 10000 --session cell1
     """
-    settings = _settings(settings_file).changed(
+    settings = settings_from(settings_file).changed(
         camera__config=config, camera__frames=frames, stream__record=True
     )
     folder = _session_folder(session)
@@ -245,7 +221,7 @@ def engine(
 
     if settings_path is None and session and (session / "session.yaml").exists():
         settings_path = session
-    settings = _settings(settings_path).changed(
+    settings = settings_from(settings_path).changed(
         stream__frames_endpoint=bind,
         stream__localizations_endpoint=publish,
         engine__model=model,
@@ -328,13 +304,13 @@ def replay(
     Example: liveloc replay cell1 --out again, or beside 'liveloc engine':
     liveloc replay movie.tif --speed 2
     """
-    given = _camera(camera, offset, gain)
-    source = _open_movie(path, pixel_size, given, roi_origin, speed)
+    given = given_camera(camera, offset, gain)
+    source = open_given_movie(path, pixel_size, given, roi_origin, speed)
     if folder is None:
         raise typer.Exit(_send(source, engine_at))
     from .model.engine import Engine, EngineSettings
 
-    settings = _recorded_settings(path).changed(
+    settings = recorded_settings(path).changed(
         engine__model=model,
         engine__refine=refine,
         stream__frames_endpoint=FREE,
@@ -387,12 +363,12 @@ def fit(
     from .model.bundle import load_bundle
     from .model.fitting import fit as fit_movie
 
-    settings = _recorded_settings(path).changed(
+    settings = recorded_settings(path).changed(
         engine__model=model, engine__refine=refine
     )
     bundle = load_bundle(settings.engine.model, refine=settings.engine.refine)
-    given = _camera(camera, offset, gain)
-    source = _open_movie(path, pixel_size, given, roi_origin)
+    given = given_camera(camera, offset, gain)
+    source = open_given_movie(path, pixel_size, given, roi_origin)
     with progress_bar("localizing", source.start.expected_frames) as advance:
         report = fit_movie(source, folder, bundle, OnnxBackend(bundle), advance)
     _reconstruct(folder)
@@ -400,286 +376,9 @@ def fit(
     say(summary(report))
 
 
-@app.command()
-def evaluate(
-    table: Annotated[Path, typer.Argument(help="Localizations.")],
-    truth: Annotated[Path, typer.Argument(help="True emitters.")],
-    border: Annotated[
-        float, typer.Option(min=0, help="Left out at the edge, nm; challenge: 450.")
-    ] = 0.0,
-    planar: Annotated[bool, typer.Option("--2d", help="Match in the plane.")] = False,
-    pixel_size: Annotated[
-        float | None, typer.Option(help="Of tables that do not say it, nm.")
-    ] = None,
-    photon_quantile: Annotated[
-        float,
-        typer.Option(
-            min=0, max=0.99, help="Share of dim emitters not counted; challenge: 0.25."
-        ),
-    ] = 0.0,
-    wobble: Annotated[
-        Path | None, typer.Option(help="PSF file or table of dx, dy, z in nm.")
-    ] = None,
-    psf: Annotated[
-        Path | None, typer.Option(help="PSF file, for the Cramér-Rao limits.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Model whose PSF gives the limits.")
-    ] = None,
-    camera: Annotated[
-        Path | None, typer.Option(help="Camera file, if the table does not say it.")
-    ] = None,
-    overlap: Annotated[
-        bool, typer.Option("--overlap", help="Limits with neighbours, not alone.")
-    ] = False,
-    plots: Annotated[Path | None, typer.Option(help="Folder for figures.")] = None,
-    json_file: JsonFile = None,
-) -> None:
-    """Score a table against the truth as in the SMLM challenge.
-
-    Greedy nearest-neighbour matching within 250 nm laterally, 500 nm axially; with
-    a PSF also errors over the Cramér-Rao limit.
-
-    Example: liveloc evaluate localizations.arrow truth.csv --border 450
-    --model simulated-microscope --plots figures
-    """
-    from .model.evaluation.imaging import imaging_for
-    from .model.evaluation.matching import AXIAL_NM, Rule
-    from .model.evaluation.plots import write_plots
-    from .model.evaluation.report import assess
-    from .model.evaluation.tables import tables
-    from .model.evaluation.wobble import read_wobble
-    from .stream.table import read_table
-
-    found, metadata = read_table(_table_path(table), pixel_size or ASSUMED_PIXEL_NM)
-    pixel = pixel_size or float(metadata.get("pixel_size_nm", ASSUMED_PIXEL_NM))
-    true, about = read_table(_table_path(truth), pixel)
-    metadata |= about
-    rule = Rule(
-        border_nm=border,
-        axial_nm=None if planar else AXIAL_NM,
-        photon_quantile=photon_quantile,
-        wobble=read_wobble(wobble) if wobble else None,
-    )
-    imaging = imaging_for(psf, model, camera, metadata, overlap=overlap)
-    result = assess(found, true, rule, metadata, imaging=imaging)
-    say(result.rule_in_words)
-    show(tables(result))
-    for path in write_plots(result, plots) if plots else []:
-        say(f"wrote {path}")
-    if json_file:
-        json_file.write_text(json.dumps(result.as_dict(), indent=1), encoding="utf-8")
-
-
-@app.command()
-def train(
-    config: Annotated[
-        str, typer.Argument(help="Training configuration (YAML), or a shipped name.")
-    ],
-    folder: Annotated[Path | None, typer.Option("--out", help="Results.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="End after this time, not after the steps."),
-    ] = None,
-) -> None:
-    """Train a network on simulated movies and write its bundle.
-
-    Stopped and started again with the same --out, it goes on where it was.
-
-    Example: liveloc train simulated-microscope --out runs/sim
-    """
-    try:
-        import torch
-    except ImportError:
-        raise SettingsError(
-            "training needs torch: pip install 'liveloc[train]'. A CUDA build comes "
-            "from PyTorch's own index, see docs/training.md."
-        ) from None
-    from .model.bundle import SHIPPED
-    from .model.training.config import TrainingConfig
-    from .model.training.trainer import train_bundle
-
-    shipped = SHIPPED / f"{config}.yaml"
-    path = shipped if shipped.exists() and not Path(config).exists() else Path(config)
-    settings = TrainingConfig.load(path)
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    target = folder or Path("runs") / settings.name
-    target.mkdir(parents=True, exist_ok=True)
-    length = f"{minutes:g} minutes" if minutes else f"{settings.schedule.steps} steps"
-    say(f"training {settings.name} ({settings.preset}) on {chosen}: {length}")
-    with training_bar() as report:
-        bundle = train_bundle(settings, torch.device(chosen), target, report, minutes)
-    say(f"wrote {bundle}")
-
-
-@calibrate.command("camera")
-def calibrate_camera_file(
-    dark: Annotated[Path, typer.Option(help="Frames without light.")],
-    light: Annotated[
-        list[Path], typer.Option(help="Frames of even light, a stack for each level.")
-    ],
-    file: Annotated[Path, typer.Option("--out", help="Camera file to write.")],
-    more_light: Annotated[
-        list[Path] | None, typer.Argument(metavar="LIGHT", help="More levels.")
-    ] = None,
-    em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
-    qe: Annotated[float, typer.Option(help="Quantum efficiency, data sheet.")] = 1.0,
-    saturation: Annotated[
-        float | None, typer.Option(min=1, help="Largest count, if it does not show.")
-    ] = None,
-    maps: Annotated[
-        bool, typer.Option(help="Maps of pixels, given the frames.")
-    ] = True,
-    name: Annotated[str, typer.Option(help="Camera and readout mode.")] = "",
-    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
-) -> None:
-    """Measure offset, gain and read noise from dark and lit frames.
-
-    Any movie is a stack: .tif, .dax or what 'liveloc record' made. docs/camera.md
-    says how to record them.
-
-    Example: liveloc calibrate camera --dark dark.tif --light l1.tif l2.tif l3.tif
-    --qe 0.82 --out camera.yaml
-    """
-    from .model.calibration.camera_calibration import calibrate_camera, describe_camera
-    from .stream.camera_file import save_camera
-
-    if file.exists():
-        raise SettingsError(
-            f"{file} exists and is not overwritten. Give another --out."
-        )
-    if not 0 < qe <= 1:
-        raise SettingsError(f"--qe is {qe}: needs a number above 0 and up to 1.")
-    with reading_bar() as advance:
-        measured = calibrate_camera(
-            dark,
-            [*light, *(more_light or [])],
-            em_gain=em_gain,
-            qe=qe,
-            saturation_adu=saturation,
-            maps=maps,
-            name=name,
-            pixel_size_nm=pixel_size,
-            progress=advance,
-        )
-    save_camera(file, measured)
-    say(describe_camera(measured))
-    maps_file = (
-        f" and {file.with_suffix('.npz')}" if measured.calibration.has_maps else ""
-    )
-    say(f"wrote {file}{maps_file}")
-
-
-@calibrate.command("optics")
-def calibrate_from_optics(
-    description: Annotated[Path, typer.Argument(help="YAML file of the optics.")],
-    file: Annotated[Path, typer.Option("--out", help="PSF file to write.")],
-) -> None:
-    """Compute a PSF from the optics of a microscope, where there are no beads.
-
-    For 2D imaging, engineered masks of known shape such as tetrapods, and deep
-    samples. docs/optics.md says what the file holds.
-
-    Example: liveloc calibrate optics tetrapod.yaml --out tetrapod.psf.npz
-    """
-    from .model.physics.psf_file import SUFFIX, save_psf
-    from .model.physics.pupil import Optics, optical_psf
-
-    if file.exists():
-        raise SettingsError(
-            f"{file} exists and is not overwritten. Give another --out."
-        )
-    if not file.name.endswith(SUFFIX):
-        raise SettingsError(f"--out is {file}: PSF files are named NAME{SUFFIX}.")
-    optics = Optics.load(description)
-    psf = optical_psf(optics)
-    save_psf(file, psf, {"source": "optics", "optics": optics.model_dump(mode="json")})
-    low, high = psf.z_low_nm, psf.z_high_nm
-    say(f"wrote {file}: {optics.window_px} px wide, z from {low:.0f} to {high:.0f} nm")
-
-
-@calibrate.command("psf")
-def calibrate_psf_file(
-    beads: Annotated[Path, typer.Argument(help="Bead stack: .tif, .dax, recording.")],
-    pixel_size: Annotated[float, typer.Option(min=1, help="nm.")],
-    z_step: Annotated[
-        float, typer.Option(help="From plane to plane, nm; negative: downwards.")
-    ],
-    file: Annotated[Path, typer.Option("--out", help="NAME.psf.npz to write.")],
-    camera: CameraPath = None,
-    offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
-    gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
-    em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
-    qe: Annotated[float, typer.Option(help="Quantum efficiency.")] = 1.0,
-    read_noise: Annotated[
-        float, typer.Option(min=0, help="Electrons, after EM gain.")
-    ] = 1.6,
-    z_start: Annotated[
-        float | None, typer.Option(help="Depth of the first plane, nm.")
-    ] = None,
-    positions: Annotated[
-        Path | None, typer.Option(help="Known beads: a table with x_nm and y_nm.")
-    ] = None,
-    bead_photons: Annotated[
-        float | None, typer.Option(min=1, help="Of a bead in one plane, if known.")
-    ] = None,
-    window: Annotated[
-        int | None, typer.Option(min=7, help="Edge of the fitted square, px.")
-    ] = None,
-    min_distance: Annotated[
-        float | None, typer.Option(min=1, help="Between beads, px.")
-    ] = None,
-    knots: Annotated[
-        float | None, typer.Option(min=5, help="Distance of knots along z, nm.")
-    ] = None,
-    background: Annotated[
-        str, typer.Option(help="Fitted per 'bead', per 'plane' of it, or 'none'.")
-    ] = "bead",
-    jitter: Annotated[
-        bool, typer.Option(help="Fit what stage and lamp do from plane to plane.")
-    ] = True,
-    json_file: JsonFile = None,
-) -> None:
-    """Measure the PSF from a stack of beads.
-
-    Finds the beads, fits shape, positions and intensities together, and writes the
-    PSF and a picture of the fit. Any shape: see docs/psf.md.
-
-    Example: liveloc calibrate psf beads.tif --pixel-size 100 --z-step 10
-    --camera camera.yaml --out mine.psf.npz
-    """
-    from .model.calibration.psf_calibration import BeadSettings
-    from .model.calibration.psf_calibration_files import calibrate_psf_from
-
-    known, _ = _camera(camera, offset, gain)
-    if known is not None and camera is None and 0 < qe <= 1:
-        known = replace(known, em_gain=em_gain, qe=qe, read_noise_e=read_noise)
-    elif (em_gain, qe, read_noise) != (1.0, 1.0, 1.6):
-        raise SettingsError(
-            "--em-gain, --qe (above 0, up to 1) and --read-noise go with --offset and "
-            "--gain, not with --camera."
-        )
-    settings = BeadSettings(
-        pixel_size_nm=pixel_size,
-        z_step_nm=z_step,
-        z_start_nm=z_start,
-        camera=known,
-        bead_photons=bead_photons,
-        window_px=window,
-        min_distance_px=min_distance,
-        knots_nm=knots,
-        background=background,  # type: ignore[arg-type]
-        jitter=jitter,
-    )
-    with waiting("fitting the PSF") as tell:
-        done = calibrate_psf_from(
-            beads, settings, file, positions, lambda n, c: tell(f"round {n + 1}")
-        )
-    say(done.text)
-    say(f"wrote {done.psf} and {done.picture}")
-    if json_file:
-        json_file.write_text(json.dumps(done.metadata, indent=1), encoding="utf-8")
+app.command()(evaluate)
+app.command()(train)
+app.add_typer(calibrate, name="calibrate")
 
 
 @app.command()
@@ -803,81 +502,8 @@ def _send(source: ReplaySource, endpoint: str) -> int:
     return 0 if end.status == "ok" else 1
 
 
-def _settings(path: Path | None) -> SessionSettings:
-    from .stream.session import SessionSettings
-
-    return SessionSettings.load(path) if path else SessionSettings()
-
-
-def _recorded_settings(path: Path) -> SessionSettings:
-    """Use the settings that a recorded session ran with, if there are any."""
-    recorded = path / "session.yaml"
-    return _settings(recorded if recorded.exists() else None)
-
-
 def _session_folder(given: Path | None) -> Path:
     return given or Path("sessions") / time.strftime("%Y-%m-%d_%H-%M-%S")
-
-
-def _camera(
-    file: Path | None, offset: float | None, gain: float | None
-) -> tuple[CameraCalibration | None, float | None]:
-    """Take calibration and pixel size as given; None for what is not."""
-    from .stream.calibration import CameraCalibration
-    from .stream.camera_file import load_camera
-
-    if (offset is None) != (gain is None):
-        raise SettingsError("give both --offset and --gain, or neither.")
-    if file is None:
-        if offset is None or gain is None:
-            return None, None
-        return CameraCalibration(offset_adu=offset, e_per_adu=gain), None
-    if offset is not None:
-        raise SettingsError("--camera says offset and gain: leave those out.")
-    camera = load_camera(file)
-    return camera.calibration, camera.pixel_size_nm
-
-
-def _open_movie(
-    path: Path,
-    pixel_size: float | None,
-    camera: tuple[CameraCalibration | None, float | None],
-    roi_origin: tuple[int, int] | None = None,
-    speed: float | None = None,
-) -> ReplaySource:
-    """Open a movie; say so where its camera had to be guessed."""
-    from .stream.movies import open_movie
-    from .stream.replay import ReplaySource
-
-    calibration, camera_pixel = camera
-    pixel_size = pixel_size or camera_pixel
-    with open_movie(path) as movie:
-        if pixel_size is None and movie.pixel_size_nm is None:
-            pixel_size = ASSUMED_PIXEL_NM
-            say(
-                f"{path.name} does not say its pixel size: {pixel_size:g} nm assumed; "
-                "give --pixel-size for true nanometres"
-            )
-    source = ReplaySource(
-        path,
-        speed=speed,
-        pixel_size_nm=pixel_size,
-        calibration=calibration,
-        roi_origin=roi_origin,
-    )
-    used = source.start.calibration
-    if used.estimated:
-        say(
-            f"camera not calibrated: offset {used.offset_adu:.0f} ADU and "
-            f"{used.photons_per_adu:.3g} photons/ADU estimated from the frames; "
-            "give --camera for true photon numbers"
-        )
-    return source
-
-
-def _table_path(path: Path) -> Path:
-    """Take a session's folder for its table."""
-    return path / "localizations.arrow" if path.is_dir() else path
 
 
 def _reconstruct(folder: Path) -> None:
@@ -885,7 +511,7 @@ def _reconstruct(folder: Path) -> None:
     from .stream.table import read_table
     from .viewer import Reconstruction
 
-    table, metadata = read_table(_table_path(folder))
+    table, metadata = read_table(table_path(folder))
     image = Reconstruction.from_metadata(metadata)
     image.add(table)
     image.save_png(folder / "reconstruction.png")

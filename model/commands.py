@@ -1,0 +1,304 @@
+"""The commands that need no camera: evaluate, train, calibrate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..stream.command_options import (
+    ASSUMED_PIXEL_NM,
+    CameraPath,
+    JsonFile,
+    given_camera,
+    table_path,
+)
+from ..stream.errors import SettingsError
+from ..stream.terminal import reading_bar, say, show, training_bar, waiting
+
+calibrate = typer.Typer(
+    no_args_is_help=True, help="Measure the microscope: its camera, its PSF."
+)
+
+
+def evaluate(
+    table: Annotated[Path, typer.Argument(help="Localizations.")],
+    truth: Annotated[Path, typer.Argument(help="True emitters.")],
+    border: Annotated[
+        float, typer.Option(min=0, help="Left out at the edge, nm; challenge: 450.")
+    ] = 0.0,
+    planar: Annotated[bool, typer.Option("--2d", help="Match in the plane.")] = False,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Of tables that do not say it, nm.")
+    ] = None,
+    photon_quantile: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.99, help="Share of dim emitters not counted; challenge: 0.25."
+        ),
+    ] = 0.0,
+    wobble: Annotated[
+        Path | None, typer.Option(help="PSF file or table of dx, dy, z in nm.")
+    ] = None,
+    psf: Annotated[
+        Path | None, typer.Option(help="PSF file, for the Cramér-Rao limits.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model whose PSF gives the limits.")
+    ] = None,
+    camera: Annotated[
+        Path | None, typer.Option(help="Camera file, if the table does not say it.")
+    ] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Limits with neighbours, not alone.")
+    ] = False,
+    plots: Annotated[Path | None, typer.Option(help="Folder for figures.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Score a table against the truth as in the SMLM challenge.
+
+    Greedy nearest-neighbour matching within 250 nm laterally, 500 nm axially; with
+    a PSF also errors over the Cramér-Rao limit.
+
+    Example: liveloc evaluate localizations.arrow truth.csv --border 450
+    --model simulated-microscope --plots figures
+    """
+    from ..stream.table import read_table
+    from .evaluation.imaging import imaging_for
+    from .evaluation.matching import AXIAL_NM, Rule
+    from .evaluation.plots import write_plots
+    from .evaluation.report import assess
+    from .evaluation.tables import tables
+    from .evaluation.wobble import read_wobble
+
+    found, metadata = read_table(table_path(table), pixel_size or ASSUMED_PIXEL_NM)
+    pixel = pixel_size or float(metadata.get("pixel_size_nm", ASSUMED_PIXEL_NM))
+    true, about = read_table(table_path(truth), pixel)
+    metadata |= about
+    rule = Rule(
+        border_nm=border,
+        axial_nm=None if planar else AXIAL_NM,
+        photon_quantile=photon_quantile,
+        wobble=read_wobble(wobble) if wobble else None,
+    )
+    imaging = imaging_for(psf, model, camera, metadata, overlap=overlap)
+    result = assess(found, true, rule, metadata, imaging=imaging)
+    say(result.rule_in_words)
+    show(tables(result))
+    for path in write_plots(result, plots) if plots else []:
+        say(f"wrote {path}")
+    if json_file:
+        json_file.write_text(json.dumps(result.as_dict(), indent=1), encoding="utf-8")
+
+
+def train(
+    config: Annotated[
+        str, typer.Argument(help="Training configuration (YAML), or a shipped name.")
+    ],
+    folder: Annotated[Path | None, typer.Option("--out", help="Results.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="End after this time, not after the steps."),
+    ] = None,
+) -> None:
+    """Train a network on simulated movies and write its bundle.
+
+    Stopped and started again with the same --out, it goes on where it was.
+
+    Example: liveloc train simulated-microscope --out runs/sim
+    """
+    try:
+        import torch
+    except ImportError:
+        raise SettingsError(
+            "training needs torch: pip install 'liveloc[train]'. A CUDA build comes "
+            "from PyTorch's own index, see docs/training.md."
+        ) from None
+    from .bundle import SHIPPED
+    from .training.config import TrainingConfig
+    from .training.trainer import train_bundle
+
+    shipped = SHIPPED / f"{config}.yaml"
+    path = shipped if shipped.exists() and not Path(config).exists() else Path(config)
+    settings = TrainingConfig.load(path)
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    target = folder or Path("runs") / settings.name
+    target.mkdir(parents=True, exist_ok=True)
+    length = f"{minutes:g} minutes" if minutes else f"{settings.schedule.steps} steps"
+    say(f"training {settings.name} ({settings.preset}) on {chosen}: {length}")
+    with training_bar() as report:
+        bundle = train_bundle(settings, torch.device(chosen), target, report, minutes)
+    say(f"wrote {bundle}")
+
+
+@calibrate.command("camera")
+def calibrate_camera_file(
+    dark: Annotated[Path, typer.Option(help="Frames without light.")],
+    light: Annotated[
+        list[Path], typer.Option(help="Frames of even light, a stack for each level.")
+    ],
+    file: Annotated[Path, typer.Option("--out", help="Camera file to write.")],
+    more_light: Annotated[
+        list[Path] | None, typer.Argument(metavar="LIGHT", help="More levels.")
+    ] = None,
+    em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
+    qe: Annotated[float, typer.Option(help="Quantum efficiency, data sheet.")] = 1.0,
+    saturation: Annotated[
+        float | None, typer.Option(min=1, help="Largest count, if it does not show.")
+    ] = None,
+    maps: Annotated[
+        bool, typer.Option(help="Maps of pixels, given the frames.")
+    ] = True,
+    name: Annotated[str, typer.Option(help="Camera and readout mode.")] = "",
+    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+) -> None:
+    """Measure offset, gain and read noise from dark and lit frames.
+
+    Any movie is a stack: .tif, .dax or what 'liveloc record' made. docs/camera.md
+    says how to record them.
+
+    Example: liveloc calibrate camera --dark dark.tif --light l1.tif l2.tif l3.tif
+    --qe 0.82 --out camera.yaml
+    """
+    from ..stream.camera_file import save_camera
+    from .calibration.camera_calibration import calibrate_camera, describe_camera
+
+    if file.exists():
+        raise SettingsError(
+            f"{file} exists and is not overwritten. Give another --out."
+        )
+    if not 0 < qe <= 1:
+        raise SettingsError(f"--qe is {qe}: needs a number above 0 and up to 1.")
+    with reading_bar() as advance:
+        measured = calibrate_camera(
+            dark,
+            [*light, *(more_light or [])],
+            em_gain=em_gain,
+            qe=qe,
+            saturation_adu=saturation,
+            maps=maps,
+            name=name,
+            pixel_size_nm=pixel_size,
+            progress=advance,
+        )
+    save_camera(file, measured)
+    say(describe_camera(measured))
+    maps_file = (
+        f" and {file.with_suffix('.npz')}" if measured.calibration.has_maps else ""
+    )
+    say(f"wrote {file}{maps_file}")
+
+
+@calibrate.command("optics")
+def calibrate_from_optics(
+    description: Annotated[Path, typer.Argument(help="YAML file of the optics.")],
+    file: Annotated[Path, typer.Option("--out", help="PSF file to write.")],
+) -> None:
+    """Compute a PSF from the optics of a microscope, where there are no beads.
+
+    For 2D imaging, engineered masks of known shape such as tetrapods, and deep
+    samples. docs/optics.md says what the file holds.
+
+    Example: liveloc calibrate optics tetrapod.yaml --out tetrapod.psf.npz
+    """
+    from .physics.psf_file import SUFFIX, save_psf
+    from .physics.pupil import Optics, optical_psf
+
+    if file.exists():
+        raise SettingsError(
+            f"{file} exists and is not overwritten. Give another --out."
+        )
+    if not file.name.endswith(SUFFIX):
+        raise SettingsError(f"--out is {file}: PSF files are named NAME{SUFFIX}.")
+    optics = Optics.load(description)
+    psf = optical_psf(optics)
+    save_psf(file, psf, {"source": "optics", "optics": optics.model_dump(mode="json")})
+    low, high = psf.z_low_nm, psf.z_high_nm
+    say(f"wrote {file}: {optics.window_px} px wide, z from {low:.0f} to {high:.0f} nm")
+
+
+@calibrate.command("psf")
+def calibrate_psf_file(
+    beads: Annotated[Path, typer.Argument(help="Bead stack: .tif, .dax, recording.")],
+    pixel_size: Annotated[float, typer.Option(min=1, help="nm.")],
+    z_step: Annotated[
+        float, typer.Option(help="From plane to plane, nm; negative: downwards.")
+    ],
+    file: Annotated[Path, typer.Option("--out", help="NAME.psf.npz to write.")],
+    camera: CameraPath = None,
+    offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
+    gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
+    em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
+    qe: Annotated[float, typer.Option(help="Quantum efficiency.")] = 1.0,
+    read_noise: Annotated[
+        float, typer.Option(min=0, help="Electrons, after EM gain.")
+    ] = 1.6,
+    z_start: Annotated[
+        float | None, typer.Option(help="Depth of the first plane, nm.")
+    ] = None,
+    positions: Annotated[
+        Path | None, typer.Option(help="Known beads: a table with x_nm and y_nm.")
+    ] = None,
+    bead_photons: Annotated[
+        float | None, typer.Option(min=1, help="Of a bead in one plane, if known.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=7, help="Edge of the fitted square, px.")
+    ] = None,
+    min_distance: Annotated[
+        float | None, typer.Option(min=1, help="Between beads, px.")
+    ] = None,
+    knots: Annotated[
+        float | None, typer.Option(min=5, help="Distance of knots along z, nm.")
+    ] = None,
+    background: Annotated[
+        str, typer.Option(help="Fitted per 'bead', per 'plane' of it, or 'none'.")
+    ] = "bead",
+    jitter: Annotated[
+        bool, typer.Option(help="Fit what stage and lamp do from plane to plane.")
+    ] = True,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure the PSF from a stack of beads.
+
+    Finds the beads, fits shape, positions and intensities together, and writes the
+    PSF and a picture of the fit. Any shape: see docs/psf.md.
+
+    Example: liveloc calibrate psf beads.tif --pixel-size 100 --z-step 10
+    --camera camera.yaml --out mine.psf.npz
+    """
+    from .calibration.psf_calibration import BeadSettings
+    from .calibration.psf_calibration_files import calibrate_psf_from
+
+    known, _ = given_camera(camera, offset, gain)
+    if known is not None and camera is None and 0 < qe <= 1:
+        known = replace(known, em_gain=em_gain, qe=qe, read_noise_e=read_noise)
+    elif (em_gain, qe, read_noise) != (1.0, 1.0, 1.6):
+        raise SettingsError(
+            "--em-gain, --qe (above 0, up to 1) and --read-noise go with --offset and "
+            "--gain, not with --camera."
+        )
+    settings = BeadSettings(
+        pixel_size_nm=pixel_size,
+        z_step_nm=z_step,
+        z_start_nm=z_start,
+        camera=known,
+        bead_photons=bead_photons,
+        window_px=window,
+        min_distance_px=min_distance,
+        knots_nm=knots,
+        background=background,  # type: ignore[arg-type]
+        jitter=jitter,
+    )
+    with waiting("fitting the PSF") as tell:
+        done = calibrate_psf_from(
+            beads, settings, file, positions, lambda n, c: tell(f"round {n + 1}")
+        )
+    say(done.text)
+    say(f"wrote {done.psf} and {done.picture}")
+    if json_file:
+        json_file.write_text(json.dumps(done.metadata, indent=1), encoding="utf-8")

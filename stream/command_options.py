@@ -1,0 +1,122 @@
+"""What several commands ask for, and how it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import SettingsError
+from .terminal import say
+
+if TYPE_CHECKING:
+    from .calibration import CameraCalibration
+    from .replay import ReplaySource
+    from .session import SessionSettings
+
+ASSUMED_PIXEL_NM = 100.0  # of a movie that does not say it
+
+Model = Annotated[
+    str | None, typer.Option(help="Shipped model, or path of a .liveloc bundle.")
+]
+Refine = Annotated[
+    bool | None,
+    typer.Option(
+        "--refine/--no-refine", help="Fit emitters again with the model's PSF."
+    ),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Also write the report here.")
+]
+SessionFolder = Annotated[
+    Path | None, typer.Option("--session", help="Folder for the results.")
+]
+Config = Annotated[
+    str | None,
+    typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
+]
+Frames = Annotated[int | None, typer.Option(min=0, help="0: until stopped.")]
+CameraPath = Annotated[
+    Path | None,
+    typer.Option("--camera", help="Camera file; see 'liveloc calibrate camera'."),
+]
+RoiOrigin = Annotated[
+    tuple[int, int] | None,
+    typer.Option(help="Column and row of the first pixel on the chip, if not said."),
+]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+
+def settings_from(path: Path | None) -> SessionSettings:
+    """Read a session file; the defaults without one."""
+    from .session import SessionSettings
+
+    return SessionSettings.load(path) if path else SessionSettings()
+
+
+def recorded_settings(path: Path) -> SessionSettings:
+    """Use the settings that a recorded session ran with, if there are any."""
+    recorded = path / "session.yaml"
+    return settings_from(recorded if recorded.exists() else None)
+
+
+def given_camera(
+    file: Path | None, offset: float | None, gain: float | None
+) -> tuple[CameraCalibration | None, float | None]:
+    """Take calibration and pixel size as given; None for what is not."""
+    from .calibration import CameraCalibration
+    from .camera_file import load_camera
+
+    if (offset is None) != (gain is None):
+        raise SettingsError("give both --offset and --gain, or neither.")
+    if file is None:
+        if offset is None or gain is None:
+            return None, None
+        return CameraCalibration(offset_adu=offset, e_per_adu=gain), None
+    if offset is not None:
+        raise SettingsError("--camera says offset and gain: leave those out.")
+    camera = load_camera(file)
+    return camera.calibration, camera.pixel_size_nm
+
+
+def open_given_movie(
+    path: Path,
+    pixel_size: float | None,
+    camera: tuple[CameraCalibration | None, float | None],
+    roi_origin: tuple[int, int] | None = None,
+    speed: float | None = None,
+) -> ReplaySource:
+    """Open a movie; say so where its camera had to be guessed."""
+    from .movies import open_movie
+    from .replay import ReplaySource
+
+    calibration, camera_pixel = camera
+    pixel_size = pixel_size or camera_pixel
+    with open_movie(path) as movie:
+        if pixel_size is None and movie.pixel_size_nm is None:
+            pixel_size = ASSUMED_PIXEL_NM
+            say(
+                f"{path.name} does not say its pixel size: {pixel_size:g} nm assumed; "
+                "give --pixel-size for true nanometres"
+            )
+    source = ReplaySource(
+        path,
+        speed=speed,
+        pixel_size_nm=pixel_size,
+        calibration=calibration,
+        roi_origin=roi_origin,
+    )
+    used = source.start.calibration
+    if used.estimated:
+        say(
+            f"camera not calibrated: offset {used.offset_adu:.0f} ADU and "
+            f"{used.photons_per_adu:.3g} photons/ADU estimated from the frames; "
+            "give --camera for true photon numbers"
+        )
+    return source
+
+
+def table_path(path: Path) -> Path:
+    """Take a session's folder for its table."""
+    return path / "localizations.arrow" if path.is_dir() else path
