@@ -203,17 +203,16 @@ def calibrate_from_optics(
     For 2D imaging, engineered masks of known shape such as tetrapods, and deep
     samples. docs/optics.md says what the file holds.
 
-    Example: liveloc calibrate optics tetrapod.yaml --out tetrapod.psf.npz
+    Example: liveloc calibrate optics tetrapod.yaml --out tetrapod
     """
     from .physics.psf_file import SUFFIX, save_psf
     from .physics.pupil import Optics, optical_psf
 
+    file = file.with_name(file.name.removesuffix(SUFFIX) + SUFFIX)
     if file.exists():
         raise SettingsError(
             f"{file} exists and is not overwritten. Give another --out."
         )
-    if not file.name.endswith(SUFFIX):
-        raise SettingsError(f"--out is {file}: PSF files are named NAME{SUFFIX}.")
     optics = Optics.load(description)
     psf = optical_psf(optics)
     save_psf(file, psf, {"source": "optics", "optics": optics.model_dump(mode="json")})

@@ -1,6 +1,6 @@
 """Retrieve a phase mask from isolated emitters of a real movie.
 
-python tests/benchmarks/retrieve_mask.py MOVIE tests/benchmarks/tetrapod.yaml \
+python tests/benchmarks/retrieve_mask.py MOVIE tests/benchmarks/tetrapod-optics.yaml \
     tests/benchmarks/tetrapod_spots.csv
 
 Zernike coefficients, common to all spots, and the place, depth, photons and background
