@@ -6,10 +6,9 @@ takes the network's answer there in a few steps (one suffices in the limit: Le C
 one-step estimator; A. W. van der Vaart, Asymptotic Statistics, ch. 5.7). Emitters that
 overlap are fitted together, each with the background around it.
 
-The network's answer stays in as a prior. It is a weak one for an emitter that is alone.
-Where emitters overlap, the pixels of one frame cannot always tell how many there are,
-while the network has seen three: there its own uncertainty is the prior's, and pixels
-count the less the worse the fit meets them.
+The network's answer stays in as a prior, as wide as its uncertainty: it has seen three
+frames, the fit sees one. Where emitters overlap, the pixels of one frame cannot always
+tell how many there are; pixels count the less the worse the fit meets them.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-WIDENED_ALONE = 3.0  # standard deviation of the prior, of the network's own
 DISTRUST = (0, 3)  # in each step: pixels met with a chi square of c count c^-3 times
 CHANCE = 1.2  # chi square that noise alone may make
 BACKGROUND_SIGMA = 0.3  # of the prior of the background, of its value
@@ -82,12 +80,6 @@ class _Neighbours:
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     groups: list[NDArray[np.int64]]
-
-    @property
-    def alone(self) -> NDArray[np.int64]:
-        """Emitters without neighbours."""
-        smallest = self.groups[0]
-        return smallest[:, 0] if smallest.shape[1] == 1 else smallest[:0, 0]
 
 
 class Refinement:
@@ -140,7 +132,6 @@ class Refinement:
         start, spread = self._prior(table)
         squares = self._squares(start, photons)
         neighbours = _neighbours(start[:, :2], squares.corner, self._half)
-        spread[neighbours.alone, :4] *= WIDENED_ALONE
         found, weight = start, 1 / spread**2
         for distrust in DISTRUST:
             blocks, score = self._equations(squares, neighbours, found, distrust)
@@ -149,7 +140,7 @@ class Refinement:
             found = found + np.clip(step, -LONGEST_STEP * spread, LONGEST_STEP * spread)
             found[:, 2] = np.clip(found[:, 2], *self._z_range)
             found[:, 3] = np.maximum(found[:, 3], LEAST_PHOTONS)
-        return self._table(table, found, sigma)
+        return self._table(table, found, _without_prior(sigma, spread))
 
     def _prior(self, table: Localizations) -> tuple[Floats, Floats]:
         """Give means and standard deviations of x, y, z, photons, background: (n, 5).
@@ -257,6 +248,15 @@ class Refinement:
             refined["z_nm"], refined["z_sigma_nm"] = found[:, 2], sigma[:, 2]
         good = np.isfinite(found).all(1) & np.isfinite(sigma).all(1)
         return np.where(good, refined, table)
+
+
+def _without_prior(sigma: Floats, spread: Floats) -> Floats:
+    """Give what pixels or network say alone, whichever is surer.
+
+    The network has seen the same pixels: together they are no surer than that.
+    """
+    information = np.maximum(1 / sigma**2 - 1 / spread**2, 1e-12 / spread**2)
+    return np.minimum(1 / np.sqrt(information), spread)
 
 
 def _neighbours(places: Floats, corner: NDArray[np.int64], half_px: int) -> _Neighbours:

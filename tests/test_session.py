@@ -130,6 +130,27 @@ def test_fitting_the_recording_gives_the_live_table(recorded, tmp_path):
     ).read_bytes()
 
 
+def test_a_refined_fit_and_replay_agree_and_come_closer_to_the_truth(
+    recorded, tmp_path
+):
+    folder, _ = recorded
+    for command in ("fit", "replay"):
+        result = liveloc(command, folder, "--out", tmp_path / command, "--refine")
+        assert result.returncode == 0, result.stdout + result.stderr
+    fitted, replayed = (
+        tmp_path / command / "localizations.arrow" for command in ("fit", "replay")
+    )
+    assert fitted.read_bytes() == replayed.read_bytes()
+    assert read_table(fitted)[1]["refined"] == "true"
+    errors = {}
+    for name in (folder, tmp_path / "fit"):
+        report = tmp_path / "score.json"
+        result = liveloc("evaluate", name, folder / "truth.arrow", "--json", report)
+        assert result.returncode == 0, result.stdout + result.stderr
+        errors[name] = json.loads(report.read_text())["rmse_axial_nm"]
+    assert errors[tmp_path / "fit"] < errors[folder]
+
+
 def test_a_killed_engine_leaves_a_named_hole_and_a_whole_recording(
     tmp_path, free_ports
 ):
