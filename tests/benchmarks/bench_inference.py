@@ -27,15 +27,15 @@ class TimedBackend:
     def __init__(self, backend):
         self._backend, self.seconds = backend, 0.0
 
-    def features(self, photons):
-        return self._timed(self._backend.features, photons)
+    def features(self, photons, read_variance=None):
+        return self._timed(self._backend.features, photons, read_variance)
 
     def maps(self, windows):
         return self._timed(self._backend.maps, windows)
 
-    def _timed(self, function, argument):
+    def _timed(self, function, *arguments):
         began = time.process_time()
-        result = function(argument)
+        result = function(*arguments)
         self.seconds += time.process_time() - began
         return result
 

@@ -78,7 +78,8 @@ def test_isolated_emitters_reach_the_limit_and_say_so(refinement):
     errors, limits, sigmas = [], [], []
     for _ in range(60):
         truth = chessboard(rng)
-        fitted = refinement.refine(guessed(truth, rng), take(truth, rng))
+        guess = guessed(truth, rng, off_nm=8)
+        fitted = refinement.refine(guess, take(truth, rng))
         x, y, z, photons = on_frame(truth)
         ground = np.full(len(truth), BACKGROUND)
         limit = crlb_at(PSF, x, y, z, photons, ground, CAMERA, PIXEL_NM)
@@ -89,7 +90,7 @@ def test_isolated_emitters_reach_the_limit_and_say_so(refinement):
         *(np.swapaxes(v, 0, 1) for v in (errors, limits, sigmas)), strict=True
     ):
         assert rms(error) < 1.25 * rms(limit)
-        assert rms(sigma) == pytest.approx(rms(error), rel=0.15)
+        assert rms(sigma) == pytest.approx(rms(limit), rel=0.15)
 
 
 def test_two_that_overlap_are_fitted_together(refinement):
