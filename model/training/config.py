@@ -106,6 +106,10 @@ class EmitterConfig(_Strict):
     switching : {"any time", "between frames"}
         Whether first and last frames are partial, as they are on a microscope, or
         emitters are on for whole frames, as in many simulated movies.
+    filaments : float
+        Largest share of emitters that lie on lines, as on filaments and membranes
+        seen from the side; uniform from sample to sample. Depths are random on them,
+        too.
     label_photons : float
         Emitters dimmer than this are rendered but not asked for.
     """
@@ -115,6 +119,7 @@ class EmitterConfig(_Strict):
     photons_spread: NotNegative = 0.3
     on_time_frames: Range = (1.5, 10.0)
     switching: Literal["any time", "between frames"] = "any time"
+    filaments: Annotated[float, Field(ge=0, le=1)] = 0.0
     label_photons: NotNegative = 50.0
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .config import Optics, TrainingConfig
 
 
+MOST_FILAMENTS = 8  # of a movie
+FILAMENT_SIGMA_NM = 20.0  # of labels around the axis of a filament
+
+
 @dataclass(frozen=True, slots=True)
 class Movies:
     """A batch of short movies with the truth of all frames that have neighbours.
@@ -125,8 +129,8 @@ class Simulator:
         median = self._log_uniform(emitters.photons, batch)[:, None]
         spread = torch.exp(emitters.photons_spread * self._normal(b, n))
         photons = light * (median * spread)[:, None]  # (b, f, n)
-        x = self._uniform(b, 1, n) * field_px - 0.5 - margin_px
-        y = self._uniform(b, 1, n) * field_px - 0.5 - margin_px
+        places = self._places(b, n, field_px) - 0.5 - margin_px
+        x, y = places.unsqueeze(2)  # (b, 1, n) each
         z = self._depths(b, frames, n)  # (b, 1 or f, n)
         image = self._pick_psf(batch).render(x, y, z, photons, (size_px, size_px))
         background = self._background(batch, size_px)  # (b, 1, h, w)
@@ -167,6 +171,30 @@ class Simulator:
         end = (start + lasts)[:, None]
         light = torch.minimum(end, frame + 1) - torch.maximum(start[:, None], frame)
         return light.clamp(0.0, 1.0) * exists[:, None]
+
+    def _places(self, b: int, n: int, field_px: int) -> Tensor:
+        """Draw places: (2, b, n), from 0 to `field_px`.
+
+        Evenly, or some of them on straight lines through the field, which enter on
+        the other side where they leave: so the density is even on average.
+        """
+        places = self._uniform(2, b, n) * field_px
+        share = self.config.emitters.filaments
+        if share == 0:
+            return places
+        number = 1 + torch.floor(MOST_FILAMENTS * self._uniform(b, 1))
+        line = torch.floor(number * self._uniform(b, n)).long()
+        angle = 2 * math.pi * self._uniform(b, MOST_FILAMENTS).gather(1, line)
+        origins = self._uniform(2, b, MOST_FILAMENTS) * field_px
+        origin = origins.gather(2, line.expand(2, -1, -1))
+        along = self._uniform(b, n) * field_px
+        width_px = FILAMENT_SIGMA_NM / self.config.pixel_size_nm
+        across = width_px * self._normal(b, n)
+        cosine, sine = torch.cos(angle), torch.sin(angle)
+        turned = [along * cosine - across * sine, along * sine + across * cosine]
+        on_line = (origin + torch.stack(turned)) % field_px
+        filamentous = self._uniform(b, n) < share * self._uniform(b, 1)
+        return torch.where(filamentous, on_line, places)
 
     def _depths(self, b: int, frames: int, n: int) -> Tensor:
         """Draw depths, moved by the focus from frame to frame if it drifts."""

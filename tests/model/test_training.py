@@ -147,6 +147,29 @@ def test_emitters_that_switch_between_frames_are_on_for_whole_frames():
     assert float(on[:, 5].sum() / on[:, 0].sum()) == pytest.approx(1, abs=0.05)
 
 
+def test_emitters_on_filaments_crowd_at_the_same_density():
+    settings = config()
+    near = []
+    for share in (0.0, 1.0):
+        emitters = settings.emitters.model_copy(
+            update={
+                "filaments": share,
+                "density_per_um2": (0.3, 0.3),
+                "on_time_frames": (1e3, 1e3),
+            }
+        )
+        changed = settings.model_copy(update={"emitters": emitters})
+        targets = simulate(changed, 1, 400, 40).targets
+        assert float(targets.present.sum() / 400 / 16.0) == pytest.approx(0.3, rel=0.05)
+        distance = torch.hypot(
+            *(at[:, :, None] - at[:, None] for at in (targets.x_px, targets.y_px))
+        )
+        both = targets.present[:, :, None] & targets.present[:, None]
+        both &= ~torch.eye(both.shape[1], dtype=torch.bool)
+        near.append(int((both & (distance < 1)).sum()))
+    assert near[1] > 2 * near[0]
+
+
 def test_electron_multiplication_doubles_the_noise():
     settings = config()
     emitters = settings.emitters.model_copy(update={"density_per_um2": (1e-6, 1e-6)})
