@@ -1,0 +1,1 @@
+"""From the density of emitters to the power of the activation laser."""
