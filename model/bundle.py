@@ -62,6 +62,9 @@ class ModelSpec(BaseModel):
         Measured on the validation movie of the training (`validation.Look`).
     kflop_per_px : float
         Cost per camera pixel and frame.
+    density_response : tuple of (expected, true)
+        What the sum of the probabilities means, emitters per um2; see
+        `training.response`. Empty: taken as it is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +79,7 @@ class ModelSpec(BaseModel):
     provenance: dict[str, str]
     accuracy: dict[str, float]
     kflop_per_px: float
+    density_response: tuple[tuple[float, float], ...] = ()
     parts: dict[str, Part]
 
     @property

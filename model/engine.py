@@ -21,6 +21,7 @@ from .. import __version__
 from ..stream.balance import NOT_FINITE
 from ..stream.broadcast import LocalizationPublisher
 from ..stream.errors import MessageError, SettingsError
+from ..stream.latency import Latency
 from ..stream.localizations import Localizations, empty
 from ..stream.processed import ProcessedLog, ResumePoint
 from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
@@ -28,7 +29,7 @@ from ..stream.table import to_batch
 from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
 from .calibration.camera_check import CameraCheck, camera_report
-from .latency import Latency
+from .density import DensityBlocks
 from .localizer import Localized, Localizer
 from .results import PROCESSED_FILE, Results
 
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ..stream.density import BlockDensity
     from ..stream.frames import StreamEnd, StreamStart
     from ..stream.session import SessionSettings
+    from .density import Region
 
 STATUS_INTERVAL_S = 0.25
 WARM_UP_FRAMES = 6
@@ -64,6 +67,10 @@ class EngineSettings:
         See `OnnxBackend`.
     max_batch : int
         Most frames taken from the ring at once.
+    region : (x, y, width, height), optional
+        Pixels of the chip within which the density of emitters is measured.
+    block_frames : int
+        Least frames between two reports of the density to the bridge.
     ring_frames : int
         Slots of the ring.
     """
@@ -75,6 +82,8 @@ class EngineSettings:
     provider: str = "cpu"
     threads: int = 2
     max_batch: int = 16
+    region: Region | None = None
+    block_frames: int = 5
     ring_frames: int = 256
 
     @classmethod
@@ -83,6 +92,8 @@ class EngineSettings:
         return cls(
             frames_endpoint=settings.stream.frames_endpoint,
             localizations_endpoint=settings.stream.localizations_endpoint,
+            region=settings.control.region,
+            block_frames=settings.control.block_frames,
             **settings.engine.model_dump(),
         )
 
@@ -207,7 +218,9 @@ class Engine:
             release=self._receiver.release,
             resume=self._resume,
         )
-        self._stream = _Stream(start, folder, results, self._bundle, self._backend)
+        self._stream = _Stream(
+            start, folder, results, self._bundle, self._backend, self.settings
+        )
         self._results = results
         self._publisher.begin(start.stream_id, results.metadata, rows=results.rows)
 
@@ -215,7 +228,8 @@ class Engine:
         """Publish first, then count, then write."""
         if len(localized.localizations):
             self._publisher.publish(localized.localizations)
-        stream.published(localized)
+        if density := stream.published(localized):
+            self._receiver.tell(density)
         stream.results.add(localized)
 
     def _settle(self, last: int, frames: int, failed: int) -> ResumePoint:
@@ -246,7 +260,7 @@ class Engine:
             "fps": round(stream.fps, 2),
             "latency_ms": stream.latency.as_dict(),
             "latency_after_neighbour_ms": stream.after_neighbour.as_dict(),
-            "density_per_um2": round(stream.density(balance.localized), 4),
+            "density_per_um2": round(stream.density.mean_per_um2, 4),
             "session": str(stream.folder),
             "status": end.status,
             "reason": end.reason,
@@ -289,10 +303,12 @@ class Engine:
         """
         try:
             check_fits(self._bundle, start)
+            trial = open_localizer(
+                start, self._bundle, self._backend, self.settings.region
+            )
         except SettingsError as error:  # the sender's mistake, not the engine's
             raise MessageError("model", str(error)) from None
         blank = np.zeros(start.shape, start.dtype)
-        trial = open_localizer(start, self._bundle, self._backend)
         trial.feed(list(range(WARM_UP_FRAMES)), [blank] * WARM_UP_FRAMES)
         to_batch(empty(1)).serialize()
         log = self._folder_for(start) / PROCESSED_FILE
@@ -312,19 +328,29 @@ class _Stream:
     results: Results
     bundle: Bundle
     backend: Backend
+    settings: EngineSettings
     localizer: Localizer = field(init=False)
+    density: DensityBlocks = field(init=False)
     camera: CameraCheck = field(init=False)
     latency: Latency = field(default_factory=Latency)
     after_neighbour: Latency = field(default_factory=Latency)
     recent_density: float = 0.0
     _arrivals: dict[int, int] = field(default_factory=dict)  # seq -> ns, not published
+    _read_out: dict[int, int] = field(default_factory=dict)  # the same, bridge's clock
     _first_ns: int = 0
     _last_ns: int = 0
     _frames: int = 0
     _recent: tuple[int, int] = (0, 0)  # frames and time at the last look
 
     def __post_init__(self) -> None:
-        self.localizer = open_localizer(self.start, self.bundle, self.backend)
+        self.localizer = open_localizer(
+            self.start, self.bundle, self.backend, self.settings.region
+        )
+        self.density = DensityBlocks(
+            self.start.stream_id,
+            self.bundle.spec.density_response,
+            self.settings.block_frames,
+        )
         self.camera = CameraCheck(self.start.calibration)
 
     def take(self, event: Arrived) -> Localized:
@@ -332,25 +358,28 @@ class _Stream:
         self._first_ns = self._first_ns or event.received_ns[0]
         seqs = [header.seq for header in event.headers]
         self._arrivals.update(zip(seqs, event.received_ns, strict=True))
+        self._read_out.update({h.seq: h.t_ns for h in event.headers})
         localized = self.localizer.feed(seqs, event.pixels)
         self.camera.add(event.pixels)
         return localized
 
-    def published(self, localized: Localized) -> None:
-        """Measure from arrival to now for the frames that were published."""
+    def published(self, localized: Localized) -> BlockDensity | None:
+        """Measure from arrival to now; give the density of a block that is complete."""
         now = self._last_ns = time.monotonic_ns()
         self._frames += len(localized.frames)
+        density = self.density.add(localized, self._read_out.__getitem__)
+        if density is not None:
+            weight = 1 - math.exp(-density.frames / 50)
+            self.recent_density += weight * (density.per_um2 - self.recent_density)
         for seq in [*localized.frames.tolist(), *localized.failed]:
+            self._read_out.pop(seq, None)
             arrived = self._arrivals.pop(seq, None)
             if arrived is None:
                 continue
             neighbour = self._arrivals.get(seq + 1, arrived)
             self.latency.add((now - arrived) / 1e6)
             self.after_neighbour.add((now - neighbour) / 1e6)
-        if len(localized.frames):
-            here = len(localized.localizations) / len(localized.frames) / self._area_um2
-            weight = 1 - math.exp(-len(localized.frames) / 50)
-            self.recent_density += weight * (here - self.recent_density)
+        return density
 
     @property
     def fps(self) -> float:
@@ -365,17 +394,10 @@ class _Stream:
         self._recent = (self._frames, now)
         return (self._frames - frames) * 1e9 / (now - then) if then else 0.0
 
-    def density(self, frames: int) -> float:
-        """Localizations per frame and square micrometre."""
-        return self.results.rows / max(frames, 1) / self._area_um2
 
-    @property
-    def _area_um2(self) -> float:
-        height, width = self.start.shape
-        return height * width * (self.start.pixel_size_nm / 1000) ** 2
-
-
-def open_localizer(start: StreamStart, bundle: Bundle, backend: Backend) -> Localizer:
+def open_localizer(
+    start: StreamStart, bundle: Bundle, backend: Backend, region: Region | None = None
+) -> Localizer:
     """Set a localizer up for a stream: the same for live, replay and files."""
     return Localizer.of(
         bundle,
@@ -384,6 +406,7 @@ def open_localizer(start: StreamStart, bundle: Bundle, backend: Backend) -> Loca
         shape=start.shape,
         pixel_size_nm=start.pixel_size_nm,
         roi_origin=start.roi_origin,
+        region=region,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..stream.localizations import Flag, Localizations, empty
+from .density import ExpectedEmitters
 from .emitters import Geometry, Thresholds, find_emitters
 from .maps import SIZE_MULTIPLE
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..stream.calibration import CameraCalibration
     from .backend import Backend
     from .bundle import Bundle
+    from .density import Region
     from .refinement import Refinement
 
 
@@ -39,12 +41,16 @@ class Localized:
         Frame numbers, increasing; a frame without emitters is in here, too.
     localizations : Localizations
         Of those frames, ordered by frame.
+    expected : NDArray[np.float64], shape (n, 3)
+        Expected emitters in each of those frames, their variance, and the area that
+        they are in (um2); see `density.ExpectedEmitters`.
     failed : tuple[int, ...]
         Frames for which the network gave no finite answer; not in `frames`.
     """
 
     frames: NDArray[np.int64]
     localizations: Localizations
+    expected: NDArray[np.float64]
     failed: tuple[int, ...] = ()
 
 
@@ -65,6 +71,8 @@ class Localizer:
         Shape and place of the frames.
     thresholds : Thresholds
         What becomes a localization.
+    region : (x, y, width, height), optional
+        Pixels of the chip within which emitters are expected; all if not given.
     sees_noise : bool
         The network takes the read variance of every pixel.
     refinement : Refinement, optional
@@ -78,12 +86,14 @@ class Localizer:
         geometry: Geometry,
         thresholds: Thresholds,
         *,
+        region: Region | None = None,
         sees_noise: bool = False,
         refinement: Refinement | None = None,
     ) -> None:
         self._backend, self._calibration = backend, calibration
         self._geometry, self._thresholds = geometry, thresholds
         self._refinement = refinement
+        self._expected = ExpectedEmitters(geometry, region)
         self._read_variance = None
         if sees_noise:
             variance = np.float32(calibration.read_variance_photons)
@@ -102,6 +112,7 @@ class Localizer:
         shape: tuple[int, int],
         pixel_size_nm: float,
         roi_origin: tuple[int, int] = (0, 0),
+        region: Region | None = None,
     ) -> Localizer:
         """Set a localizer up as its bundle says."""
         spec = bundle.spec
@@ -122,6 +133,7 @@ class Localizer:
             calibration,
             geometry,
             spec.thresholds,
+            region=region,
             sees_noise=spec.sees_noise,
             refinement=refinement,
         )
@@ -175,7 +187,7 @@ class Localizer:
         self._previous = ready[-1] if ready else self._previous
         self._waiting = known[-1] if known and not ends else None
         if not ready:
-            return Localized(np.empty(0, np.int64), empty())
+            return Localized(np.empty(0, np.int64), empty(), np.empty((0, 3)))
         maps = self._backend.maps(windows)
         return self._read_out(maps, ready, flags)
 
@@ -195,7 +207,8 @@ class Localizer:
             for known in ready:
                 rows = table["frame"] == known.seq
                 table[rows] = self._refinement.refine(table[rows], known.photons)
-        return Localized(frames[finite], table, failed)
+        expected = self._expected.of(maps[finite, 0])
+        return Localized(frames[finite], table, expected, failed)
 
 
 def _padded(images: NDArray[np.float32]) -> NDArray[np.float32]:

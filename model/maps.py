@@ -39,6 +39,11 @@ class Grid:
     cell_px: int
     reach_px: float
 
+    def cells(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Give (rows, columns) of the maps of frames of `shape` pixels, padded."""
+        height, width = (side + -side % SIZE_MULTIPLE for side in shape)
+        return height // self.cell_px, width // self.cell_px
+
 
 PIXELS = Grid(cell_px=1, reach_px=1.0)
 CELLS = Grid(cell_px=2, reach_px=2.0)

@@ -1,4 +1,4 @@
-"""How many emitters are on: what the engine tells the bridge of each block of frames."""
+"""How many emitters are on: what the engine tells the bridge of a block of frames."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from .errors import MessageError
 
 if TYPE_CHECKING:
     from .accounting import StreamAccount
+    from .density import BlockDensity
     from .frames import FrameHeader, StreamEnd, StreamStart
     from .limits import Limits
     from .ring import FrameRing
@@ -142,6 +143,7 @@ class Inbox:
         self.rejected: Counter[str] = Counter()
         self.failure: BaseException | None = None
         self.close_reason: str | None = None
+        self.density: BlockDensity | None = None  # newest, not sent yet
         self.stopping = False
 
     def reject(self, reason: str) -> None:

@@ -22,6 +22,7 @@ from .start_maps import receive_start
 from .wire import (
     Ack,
     Credit,
+    Density,
     End,
     FrameUp,
     Heartbeat,
@@ -452,6 +453,9 @@ class Intake:
             self._acknowledge_end(stream)
         elif due:
             self._grant(stream, beat)
+        density, self._inbox.density = self._inbox.density, None
+        if density is not None:
+            self._send(stream.peer, Density(density))
 
     def _grant(self, stream: Incoming, beat: bool) -> None:
         """Tell the sender what it may send, and what is dealt with."""

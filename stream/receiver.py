@@ -24,6 +24,7 @@ from .waker import Waker
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .density import BlockDensity
     from .intake import Resume
     from .processed import ResumePoint
     from .ring import FrameRing
@@ -264,6 +265,11 @@ class FrameReceiver:
         """Count frames that arrived and could not be localized."""
         with self._inbox.changed:
             self._current().account.lose(reason, frames)
+
+    def tell(self, density: BlockDensity) -> None:
+        """Tell the sender how many emitters are on; only the newest is sent."""
+        self._inbox.density = density
+        self._waker.ring()
 
     def checkpoint(self, seq: int, rows: int = 0) -> ResumePoint:
         """Give what a ledger must hold for an engine to go on after `seq`.

@@ -22,6 +22,7 @@ from .wire import Start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .density import BlockDensity
     from .frames import EndStatus, Frame, StreamEnd, StreamStart
 
 _JOIN_S = 10.0
@@ -52,6 +53,8 @@ class FrameSender:
         after three heartbeats without a word, at once when the connection
         breaks, and when the sender stops. Called in the sender's thread, must
         not block.
+    on_density : Callable[[BlockDensity], None], optional
+        Told what the engine says of the density of emitters. In the same thread.
     limits : Limits
         Heartbeat and sizes.
 
@@ -71,6 +74,7 @@ class FrameSender:
         queue_bytes: int = 256 << 20,
         queue_s: float = 2.0,
         on_peer: Callable[[bool], None] | None = None,
+        on_density: Callable[[BlockDensity], None] | None = None,
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits()
@@ -84,7 +88,14 @@ class FrameSender:
         socket = dealer(self._context, limits)
         self._waker = Waker(self._context)
         uplink = Uplink(
-            socket, address, sender, self._outbox, self._waker, limits, on_peer
+            socket,
+            address,
+            sender,
+            self._outbox,
+            self._waker,
+            limits,
+            on_peer,
+            on_density,
         )
         self._thread = threading.Thread(
             target=uplink.run, name="liveloc-sender", daemon=True

@@ -125,6 +125,81 @@ class LaserSection(_Section):
     unit: str = "mW"
 
 
+class StopSection(_Section):
+    """When an acquisition ends by itself, apart from its number of frames.
+
+    Each is off if not given; which one ended it, and on what evidence, is in
+    ``control.jsonl`` and in the report. Density and precision are those that the
+    engine reports, so these rules need one.
+
+    Attributes
+    ----------
+    minutes : float, optional
+        Since the first frame.
+    at_highest_s : float, optional
+        The laser has been at its highest power for this long.
+    density_below_per_um2 : float, optional
+        The density has been below this for `density_below_s`.
+    density_below_s : float
+        See above.
+    dose : float, optional
+        Sum of power times seconds, in the laser's unit.
+    resolution_nm : float, optional
+        Precision and sampling together are this good: the square root of
+        (2.355 sigma)^2 + (2 / sqrt(localizations per area))^2.
+    free_disk_gib : float
+        Less room than this is left on the session's disk.
+    """
+
+    minutes: Positive | None = None
+    at_highest_s: Positive | None = None
+    density_below_per_um2: Positive | None = None
+    density_below_s: Positive = 10.0
+    dose: Positive | None = None
+    resolution_nm: Positive | None = None
+    free_disk_gib: NotNegative = 0.5
+
+
+class ControlSection(_Section):
+    """How the activation laser follows the density of emitters.
+
+    Attributes
+    ----------
+    law : str
+        ``constant``: no feedback; else the name of a control law, see docs/control.md.
+    options : dict
+        Of the law.
+    target_per_um2 : float or "present", optional
+        Density to hold: emitters that are on, per um2 and frame. ``present`` takes what
+        is measured while the first `settle_frames` frames are taken at `laser.power`.
+    settle_frames : int
+        See above.
+    region : (x, y, width, height), optional
+        Pixels of the chip within which the density counts; all of them if not given.
+    block_frames : int
+        Least frames between two measurements of the density.
+    ticks_per_s : float
+        Most decisions per second.
+    slew_percent_per_s : float
+        Fastest rise of the power; it may fall as fast as it likes.
+    dry_run : bool
+        Decide and write it down, but leave the laser at `laser.power`.
+    stop : StopSection
+        When to end.
+    """
+
+    law: str = "constant"
+    options: dict[str, Any] = {}
+    target_per_um2: Positive | Literal["present"] | None = None
+    settle_frames: Annotated[int, Field(ge=1)] = 100
+    region: tuple[int, int, int, int] | None = None
+    block_frames: Annotated[int, Field(ge=1, le=10_000)] = 5
+    ticks_per_s: Positive = 20.0
+    slew_percent_per_s: Positive = 300.0
+    dry_run: bool = False
+    stop: StopSection = StopSection()
+
+
 class StreamSection(_Section):
     """How frames travel and whether they are kept.
 
@@ -177,6 +252,7 @@ class SessionSettings(_Section):
     camera: CameraSection = CameraSection()
     simulation: SimulationSection = SimulationSection()
     laser: LaserSection = LaserSection()
+    control: ControlSection = ControlSection()
     stream: StreamSection = StreamSection()
     engine: EngineSection = EngineSection()
     viewer: ViewerSection = ViewerSection()

@@ -16,6 +16,7 @@ from .start_maps import encode_start
 from .wire import (
     Ack,
     Credit,
+    Density,
     End,
     FrameUp,
     Heartbeat,
@@ -30,6 +31,7 @@ from .wire import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .density import BlockDensity
     from .limits import Limits
     from .outbox import Outbox, Waiting
     from .waker import Waker
@@ -68,6 +70,8 @@ class Uplink:
         Heartbeat and sizes.
     on_peer : Callable[[bool], None], optional
         Told when the engine comes and goes.
+    on_density : Callable[[BlockDensity], None], optional
+        Told what the engine says of the density.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Uplink:
         waker: Waker,
         limits: Limits,
         on_peer: Callable[[bool], None] | None,
+        on_density: Callable[[BlockDensity], None] | None,
     ) -> None:
         self._socket = socket
         self._address = address
@@ -87,6 +92,7 @@ class Uplink:
         self._waker = waker
         self._limits = limits
         self._on_peer = on_peer
+        self._on_density = on_density
         self._stream_id = outbox.start.stream_id
         self._online = False  # the transport is connected
         self._accepted = False  # START was, on this connection
@@ -258,6 +264,10 @@ class Uplink:
                 self._credit_bytes = max(self._credit_bytes, message.credit_bytes)
             case Ack():  # true even if the engine left right after it
                 self._on_ack(message)
+            case Density(block=block) if (
+                self._on_density and block.stream_id == self._stream_id
+            ):
+                self._on_density(block)
         if self._accepted:
             self._set_peer(True)
 

@@ -17,6 +17,7 @@ Heartbeat  both   still there, and how far
 HelloOk    down   START is accepted: the next exposure wanted, credit
 Credit     down   you may send up to this exposure and so many bytes
 Ack        down   every exposure up to this one is dealt with
+Density    down   so many emitters were on in a block of frames (since 1.2)
 Reject     down   a message was refused, why
 ========== ====== ====================================================
 """
@@ -30,6 +31,7 @@ import msgpack
 
 from . import fields as check
 from .camera_maps import PIXEL, from_plain, to_plain
+from .density import BlockDensity
 from .errors import MessageError
 from .frames import FrameHeader, PixelType, StreamEnd, StreamStart
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from .limits import Limits
 
-PROTO = (1, 1)
+PROTO = (1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +185,13 @@ class Ack:
     end: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Density:
+    """How many emitters were on: what a laser is steered by. May get lost."""
+
+    block: BlockDensity
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
     """A message was refused.
@@ -199,12 +208,13 @@ class Reject:
     detail: str
 
 
-Message = Start | FrameUp | End | Heartbeat | HelloOk | Credit | Ack | Reject
+Message = Start | FrameUp | End | Heartbeat | HelloOk | Credit | Ack | Density | Reject
 
 _COUNT = check.integer()
 _EDGE = check.integer(1, 65_536)
 _SEQ_OR_NONE = check.integer(-1)
 _TIME = check.integer(-check.INT64_MAX)
+_AMOUNT = check.number(0.0, 1e6)
 
 _MARK: dict[str, check.Check] = {
     "next_seq": _COUNT,
@@ -272,6 +282,17 @@ _FIELDS: dict[str, dict[str, check.Check]] = {
         "credit_bytes": _COUNT,
     },
     "ack": {"stream_id": check.uuid, "seq": _SEQ_OR_NONE, "end": check.flag},
+    "density": {
+        "stream_id": check.uuid,
+        "first_seq": _COUNT,
+        "last_seq": _COUNT,
+        "frames": check.integer(1),
+        "t_ns": _TIME,
+        "per_um2": _AMOUNT,
+        "sigma_per_um2": _AMOUNT,
+        "area_um2": check.number(0.0, 1e9, above=True),
+        "precision_nm": _AMOUNT,
+    },
     "reject": {"reason": check.text(32), "detail": check.text(2048)},
 }
 
@@ -295,6 +316,7 @@ _BUILD: dict[str, Callable[[dict[str, Any]], Message]] = {
     "hello_ok": lambda v: HelloOk(**v),
     "credit": lambda v: Credit(**v),
     "ack": lambda v: Ack(**v),
+    "density": lambda v: Density(BlockDensity(**v)),
     "reject": lambda v: Reject(**v),
 }
 
@@ -311,6 +333,8 @@ def encode(message: Message) -> bytes:
         case Heartbeat():
             name = "heartbeat"
             body = {"stream_id": message.stream_id, **asdict(message.mark)}
+        case Density():
+            name, body = "density", asdict(message.block)
         case HelloOk() | Credit() | Ack() | Reject():
             name = _NAMES[type(message)]
             body = {f.name: getattr(message, f.name) for f in fields(message)}

@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
 
 def export_bundle(
-    network: Network, config: TrainingConfig, look: Look, path: Path
+    network: Network,
+    config: TrainingConfig,
+    look: Look,
+    response: tuple[tuple[float, float], ...],
+    path: Path,
 ) -> None:
     """Write `network` as a model bundle.
 
@@ -47,6 +51,8 @@ def export_bundle(
         What it was trained for.
     look : Look
         Measured on the validation movie.
+    response : tuple of (expected, true)
+        See `measure_response`.
     path : Path
         Of the bundle.
     """
@@ -82,6 +88,7 @@ def export_bundle(
         },
         accuracy=look.as_dict(),
         kflop_per_px=flop_per_pixel(network.shape) / 1000,
+        density_response=response,
         parts={},
     )
     write_bundle(path, spec, parts)

@@ -274,9 +274,11 @@ def train_bundle(
         Of the bundle, ``folder/NAME.liveloc``.
     """
     from .export import export_bundle
+    from .response import measure_response
 
     trainer = Trainer(config, device, folder / "checkpoint.pt", minutes)
     trainer.run(report)
     path = folder / f"{config.name}.liveloc"
-    export_bundle(trainer.average, config, trainer.validate(), path)
+    response = measure_response(trainer.average, config, trainer.optics, device)
+    export_bundle(trainer.average, config, trainer.validate(), response, path)
     return path

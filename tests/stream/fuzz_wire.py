@@ -17,6 +17,7 @@ import msgpack
 
 from liveloc.stream import wire
 from liveloc.stream.calibration import CameraCalibration
+from liveloc.stream.density import BlockDensity
 from liveloc.stream.errors import MessageError
 from liveloc.stream.frames import FrameHeader, StreamEnd, StreamStart
 from liveloc.stream.limits import Limits
@@ -51,6 +52,19 @@ MESSAGES: list[wire.Message] = [
     wire.Credit(stream_id=STREAM, credit_seq=61, credit_bytes=1 << 20),
     wire.Ack(stream_id=STREAM, seq=6, end=True),
     wire.Reject(reason="shape", detail="frame 3 is (1, 1)"),
+    wire.Density(
+        BlockDensity(
+            stream_id=STREAM,
+            first_seq=0,
+            last_seq=6,
+            frames=5,
+            t_ns=9,
+            per_um2=0.5,
+            sigma_per_um2=0.01,
+            area_um2=163.84,
+            precision_nm=12.0,
+        )
+    ),
     wire.Start(START, STREAM, MARK, {"offset_adu": 1, "read_noise_e": 2**32 - 1}),
 ]
 # Headers that claim more than they hold, or hold what plain values never do.
