@@ -5,45 +5,38 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
-import uuid
 from collections import deque
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pymmcore_plus import CMMCorePlus
 
-from ..stream.calibration import CameraCalibration, estimate_calibration
 from ..stream.errors import SettingsError, SourceError
-from ..stream.frames import Frame, FrameHeader, Policy, StreamStart
 from .camera_setup import (
-    calibration_of_roi,
+    BINNING,
     choose_camera,
-    describe_camera,
     frame_interval_ms,
     one_line,
-    pixel_layout,
-    pixel_size_nm_of,
-    serial_number,
+    read_camera,
+    set_binning,
     set_exposure,
+    set_properties,
     set_roi,
 )
+from .description import CALIBRATION_FRAMES, describe_stream
 from .python_core import FrameExactCore, close_core, silence_at_exit
+from .sequence import CAMERA_FRAME_TAG, PATIENCE_S, SequenceReader, was_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from numpy.typing import NDArray
+    from ..stream.calibration import CameraCalibration
+    from ..stream.frames import Frame, Policy, StreamStart
 
-# A camera that counts its own exposures from 0 puts the count under this tag.
-CAMERA_FRAME_TAG = "CameraFrame"
-IMAGE_NUMBER_TAG = "ImageNumber"
+__all__ = ["CAMERA_FRAME_TAG", "MicroManagerSource", "open_core"]
 
 DEMO_CONFIG = "MMConfig_demo.cfg"
 UNBOUNDED = 2**31 - 1  # frames; the largest number that every platform takes
-CALIBRATION_FRAMES = 8
 BUFFER_SECONDS = 10.0
 BUFFER_MIB = (64, 1024)  # least and most, when not set
 
@@ -110,8 +103,9 @@ class MicroManagerSource:
     silently emptying its buffer. `seq` follows the camera's own count, so an
     exposure that never arrived is a gap in `seq` and counted in `missing`.
 
-    The camera starts with the first frame asked for; without `calibration` it
-    starts at once, because START needs the gain guessed from the first frames.
+    The camera is set up here, and starts with the first frame asked for; without
+    `calibration` it starts at once, because START needs the gain guessed from the
+    first frames.
 
     Parameters
     ----------
@@ -121,12 +115,19 @@ class MicroManagerSource:
         Exposures to take, 0 until `stop`.
     camera : str, optional
         Label of the camera; the core's current one if not given.
+    binning : int, optional
+        Set first; as it is if not given.
+    properties : Mapping[str, Any], optional
+        Any properties of the camera and their values, set next, e.g.
+        ``{"TriggerMode": "External"}``.
     exposure_ms, interval_ms : float, optional
         Exposure to set (else as it is), and frame interval if it is longer.
     roi : tuple[int, int, int, int], optional
-        (x, y, width, height) on the chip, pixels; as it is if not given.
+        (x, y, width, height) on the chip, in pixels of a frame (binning included);
+        as it is if not given.
     pixel_size_nm : float, optional
-        Micro-Manager's own for the present configuration if not given.
+        Edge of a pixel of a frame (binning included); Micro-Manager's own for the
+        present configuration if not given.
     calibration : CameraCalibration, optional
         Of the chip; its maps are cropped to the ROI. Guessed from the first frames if
         not given.
@@ -134,6 +135,9 @@ class MicroManagerSource:
         For START.
     buffer_mib : int, optional
         Circular buffer; room for 10 s (64 to 1,024 MiB) if not given.
+    patience_s : float
+        See `SequenceReader`. The first frame is waited for without end: a trigger
+        may be to come.
     laser_seq : Callable[[int], int], optional
         Number of the laser setting in force at a monotonic time in ns.
     metadata : Mapping[str, str], optional
@@ -144,8 +148,9 @@ class MicroManagerSource:
     Raises
     ------
     SettingsError
-        No camera, a ROI or a pixel type that the camera does not have, an exposure
-        or a pixel size that is missing, camera maps that do not cover the ROI.
+        No camera, a property, a ROI, a binning or a pixel type that the camera does
+        not have, an exposure or a pixel size that is missing, camera maps that do not
+        cover the ROI.
     """
 
     def __init__(
@@ -154,6 +159,8 @@ class MicroManagerSource:
         *,
         frames: int = 0,
         camera: str | None = None,
+        binning: int | None = None,
+        properties: Mapping[str, Any] | None = None,
         exposure_ms: float | None = None,
         interval_ms: float | None = None,
         roi: tuple[int, int, int, int] | None = None,
@@ -161,53 +168,52 @@ class MicroManagerSource:
         calibration: CameraCalibration | None = None,
         policy: Policy = "drop_block",
         buffer_mib: int | None = None,
+        patience_s: float = PATIENCE_S,
         laser_seq: Callable[[int], int] | None = None,
         metadata: Mapping[str, str] | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         if not 0 <= frames <= UNBOUNDED:
             raise SettingsError(f"frames is {frames}. Give 0 to {UNBOUNDED}.")
+        if not (math.isfinite(patience_s) and patience_s >= 0):
+            raise SettingsError(
+                f"patience_s is {patience_s}. Give seconds, or 0 to wait for ever."
+            )
+        if binning is not None and BINNING in (properties or {}):
+            raise SettingsError(
+                f"binning is given twice, as binning and as property '{BINNING}'. "
+                "Leave one of them out."
+            )
         self._core = core
         self._expected = frames
-        self._laser_seq = laser_seq or (lambda t_ns: 0)
         self._stop = threading.Event()
         self._stop_outside = stop
         self._early: deque[Frame] = deque()
-        self._last = {IMAGE_NUMBER_TAG: -1, CAMERA_FRAME_TAG: -1}
-        self._next_seq = 0
-        self._received = 0
         self._running = self._stopped = self._closed = False
-        self._camera = choose_camera(core, camera)
-        exposure = set_exposure(core, self._camera, exposure_ms)
-        self._interval_ms = frame_interval_ms(core, self._camera, exposure, interval_ms)
-        origin = set_roi(core, self._camera, roi)
-        self._shape, self._dtype = pixel_layout(core, self._camera)
-        self._poll_s = min(max(self._interval_ms / 20e3, 2e-4), 2e-3)
-        self._buffer_mib = self._set_buffer(buffer_mib)
-        pixel_nm = pixel_size_nm_of(core, pixel_size_nm)
+        label = choose_camera(core, camera)
+        set_binning(core, label, binning)
+        set_properties(core, label, properties or {})
+        exposure = set_exposure(core, label, exposure_ms)
+        interval = frame_interval_ms(core, label, exposure, interval_ms)
+        set_roi(core, label, roi)
+        state = read_camera(core, label)
+        frame_mib = math.prod(state.shape) * int(state.dtype[1]) / 2**20
+        self._camera = label
+        self._buffer_mib = self._set_buffer(buffer_mib, frame_mib, interval)
+        self._reader = SequenceReader(
+            core, state, interval, laser_seq=laser_seq, patience_s=patience_s
+        )
         try:
-            if calibration is None:
-                calibration = self._guess_calibration()
-            calibration = calibration_of_roi(
-                core, self._camera, calibration, origin, self._shape
-            )
-            self._start = StreamStart(
-                stream_id=uuid.uuid4().bytes,
-                shape=self._shape,
-                dtype=self._dtype,
-                pixel_size_nm=pixel_nm,
+            self._start = describe_stream(
+                core,
+                state,
+                early=self._take_early,
+                interval_ms=interval,
+                pixel_size_nm=pixel_size_nm,
                 calibration=calibration,
-                exposure_ms=exposure,
-                interval_ms=self._interval_ms,
-                roi_origin=origin,
                 expected_frames=frames,
                 policy=policy,
-                t0_ns=time.monotonic_ns(),
-                t0_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                producer="liveloc bridge",
-                camera_label=self._camera,
-                camera_serial=serial_number(core, self._camera),
-                metadata=describe_camera(core, self._camera) | dict(metadata or {}),
+                metadata=metadata,
             )
         except BaseException:
             self.close()
@@ -221,7 +227,7 @@ class MicroManagerSource:
     @property
     def missing(self) -> int:
         """Exposures so far that never came out of the camera driver."""
-        return self._next_seq - self._received
+        return self._reader.missing
 
     def frames(self) -> Iterator[Frame]:
         """Yield every frame that came out, waiting for the next.
@@ -229,13 +235,14 @@ class MicroManagerSource:
         Raises
         ------
         SourceError
-            The buffer overflowed, the camera stopped early, its count went back,
-            or frames changed their shape. Frames yielded before are good.
+            The buffer overflowed, the camera stopped early or fell silent, its count
+            went back, or exposure, ROI or shape were changed. Frames yielded before
+            are good.
         """
         self._begin()
         while self._early:
             yield self._early.popleft()
-        while (frame := self._next()) is not None:
+        while (frame := self._reader.next(self._heed_stop)) is not None:
             yield frame
         self._check_end()
 
@@ -249,11 +256,12 @@ class MicroManagerSource:
             self._closed = True
             self._halt()
 
-    def _set_buffer(self, buffer_mib: int | None) -> int:
+    def _set_buffer(
+        self, buffer_mib: int | None, frame_mib: float, interval_ms: float
+    ) -> int:
         """Size the circular buffer, MiB."""
-        frame_mib = math.prod(self._shape) * int(self._dtype[1]) / 2**20
         if buffer_mib is None:
-            wanted = math.ceil(BUFFER_SECONDS * 1e3 / self._interval_ms * frame_mib)
+            wanted = math.ceil(BUFFER_SECONDS * 1e3 / interval_ms * frame_mib)
             least = max(BUFFER_MIB[0], math.ceil(8 * frame_mib))
             buffer_mib = max(least, min(wanted, BUFFER_MIB[1]))
         if buffer_mib < 1 or buffer_mib < 4 * frame_mib:
@@ -279,122 +287,51 @@ class MicroManagerSource:
             ) from error
 
     def _halt(self) -> None:
-        """Stop the camera if it runs."""
+        """Stop the camera if it runs; one that does not answer is left alone."""
         if self._running and not self._stopped:
             self._stopped = True
-            if self._core.isSequenceRunning():
-                self._core.stopSequenceAcquisition()
+            try:
+                if self._core.isSequenceRunning():
+                    self._core.stopSequenceAcquisition()
+            except (RuntimeError, ValueError) as error:
+                _log.error(
+                    "camera '%s' does not stop: %s", self._camera, one_line(error)
+                )
 
     def _asked_to_stop(self) -> bool:
         """Whether `stop` was called or the event from outside is set."""
-        outside = self._stop_outside
-        return self._stop.is_set() or (outside is not None and outside.is_set())
+        return was_set(self._stop, self._stop_outside)
 
-    def _next(self) -> Frame | None:
-        """Wait for the next frame; None when the sequence is over and fetched."""
-        core = self._core
-        while True:
-            if self._asked_to_stop():
-                self._halt()
-            # Asked in this order: what came in between is then still seen.
-            running = core.isSequenceRunning()
-            if core.getRemainingImageCount():
-                try:
-                    pixels, tags = core.popNextImageAndMD()
-                except IndexError:  # counted, but not there yet
-                    time.sleep(self._poll_s)
-                    continue
-                return self._frame(pixels, tags, time.monotonic_ns())
-            if not running:
-                return None
-            self._stop.wait(self._poll_s)
+    def _heed_stop(self) -> None:
+        if self._asked_to_stop():
+            self._halt()
 
-    def _frame(self, pixels: NDArray[Any], tags: Mapping[str, Any], t_ns: int) -> Frame:
-        """Check one frame against START and give it its place in the stream."""
-        if pixels.shape != self._shape or pixels.dtype != np.dtype(self._dtype):
-            self._fail(
-                f"frame {self._received} is {pixels.shape} of {pixels.dtype}, START "
-                f"said {self._shape} of {np.dtype(self._dtype)}. Was the ROI or the "
-                "binning changed while it ran? Leave the camera alone until the end."
-            )
-        counts = [
-            self._count(tags, tag)
-            for tag in (IMAGE_NUMBER_TAG, CAMERA_FRAME_TAG)
-            if tag == IMAGE_NUMBER_TAG or tag in tags
-        ]
-        number = counts[-1]  # the camera's own count where it has one
-        if number < self._next_seq:
-            self._fail(
-                f"its count is {number} after {self._next_seq - 1}. The driver repeats "
-                "or restarts its numbers; frames cannot be placed."
-            )
-        seq = number
-        self._received += 1
-        self._next_seq = seq + 1
-        exposed_ns = t_ns - round(self._interval_ms * 1e6)
-        header = FrameHeader(
-            seq=seq,
-            camera_frame=number,
-            t_ns=t_ns,
-            missing_total=self.missing,
-            laser_seq=self._laser_seq(exposed_ns),
-        )
-        return Frame(header, np.ascontiguousarray(pixels))
-
-    def _count(self, tags: Mapping[str, Any], tag: str) -> int:
-        """Read a counter from the metadata: text, and it must go up."""
-        try:
-            number = int(tags[tag])
-        except (KeyError, ValueError):
-            self._fail(
-                f"frame {self._received} has no usable {tag} in its metadata, so a "
-                "lost frame could not be noticed. Update Micro-Manager."
-            )
-        if number <= self._last[tag]:
-            self._fail(
-                f"{tag} is {number} after {self._last[tag]}: the core emptied its "
-                "buffer or the driver restarted. Start the acquisition again."
-            )
-        self._last[tag] = number
-        return number
-
-    def _guess_calibration(self) -> CameraCalibration:
-        """Start the camera, keep its first frames, guess the gain from them."""
+    def _take_early(self) -> list[Frame]:
+        """Start the camera and keep its first frames, for a guess of the gain."""
         self._begin()
         wanted = min(self._expected or CALIBRATION_FRAMES, CALIBRATION_FRAMES)
-        while len(self._early) < wanted and (frame := self._next()) is not None:
+        while len(self._early) < wanted:
+            frame = self._reader.next(self._heed_stop)
+            if frame is None:
+                break
             self._early.append(frame)
-        if not self._early:
-            self._fail("not one frame came. Is it waiting for a trigger?")
-        guess = estimate_calibration(np.stack([f.pixels for f in self._early]))
-        _log.warning(
-            "camera '%s': offset %.0f ADU and %.3g e/ADU guessed from %d frames; "
-            "photon numbers are as good as the guess.",
-            self._camera,
-            guess.offset_adu,
-            guess.e_per_adu,
-            len(self._early),
-        )
-        return guess
+        return list(self._early)
 
     def _check_end(self) -> None:
         """Tell an end that was asked for from one that was not."""
+        reader = self._reader
         if self._core.isBufferOverflowed():
-            self._fail(
+            reader.fail(
                 f"Micro-Manager's circular buffer of {self._buffer_mib} MiB overflowed "
-                f"after frame {self._next_seq - 1} and the camera was stopped: frames "
+                f"after frame {reader.next_seq - 1} and the camera was stopped: frames "
                 "were taken more slowly than they came. Set a larger buffer_mib, a "
                 "smaller ROI or a longer exposure."
             )
         if self._asked_to_stop() or self._closed:
             return
-        wanted = self._expected or UNBOUNDED
-        if self._received + self.missing < wanted:
+        if reader.next_seq < (self._expected or UNBOUNDED):
             planned = self._expected or "an unlimited number of"
-            self._fail(
-                f"stopped by itself after {self._received} of {planned} frames. "
+            reader.fail(
+                f"stopped by itself after {reader.received} of {planned} frames. "
                 "Check its cable and power, and Micro-Manager's log."
             )
-
-    def _fail(self, what: str) -> NoReturn:
-        raise SourceError(f"camera '{self._camera}': {what}")

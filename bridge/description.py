@@ -1,0 +1,108 @@
+"""What START says of a camera of Micro-Manager."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..stream.calibration import estimate_calibration
+from ..stream.errors import SourceError
+from ..stream.frames import StreamStart
+from .camera_setup import (
+    calibration_of_roi,
+    describe_camera,
+    pixel_size_nm_of,
+    serial_number,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..stream.calibration import CameraCalibration
+    from ..stream.frames import Frame, Policy
+    from .camera_setup import CameraState
+
+CALIBRATION_FRAMES = 8
+
+_log = logging.getLogger(__name__)
+
+
+def describe_stream(
+    core: Any,
+    state: CameraState,
+    *,
+    early: Callable[[], Sequence[Frame]],
+    interval_ms: float,
+    pixel_size_nm: float | None = None,
+    calibration: CameraCalibration | None = None,
+    expected_frames: int = 0,
+    policy: Policy = "drop_block",
+    metadata: Mapping[str, str] | None = None,
+) -> StreamStart:
+    """Build START of a new stream; sets nothing.
+
+    Parameters
+    ----------
+    core : CMMCorePlus
+        Asked for what it knows of camera and pixel size.
+    state : CameraState
+        The camera as it stands.
+    early : Callable
+        Gives the first frames, asked for only when `calibration` is not given.
+    interval_ms, pixel_size_nm, calibration, expected_frames, policy, metadata
+        See `MicroManagerSource`.
+
+    Raises
+    ------
+    SettingsError
+        No pixel size, or camera maps that do not cover the ROI.
+    SourceError
+        The gain was to be guessed and not one frame came.
+    """
+    pixel_nm = pixel_size_nm_of(core, pixel_size_nm, state.binning)
+    if calibration is None:
+        calibration = _guess_calibration(state.label, early())
+    calibration = calibration_of_roi(
+        core, state.label, calibration, state.origin, state.shape
+    )
+    return StreamStart(
+        stream_id=uuid.uuid4().bytes,
+        shape=state.shape,
+        dtype=state.dtype,
+        pixel_size_nm=pixel_nm,
+        calibration=calibration,
+        exposure_ms=state.exposure_ms,
+        interval_ms=interval_ms,
+        roi_origin=state.origin,
+        expected_frames=expected_frames,
+        policy=policy,
+        t0_ns=time.monotonic_ns(),
+        t0_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        producer="liveloc bridge",
+        camera_label=state.label,
+        camera_serial=serial_number(core, state.label),
+        metadata=describe_camera(core, state.label) | dict(metadata or {}),
+    )
+
+
+def _guess_calibration(camera: str, frames: Sequence[Frame]) -> CameraCalibration:
+    """Guess the gain from the first frames, and say so."""
+    if not frames:
+        raise SourceError(
+            f"camera '{camera}': not one frame came. Is it waiting for a trigger?"
+        )
+    guess = estimate_calibration(np.stack([f.pixels for f in frames]))
+    _log.warning(
+        "camera '%s': offset %.0f ADU and %.3g e/ADU guessed from %d frames; "
+        "photon numbers are as good as the guess.",
+        camera,
+        guess.offset_adu,
+        guess.e_per_adu,
+        len(frames),
+    )
+    return guess
