@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...model.physics.camera import NumpyNoise, expose
+from ...model.physics.camera import expose
 from ...stream.localizations import LOCALIZATION, Localizations, empty
+from .faults import Faults
 from .microtubules import label, microtubules
+from .noise import TableNoise
 from .photophysics import Fluorophores
+from .surroundings import Background, Drift, Fixtures, Roi
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .settings import SimulatedSettings
-
-Roi = tuple[int, int, int, int]  # x, y, width, height, pixels
 
 
 class Sample:
@@ -26,14 +27,19 @@ class Sample:
     Parameters
     ----------
     settings : SimulatedSettings
-        Sample, optics, camera.
+        Sample, optics, camera, and what happens when.
+    faults : Faults, optional
+        Changes of on-time and background, if somebody else makes them, too.
     """
 
-    def __init__(self, settings: SimulatedSettings) -> None:
+    def __init__(
+        self, settings: SimulatedSettings, faults: Faults | None = None
+    ) -> None:
         self._settings = settings
-        structure, physics, noise = (
+        self._faults = Faults(settings.events) if faults is None else faults
+        structure, physics, noise, drift, fixtures = (
             np.random.default_rng(child)
-            for child in np.random.SeedSequence(settings.seed).spawn(3)
+            for child in np.random.SeedSequence(settings.seed).spawn(5)
         )
         height_nm, width_nm = (n * settings.pixel_size_nm for n in settings.shape)
         lines = microtubules(structure, width_nm, height_nm)
@@ -44,8 +50,11 @@ class Sample:
         self._fluorophores = Fluorophores(
             settings.fluorophores, settings.photophysics, physics
         )
-        self._noise = NumpyNoise(noise)
-        self._background = _background(settings)
+        self._noise = TableNoise(noise)
+        self._drift = Drift(settings, drift)
+        self._background = Background(settings)
+        self._fixtures = Fixtures(settings, fixtures)
+        self._exposures = 0
         self._roi: Roi = (0, 0, settings.shape[1], settings.shape[0])
         self._camera = settings.calibration  # of that ROI
         self._lock = threading.Lock()
@@ -61,8 +70,30 @@ class Sample:
         """Positions of all fluorophores, shape (n, 3): x, y, z."""
         return self._places
 
+    @property
+    def exposures(self) -> int:
+        """Exposures since the microscope was opened."""
+        return self._exposures
+
+    @property
+    def drift_nm(self) -> NDArray[np.float64]:
+        """How far the sample is from `places_nm`: x, y, z."""
+        return self._drift.nm
+
+    @property
+    def fixtures(self) -> Fixtures:
+        """Beads and hot pixels; read only."""
+        return self._fixtures
+
     def expose(
-        self, frame: int, power_mw: float, roi: Roi, out: NDArray[np.uint16]
+        self,
+        frame: int,
+        power_mw: float,
+        roi: Roi,
+        out: NDArray[np.uint16] | None,
+        *,
+        excitation_mw: float | None = None,
+        interval_ms: float | None = None,
     ) -> None:
         """Take one exposure and note its truth.
 
@@ -74,33 +105,64 @@ class Sample:
             405 nm power during the exposure.
         roi : tuple[int, int, int, int]
             Part of the chip that is read out.
-        out : NDArray[np.uint16], shape (height, width) of the ROI
-            Filled with counts (ADU).
+        out : NDArray[np.uint16], shape (height, width) of the ROI, optional
+            Filled with counts (ADU). Without it the exposure is lost: the sample has
+            lived through it, and its truth is noted.
+        excitation_mw : float, optional
+            561 nm power during the exposure; the default power if not given.
+        interval_ms : float, optional
+            How long the sample drifts until the next; as in the settings if not given.
         """
-        index, photons = self._fluorophores.expose(power_mw)
-        where = self._places[index]
+        given, faults = self._settings, self._faults
+        faults.reach(self._exposures)
+        excitation = given.excitation_mw if excitation_mw is None else excitation_mw
+        index, photons = self._fluorophores.expose(
+            power_mw, excitation, faults.number("on_time")
+        )
+        where = self._places[index] + self._drift.nm.astype(np.float32)
+        background = self._background.photons(
+            self._exposures, power_mw, excitation, faults.number("background")
+        )
+        if out is not None:
+            image = self._image(where, photons, background, roi)
+            if self._fixtures:
+                share = excitation / given.excitation_mw
+                image += self._fixtures.photons(roi, self._drift.nm, share)
+            out[...] = expose(image, self._camera, self._noise)
+        rows = self._rows(frame, where, photons, background, roi)
+        self._drift.advance((interval_ms or given.exposure_ms) / 1e3)
+        self._exposures += 1
+        with self._lock:
+            self._truth.append(rows)
+
+    def _image(
+        self,
+        where: NDArray[np.float32],
+        photons: NDArray[np.float64],
+        background: NDArray[np.float32],
+        roi: Roi,
+    ) -> NDArray[np.float32]:
+        """Draw what fluorophores and background send to each pixel of the ROI."""
         x, y, width, height = roi
+        if roi != self._roi:
+            self._roi, self._camera = roi, self._settings.calibration.cropped(*roi)
         pixel = self._settings.pixel_size_nm
-        image = self._settings.psf.render(
+        image: NDArray[np.float32] = self._settings.psf.render(
             where[:, 0] / pixel - np.float32(x),
             where[:, 1] / pixel - np.float32(y),
             where[:, 2],
             photons.astype(np.float32),
             (height, width),
         )
-        image += self._background[y : y + height, x : x + width]
-        if roi != self._roi:
-            self._roi, self._camera = roi, self._settings.calibration.cropped(*roi)
-        out[...] = expose(image, self._camera, self._noise)
-        rows = self._rows(frame, where, photons, roi)
-        with self._lock:
-            self._truth.append(rows)
+        image += background[y : y + height, x : x + width]
+        return image
 
     def _rows(
         self,
         frame: int,
         where: NDArray[np.float32],
         photons: NDArray[np.float64],
+        background: NDArray[np.float32],
         roi: Roi,
     ) -> Localizations:
         """Describe the emitters of one frame that lie within the ROI."""
@@ -112,7 +174,7 @@ class Sample:
         rows["frame"] = frame
         rows["x_nm"], rows["y_nm"], rows["z_nm"] = where[seen].T
         rows["photons"] = photons[seen]
-        rows["background"] = self._background[place[seen, 1], place[seen, 0]]
+        rows["background"] = background[place[seen, 1], place[seen, 0]]
         rows["probability"] = 1.0
         return rows
 
@@ -136,16 +198,3 @@ class Sample:
 def _joined(rows: list[Localizations]) -> Localizations:
     """Concatenate tables, also none of them."""
     return np.concatenate(rows) if rows else np.empty(0, LOCALIZATION)
-
-
-def _background(settings: SimulatedSettings) -> NDArray[np.float32]:
-    """Lay the haze of a cell over the chip: expected photons of every pixel."""
-    height, width = settings.shape
-    rows, columns = np.ogrid[:height, :width]
-    distance2: NDArray[Any] = ((rows + 0.5) / height - 0.5) ** 2 + (
-        (columns + 0.5) / width - 0.5
-    ) ** 2
-    haze = np.exp(-distance2 / (2 * 0.3**2))
-    haze = (haze - haze.min()) / max(float(np.ptp(haze)), 1e-9)  # 0 to 1
-    level = settings.background * (1 + 0.25 * (haze - haze.mean()))
-    return np.asarray(level, np.float32)

@@ -1,4 +1,4 @@
-"""What the simulated microscope looks at, and through."""
+"""What the simulated microscope looks at, through, and what happens to it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,37 @@ from typing import TYPE_CHECKING
 from ...model.physics.psf import AstigmaticPSF
 from ...stream.errors import SettingsError
 from .cameras import SIMULATED_CAMERA
+from .faults import checked_event
 from .photophysics import Photophysics
 
 if TYPE_CHECKING:
     from ...stream.calibration import CameraCalibration
+    from .faults import Event
+
+NEEDS_MORE_THAN_ZERO = (
+    "pixel_size_nm",
+    "exposure_ms",
+    "power_mw",
+    "highest_mw",
+    "excitation_mw",
+    "highest_excitation_mw",
+    "fluorophores_per_um2",
+    "on_time_frames",
+    "photons",
+    "blink_frames",
+)
+MAY_BE_ZERO = (
+    "density_per_um2",
+    "spontaneous_density_per_um2",
+    "photon_spread",
+    "background",
+    "background_per_mw",
+    "background_rise",
+    "hot_pixels",
+    "hot_pixel_photons",
+    "fiducials",
+    "fiducial_photons",
+)
 
 # The optics that the shipped model bundle ``simulated-microscope`` is trained on.
 SIMULATED_PSF = AstigmaticPSF.symmetric(
@@ -34,22 +61,56 @@ class SimulatedSettings:
         Exposure; frames follow each other without a gap.
     seed : int
         Decides the sample, the photophysics and the noise. The same seed and the
-        same laser power in every frame give the same movie.
+        same laser powers in every frame give the same movie.
     density_per_um2 : float
         Fluorophores emitting at any moment per um2 of a fresh sample at the
-        default power, when the activation has settled.
+        default powers, when the activation has settled.
     power_mw : float
         Default power of the 405 nm laser.
     highest_mw : float
         Its upper limit; the lower is 0.
+    excitation_mw : float
+        Default power of the 561 nm laser, on when the microscope opens: the power at
+        which on-time, photons and background are as told here. Photons per frame,
+        background, and the rate at which emissions end are proportional to it.
+    highest_excitation_mw : float
+        Its upper limit; the lower is 0.
+    spontaneous_density_per_um2 : float
+        What the excitation alone adds to the density of a fresh sample. It activates
+        in proportion to its power and shortens the on-time as much: this density is
+        the same at any power.
     fluorophores_per_um2 : float
         Reservoir. The more, the slower the density falls: 250 lose about a tenth
         in 3,000 frames at the defaults.
     on_time_frames, bleach_probability, photons, photon_spread : float
         See `Photophysics`.
+    blink_probability, blink_frames : float
+        Short dark states within an emission; see `Photophysics`.
     background : float
         Mean background, photons per pixel and frame; one eighth higher over the
         cell, one eighth lower away from it.
+    background_per_mw : float
+        More of it per mW of 405 nm light, photons per pixel and frame.
+    background_rise : float
+        Growth of `background` in 1,000 exposures, as a share of it; linear.
+    drift_nm_per_s : tuple[float, float, float]
+        Steady drift of the sample along x, y and z.
+    drift_walk_nm : tuple[float, float, float]
+        Random walk along x, y and z on top of it: standard deviation after one
+        second; it grows with the square root of the time.
+    fiducials : int
+        Beads in the field that shine in every frame and drift with the sample; they
+        are in no truth table. To an engine they are also what a speck of dust is.
+    fiducial_photons : float
+        Detected photons per bead and frame, at the default excitation.
+    hot_pixels : int
+        Pixels of the chip with a signal that no light causes.
+    hot_pixel_photons : float
+        That signal, photons per frame.
+    events : tuple of (int, str, float or str)
+        What happens when: exposure, name and value, for example
+        ``(1000, "on_time", 3.0)`` or ``(2000, "camera", "unplug")``. Exposures count
+        from 0 when the microscope opens. The names are those of `faults`.
     psf : AstigmaticPSF
         Optics.
     calibration : CameraCalibration
@@ -68,12 +129,26 @@ class SimulatedSettings:
     density_per_um2: float = 0.2
     power_mw: float = 5.0
     highest_mw: float = 50.0
+    excitation_mw: float = 50.0
+    highest_excitation_mw: float = 200.0
+    spontaneous_density_per_um2: float = 0.0
     fluorophores_per_um2: float = 250.0
     on_time_frames: float = 6.0
     bleach_probability: float = 0.25
     photons: float = 2500.0
     photon_spread: float = 0.15
+    blink_probability: float = 0.0
+    blink_frames: float = 2.0
     background: float = 10.0
+    background_per_mw: float = 0.0
+    background_rise: float = 0.0
+    drift_nm_per_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    drift_walk_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    fiducials: int = 0
+    fiducial_photons: float = 10_000.0
+    hot_pixels: int = 0
+    hot_pixel_photons: float = 200.0
+    events: tuple[Event, ...] = ()
     psf: AstigmaticPSF = SIMULATED_PSF
     calibration: CameraCalibration = SIMULATED_CAMERA
 
@@ -87,30 +162,32 @@ class SimulatedSettings:
             raise SettingsError(
                 f"simulated microscope: seed is {self.seed}. Give 0 or more."
             )
-        for name in (
-            "pixel_size_nm",
-            "exposure_ms",
-            "power_mw",
-            "highest_mw",
-            "fluorophores_per_um2",
-            "on_time_frames",
-            "photons",
-        ):
+        for name in NEEDS_MORE_THAN_ZERO:
             self._check(name, 0.0, math.inf, open_below=True)
-        for name in ("density_per_um2", "photon_spread", "background"):
+        for name in MAY_BE_ZERO:
             self._check(name, 0.0, math.inf)
         self._check("bleach_probability", 0.0, 1.0)
+        self._check("blink_probability", 0.0, 0.99)
+        for name in ("drift_nm_per_s", "drift_walk_nm"):
+            self._check_axes(name)
+        events = tuple(checked_event(event) for event in self.events)
+        object.__setattr__(self, "events", events)  # as they are after the check
         maps = self.calibration.shape
         if maps is not None and maps != tuple(self.shape):
             raise SettingsError(
                 f"simulated microscope: the camera maps are of shape {maps} but shape "
                 f"is {self.shape}. Give maps of the whole chip."
             )
-        if self.power_mw > self.highest_mw:
-            raise SettingsError(
-                f"simulated microscope: power_mw is {self.power_mw} but highest_mw is "
-                f"{self.highest_mw}. Raise the limit or lower the power."
-            )
+        for power, limit in (
+            ("power_mw", "highest_mw"),
+            ("excitation_mw", "highest_excitation_mw"),
+        ):
+            if getattr(self, power) > getattr(self, limit):
+                raise SettingsError(
+                    f"simulated microscope: {power} is {getattr(self, power)} but "
+                    f"{limit} is {getattr(self, limit)}. Raise the limit or lower the "
+                    "power."
+                )
 
     def _check(
         self, name: str, low: float, high: float, *, open_below: bool = False
@@ -123,6 +200,14 @@ class SimulatedSettings:
                 needed = f"{low:g} to {high:g}"
             raise SettingsError(
                 f"simulated microscope: {name} is {value}. Give a number {needed}."
+            )
+
+    def _check_axes(self, name: str) -> None:
+        value = getattr(self, name)
+        if len(value) != 3 or not all(math.isfinite(number) for number in value):
+            raise SettingsError(
+                f"simulated microscope: {name} is {value}. Give three numbers: along "
+                "x, y and z."
             )
 
     @property
@@ -138,11 +223,19 @@ class SimulatedSettings:
     @property
     def photophysics(self) -> Photophysics:
         """Numbers of the fluorophore, with the activation that gives the density."""
-        activations = self.density_per_um2 / self.on_time_frames  # per um2 and frame
+        emission = self.on_time_frames / (1 - self.blink_probability)  # frames lit
+        activations = self.density_per_um2 / emission  # per um2 and frame
+        spontaneous = self.spontaneous_density_per_um2 / emission
         return Photophysics(
             activation_per_mw=activations / self.fluorophores_per_um2 / self.power_mw,
             on_time_frames=self.on_time_frames,
             bleach_probability=self.bleach_probability,
             photons=self.photons,
             photon_spread=self.photon_spread,
+            reference_mw=self.excitation_mw,
+            spontaneous_per_mw=(
+                spontaneous / self.fluorophores_per_um2 / self.excitation_mw
+            ),
+            blink_probability=self.blink_probability,
+            blink_frames=self.blink_frames,
         )
