@@ -5,37 +5,73 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..stream.errors import SettingsError
+from ..stream.latency import Latency
 from .laser import LOCK_TIMEOUT_S, LaserError
 
 if TYPE_CHECKING:
     from .laser import GuardedLaser
 
 LOOK_S = 0.25  # how often the laser is looked after without news
+NO_ENGINE = "no engine"
 STALLED = "no frames from the camera"
+NO_LEASE = "nobody renewed the power"
+DEADLINE_MS = 100.0  # from the end of an exposure to the laser
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A power, and why.
+
+    Attributes
+    ----------
+    power : float
+        In the laser's unit.
+    reason : str
+        For people.
+    exposed_ns : int or None
+        Monotonic clock when the newest frame that it rests on was read out.
+    """
+
+    power: float
+    reason: str
+    exposed_ns: int | None = None
 
 
 class LaserInterlock:
     """Keeps a laser on while engine and camera are there, and safe otherwise.
 
     A thread of its own drives the laser, so that neither a slow device nor a
-    frozen network can hold up the other.
+    frozen network can hold up the other. Of the powers that were wanted while it
+    waited for the device only the newest counts.
 
     Parameters
     ----------
     laser : GuardedLaser
         Brought to its safe level at once, and again by `close`.
     power : float
-        Power while the engine is connected.
+        Power while the engine is connected, until another one is wanted.
     keep_without_engine : bool
         Keep the power without an engine: for a recording that nobody watches.
     stall_s : float, optional
         The laser is on only while `camera_alive` is called at least this often;
         not watched if not given.
+    lease_s : float, optional
+        The laser is on only while `want` is called at least this often, counted
+        from when engine and camera came; not watched if not given.
+
+    Attributes
+    ----------
+    frame_to_laser : Latency
+        From the end of the newest exposure that a power rests on until the device had
+        taken the power.
+    late : int
+        How often that took longer than `DEADLINE_MS`.
 
     Raises
     ------
@@ -52,6 +88,7 @@ class LaserInterlock:
         *,
         keep_without_engine: bool = False,
         stall_s: float | None = None,
+        lease_s: float | None = None,
     ) -> None:
         low, high = laser.limits
         if not low <= power <= high:
@@ -64,15 +101,19 @@ class LaserInterlock:
                 f"laser {laser.name} does not go to its safe level: {laser.fault} "
                 "Nothing was started."
             )
+        self.frame_to_laser = Latency()
+        self.late = 0
         self._laser = laser
-        self._power = power
+        self._wanted = Wanted(power, "engine and camera are there")
         self._keep = keep_without_engine
         self._stall_ns = None if stall_s is None else round(stall_s * 1e9)
+        self._lease_ns = None if lease_s is None else round(lease_s * 1e9)
         self._alive_ns: int | None = None
+        self._renewed_ns = 0
         self._wake = threading.Condition()
         self._connected = False
         self._closing = False
-        self._lit = False  # what the thread did last
+        self._done: Wanted | str = ""  # what the thread did last: a power, or safe
         self._thread = threading.Thread(
             target=self._run, name="liveloc-laser", daemon=True
         )
@@ -82,6 +123,7 @@ class LaserInterlock:
         """Take note that the engine came or went. Any thread; returns at once."""
         with self._wake:
             self._connected = connected
+            self._renewed_ns = time.monotonic_ns()
             self._wake.notify()
 
     def camera_alive(self) -> None:
@@ -90,7 +132,31 @@ class LaserInterlock:
         self._alive_ns = time.monotonic_ns()
         if dark:
             with self._wake:
+                self._renewed_ns = self._alive_ns
                 self._wake.notify()
+
+    def want(self, power: float, reason: str, exposed_ns: int | None = None) -> None:
+        """Ask for a power and renew the lease. Any thread; returns at once.
+
+        Parameters
+        ----------
+        power : float
+            In the laser's unit; outside the working range its nearest end is set.
+        reason : str
+            For people.
+        exposed_ns : int, optional
+            See `Wanted`.
+        """
+        with self._wake:
+            self._renewed_ns = time.monotonic_ns()
+            if power != self._wanted.power:
+                self._wanted = Wanted(power, reason, exposed_ns)
+            self._wake.notify()
+
+    @property
+    def problem(self) -> str:
+        """Why the laser may not be on; empty when it may."""
+        return self._problem()
 
     def close(self) -> bool:
         """Bring the laser to its safe level and end the thread. Idempotent.
@@ -107,32 +173,47 @@ class LaserInterlock:
         return self._laser.to_safe("closed")
 
     def _problem(self) -> str:
-        """Say why the laser may not be on; empty when it may."""
         if not (self._connected or self._keep):
-            return "no engine"
+            return NO_ENGINE
+        now = time.monotonic_ns()
         if self._stall_ns is not None:
             alive = self._alive_ns
-            if alive is None or time.monotonic_ns() - alive > self._stall_ns:
+            if alive is None or now - alive > self._stall_ns:
                 return STALLED
+        if self._lease_ns is not None and now - self._renewed_ns > self._lease_ns:
+            return NO_LEASE
         return ""
 
     def _has_news(self) -> bool:
-        """Whether the laser is not as engine and camera would have it."""
-        return self._closing or self._lit == bool(self._problem())
+        """Whether the laser is not as it should be."""
+        return self._closing or self._done != (self._problem() or self._wanted)
+
+    def _pause_s(self) -> float:
+        """Time until something may have run out."""
+        leases = [n for n in (self._stall_ns, self._lease_ns) if n is not None]
+        return min([LOOK_S, *(n / 4e9 for n in leases)])
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(self._has_news, timeout=LOOK_S)
+                self._wake.wait_for(self._has_news, timeout=self._pause_s())
                 if self._closing:
                     return
-                problem = self._problem()
+                problem, wanted = self._problem(), self._wanted
             try:
                 if problem:  # also without news: a laser that refused is told again
-                    self._lit = False
+                    self._done = problem
                     self._laser.to_safe(problem)
-                elif not self._lit:
-                    self._lit = True
-                    self._laser.set(self._power, "engine and camera are there")
+                elif self._done != wanted:
+                    self._done = wanted
+                    self._set(wanted)
             except LaserError as error:
                 _log.error("%s", error)
+
+    def _set(self, wanted: Wanted) -> None:
+        """Set a power and take the time."""
+        self._laser.set(wanted.power, wanted.reason)
+        if wanted.exposed_ns is not None:
+            took_ms = (time.monotonic_ns() - wanted.exposed_ns) / 1e6
+            self.frame_to_laser.add(took_ms)
+            self.late += took_ms > DEADLINE_MS

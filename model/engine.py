@@ -11,7 +11,7 @@ import json
 import math
 import platform
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -292,7 +292,17 @@ class Engine:
             "density_per_um2": round(stream.recent_density, 3),
             "ended": ended,
             "warnings": stream.camera.warnings,
+            "laser": self._laser(),
         }
+
+    def _laser(self) -> dict[str, Any] | None:
+        """Give what the bridge said of its laser; None without one."""
+        state = self._receiver.laser
+        if state is None:
+            return None
+        plain = asdict(state)
+        del plain["stream_id"]
+        return plain
 
     def _prepare(self, start: StreamStart) -> ResumePoint | None:
         """Get ready before the sender hears that frames are welcome.

@@ -11,7 +11,7 @@ from .processed import ResumePoint
 
 if TYPE_CHECKING:
     from .frames import FrameHeader
-    from .wire import Mark
+    from .messages import Mark
 
 _MOST_HOLES = 256
 _MOST_REJECTED = 4096

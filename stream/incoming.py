@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from .accounting import StreamAccount
     from .density import BlockDensity
     from .frames import FrameHeader, StreamEnd, StreamStart
+    from .laser_state import LaserState
     from .limits import Limits
+    from .messages import FrameUp
     from .ring import FrameRing
-    from .wire import FrameUp
 
 _SPARE_SLOTS = 2  # the two newest released frames stay readable
 
@@ -144,6 +145,7 @@ class Inbox:
         self.failure: BaseException | None = None
         self.close_reason: str | None = None
         self.density: BlockDensity | None = None  # newest, not sent yet
+        self.laser: LaserState | None = None  # newest
         self.stopping = False
 
     def reject(self, reason: str) -> None:

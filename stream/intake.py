@@ -15,11 +15,7 @@ from .balance import CONNECTION_LOST, ENGINE_STOPPED, REJECTED
 from .errors import MessageError
 from .frames import FrameHeader, StreamEnd, StreamStart
 from .incoming import Inbox, Incoming
-from .peers import Peer, Peers
-from .processed import ResumePoint
-from .ring import FrameRing
-from .start_maps import receive_start
-from .wire import (
+from .messages import (
     Ack,
     Credit,
     Density,
@@ -27,13 +23,17 @@ from .wire import (
     FrameUp,
     Heartbeat,
     HelloOk,
+    Laser,
     Mark,
     Message,
     Reject,
     Start,
-    decode,
-    encode,
 )
+from .peers import Peer, Peers
+from .processed import ResumePoint
+from .ring import FrameRing
+from .start_maps import receive_start
+from .wire import decode, encode
 
 if TYPE_CHECKING:
     from .limits import Limits
@@ -166,6 +166,9 @@ class Intake:
                 self._on_end(identity, message.end)
             case Heartbeat():
                 self._on_heartbeat(identity, message)
+            case Laser(state=state):
+                self._of_stream(identity, state.stream_id)
+                self._inbox.laser = state
             case Reject():
                 self._inbox.reject("by_peer")
             case _:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import MessageError
 from .frames import EndStatus, Frame, StreamEnd, StreamStart
-from .wire import Mark
+from .messages import Mark
+
+if TYPE_CHECKING:
+    from .laser_state import LaserState
 
 BLOCK = 32  # frames shed at a time: the three-frame windows of the others stay whole
 
@@ -56,6 +60,8 @@ class Outbox:
         Why the engine does not take the stream.
     failure : BaseException or None
         A fault in the socket's thread.
+    laser : LaserState or None
+        What the laser does, to be sent once.
     """
 
     def __init__(self, start: StreamStart, queue_bytes: int, queue_s: float) -> None:
@@ -68,6 +74,7 @@ class Outbox:
         self.end: StreamEnd | None = None
         self.cut = self.stopping = False
         self.refused = ""
+        self.laser: LaserState | None = None
         self.failure: BaseException | None = None
         self._queue: deque[Waiting] = deque()
         self._capacity = max(1, queue_bytes // start.frame_nbytes)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .density import BlockDensity
     from .intake import Resume
+    from .laser_state import LaserState
     from .processed import ResumePoint
     from .ring import FrameRing
 
@@ -265,6 +266,14 @@ class FrameReceiver:
         """Count frames that arrived and could not be localized."""
         with self._inbox.changed:
             self._current().account.lose(reason, frames)
+
+    @property
+    def laser(self) -> LaserState | None:
+        """What the bridge said last of its laser, in the stream opened last."""
+        stream, state = self._stream, self._inbox.laser
+        if stream is None or state is None:
+            return None
+        return state if state.stream_id == stream.start.stream_id else None
 
     def tell(self, density: BlockDensity) -> None:
         """Tell the sender how many emitters are on; only the newest is sent."""

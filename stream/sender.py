@@ -12,18 +12,19 @@ import zmq
 from .endpoints import loopback
 from .errors import OverflowStop, StreamError
 from .limits import Limits
+from .messages import Start
 from .outbox import Outbox
 from .sockets import dealer
 from .start_maps import check_start
 from .uplink import Uplink
 from .waker import Waker
-from .wire import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .density import BlockDensity
     from .frames import EndStatus, Frame, StreamEnd, StreamStart
+    from .laser_state import LaserState
 
 _JOIN_S = 10.0
 _WAIT_S = 0.25
@@ -193,6 +194,11 @@ class FrameSender:
                 "with policy drop_block."
             )
         return kept
+
+    def tell(self, state: LaserState) -> None:
+        """Tell the engine what the laser does; only the newest is sent."""
+        self._outbox.laser = state
+        self._waker.ring()
 
     def finish(
         self,

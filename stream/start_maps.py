@@ -10,7 +10,8 @@ import zmq
 
 from .camera_maps import PIXEL, pack_maps, with_maps
 from .errors import MessageError
-from .wire import Start, decode, encode
+from .messages import Start
+from .wire import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,8 +12,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from .errors import MessageError
-from .start_maps import encode_start
-from .wire import (
+from .messages import (
     Ack,
     Credit,
     Density,
@@ -21,12 +20,13 @@ from .wire import (
     FrameUp,
     Heartbeat,
     HelloOk,
+    Laser,
     Message,
     Reject,
     Start,
-    decode,
-    encode,
 )
+from .start_maps import encode_start
+from .wire import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,6 +193,9 @@ class Uplink:
             self._next_beat_s = now_s + self._limits.heartbeat_s
             if self._accepted:
                 self._send_mark()
+        laser, self._box.laser = self._box.laser, None
+        if laser is not None and self._accepted:
+            self._send(Laser(laser))
 
     def _send_start(self, now_s: float) -> None:
         box = self._box

@@ -20,6 +20,7 @@ from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.density import BlockDensity
 from liveloc.stream.errors import MessageError
 from liveloc.stream.frames import FrameHeader, StreamEnd, StreamStart
+from liveloc.stream.laser_state import LaserState
 from liveloc.stream.limits import Limits
 
 SLOWEST_CPU_S = 5e-3
@@ -65,6 +66,7 @@ MESSAGES: list[wire.Message] = [
             precision_nm=12.0,
         )
     ),
+    wire.Laser(LaserState(stream_id=STREAM, power=3.5, unit="mW", reason="held")),
     wire.Start(START, STREAM, MARK, {"offset_adu": 1, "read_noise_e": 2**32 - 1}),
 ]
 # Headers that claim more than they hold, or hold what plain values never do.

@@ -38,6 +38,7 @@ from liveloc.stream.errors import (
     StreamError,
 )
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
+from liveloc.stream.laser_state import LaserState
 from liveloc.stream.limits import Limits
 from liveloc.stream.processed import ResumePoint
 from liveloc.stream.receiver import Arrived, Closed, FrameReceiver, Opened
@@ -383,6 +384,19 @@ def test_the_density_reaches_the_sender_and_that_of_another_stream_does_not():
             receiver.tell(mine)
             assert told.get(timeout=5) == mine
             assert told.empty()
+
+
+def test_what_the_laser_does_reaches_the_engine():
+    start = stream_start()
+    state = LaserState(stream_id=start.stream_id, power=3.5, unit="mW", law="ratio")
+    with FrameReceiver(ANY) as receiver, FrameSender(receiver.endpoint, start) as b:
+        assert b.wait_connected(5)
+        receiver.next(1, 5)
+        assert receiver.laser is None
+        b.tell(state)
+        b.offer(frame(0))
+        assert isinstance(receiver.next(1, 5), Arrived)
+        assert receiver.laser == state
 
 
 def test_a_sender_that_asks_for_no_density_is_not_disturbed_by_it():
