@@ -1,0 +1,230 @@
+"""Power from the ratio of density and power: the default control law.
+
+Density is gain times power, averaged over the on-time; the gain falls as the sample
+bleaches. The law estimates the gain as filtered density over equally filtered power and
+asks for ``target / gain``. See docs/control.md for the derivation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .options import Options, Positive
+
+if TYPE_CHECKING:
+    from .controller import Reading
+
+ENOUGH_EMITTERS = 5.0  # seen in the memory of the filter, to trust the gain
+REACH = 3.0  # times the power whose effect is visible, while the gain is not trusted
+SURPRISE = 2.0  # standard errors beyond which the past is forgotten
+SETTLING = 10.0  # memories of the filter before its drift is believed
+LARGEST_LAG = 0.3  # of log gain behind its mean; more is a step, not bleaching
+SMALLEST = 1e-12
+
+
+class RatioOptions(Options):
+    """Options of `RatioLaw`.
+
+    Attributes
+    ----------
+    on_time_s : float
+        About the mean on-time; a factor of three either way is fine.
+    latency_s : float
+        From the readout of a frame to the laser's answer to it.
+    averaging_s : float
+        Memory of the gain's estimate, beyond what the length of a block needs.
+    bleaching_s : float
+        Over which the drift of the gain is measured.
+    floor : float
+        Least power that is used to learn anything, as a share of the highest.
+    """
+
+    on_time_s: Positive = 0.06
+    latency_s: Positive = 0.04
+    averaging_s: Positive = 0.03
+    bleaching_s: Positive = 10.0
+    floor: Positive = 1e-3
+
+
+class _OnTimeFilter:
+    """Power as the density sees it: averaged over the on-time.
+
+    Parameters
+    ----------
+    on_time_s : float
+        Time constant.
+    power : float
+        Since ever.
+    t_s : float
+        Now.
+    """
+
+    def __init__(self, on_time_s: float, power: float, t_s: float) -> None:
+        self._on_time_s = on_time_s
+        self._state, self._t_s = power, t_s
+        self._powers: list[tuple[float, float]] = []  # (until, power), by time
+
+    def hold(self, power: float, until_s: float) -> None:
+        """Note the power in force from the last noted time on."""
+        self._powers.append((until_s, power))
+
+    def advance(self, t_s: float) -> float:
+        """Go on to a time; return the mean of the filtered power on the way."""
+        total, began = 0.0, self._t_s
+        while self._t_s < t_s:
+            until, power = self._powers[0] if self._powers else (t_s, self._state)
+            span = min(until, t_s) - self._t_s
+            if span > 0:
+                left = math.exp(-span / self._on_time_s)
+                away = self._state - power
+                total += power * span + away * self._on_time_s * (1 - left)
+                self._state = power + away * left
+                self._t_s += span
+            if until <= t_s and self._powers:
+                self._powers.pop(0)
+            elif span <= 0:  # too short for floating point
+                break
+        return total / (self._t_s - began) if self._t_s > began else self._state
+
+
+class _Drift:
+    """Slope of a noisy log gain, from its mean and the mean of its mean."""
+
+    def __init__(self, memory_s: float) -> None:
+        self._half_s = memory_s / 2
+        self._once = self._twice = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """The slope; bleaching makes it negative."""
+        return (self._once - self._twice) / self._half_s
+
+    def restart(self, value: float) -> None:
+        """Forget the slope."""
+        self._once = self._twice = value
+
+    def follow(self, value: float, dt_s: float) -> None:
+        """Take a value in; a step moves the means along and leaves the slope."""
+        lag = value - self._once
+        step = lag - min(max(lag, -LARGEST_LAG), LARGEST_LAG)
+        self._once += step
+        self._twice += step
+        share = -math.expm1(-dt_s / self._half_s)
+        self._once += share * (value - self._once)
+        self._twice += share * (self._once - self._twice)
+
+
+class RatioLaw:
+    """Asks for the power at which the present gain gives the target.
+
+    Parameters
+    ----------
+    options : RatioOptions, optional
+        Times of the sample and of the instrument.
+    """
+
+    def __init__(self, options: RatioOptions | None = None) -> None:
+        self._options = options or RatioOptions()
+        self._filter: _OnTimeFilter | None = None
+        self._drift = _Drift(self._options.bleaching_s)
+        self._last: Reading | None = None
+        self._density = self._power = 0.0  # filtered alike
+        self._visible = 0.0  # power that the newest block shows
+        self._block_s = 0.0
+        self._settled_s = 0.0
+
+    def control(self, reading: Reading) -> float | None:
+        """Give the power wanted; a reading seen before only renews the target."""
+        if reading.target_per_um2 <= 0:
+            self._filter = None
+            return reading.lowest
+        share = min(self._options.floor, 1.0)
+        floor = max(reading.lowest, share * reading.highest)
+        last = self._last
+        if last is None or self._filter is None or reading.last_seq < last.last_seq:
+            self._begin(reading, floor)
+        elif reading.last_seq > last.last_seq and reading.t_s > last.t_s:
+            self._learn(self._filter, last, reading, floor)
+        return self._answer(reading, floor)
+
+    def _begin(self, reading: Reading, floor: float) -> None:
+        """Start the clock; without any knowledge, the present power may be right."""
+        power = max(reading.power, floor)
+        self._filter = _OnTimeFilter(self._options.on_time_s, power, reading.t_s)
+        self._filter.hold(power, reading.t_s + self._options.latency_s)
+        if self._power == 0.0:
+            self._density = 1 / reading.area_um2  # worth one emitter
+            self._power = self._density * power / reading.target_per_um2
+        self._visible, self._settled_s, self._last = power, 0.0, reading
+        self._drift.restart(self._log_gain())
+
+    def _log_gain(self) -> float:
+        return math.log(self._density / self._power)
+
+    def _learn(
+        self, seen: _OnTimeFilter, last: Reading, reading: Reading, floor: float
+    ) -> None:
+        """Compare the density of a block with the power that it is the effect of."""
+        dt_s = reading.t_s - last.t_s
+        seen.hold(max(reading.power, floor), reading.t_s + self._options.latency_s)
+        frames = reading.last_seq - reading.first_seq + 1
+        share = min(1.0, frames / (reading.last_seq - last.last_seq))
+        seen.advance(reading.t_s - share * dt_s)  # over what nobody has seen
+        self._visible, self._block_s = seen.advance(reading.t_s), share * dt_s
+        self._density *= math.exp(self._drift.per_s * dt_s)
+        new = self._weight(reading)
+        old = (1 - new) * self._trust(reading)
+        density = old * self._density + new * reading.per_um2
+        self._density = max(density, SMALLEST)
+        self._power = old * self._power + new * self._visible
+        self._last = reading
+        self._follow_drift(dt_s, self._keep_in_range(reading, floor))
+
+    def _weight(self, reading: Reading) -> float:
+        """Weight of a new block.
+
+        The longer a block, the less of its noise is left when the answer acts:
+        answering to it only adds to the next block's noise.
+        """
+        options, block_s = self._options, self._block_s
+        response_s = options.on_time_s + options.latency_s
+        return block_s / (options.averaging_s + block_s * (1 + block_s / response_s / 2))
+
+    def _trust(self, reading: Reading) -> float:
+        """How far the past still counts: 1, or less after a surprise."""
+        expected = max(self._density / self._power * self._visible, SMALLEST)
+        times = self._block_s / self._options.on_time_s
+        # Relative variance of the mean of a correlated count.
+        shot = 2 / times * (1 + math.expm1(-times) / times)
+        variance = shot / (expected * reading.area_um2)
+        variance += (reading.sigma_per_um2 / expected) ** 2
+        surprise = abs(reading.per_um2 / expected - 1) / math.sqrt(variance)
+        return min(1.0, (SURPRISE / surprise) ** 2) if surprise > 0 else 1.0
+
+    def _keep_in_range(self, reading: Reading, floor: float) -> bool:
+        """Keep the gain where the laser can answer to it: no wind-up."""
+        target, highest = reading.target_per_um2, reading.highest
+        wanted = target * self._power / self._density
+        possible = min(max(wanted, floor), highest)
+        if possible == wanted:
+            return True
+        self._density = target * self._power / possible
+        return False
+
+    def _follow_drift(self, dt_s: float, in_range: bool) -> None:
+        self._settled_s = self._settled_s + dt_s if in_range else 0.0
+        if self._settled_s < SETTLING * self._options.averaging_s:
+            self._drift.restart(self._log_gain())
+        else:
+            self._drift.follow(self._log_gain(), dt_s)
+
+    def _answer(self, reading: Reading, floor: float) -> float:
+        options = self._options
+        # The answer acts after the latency, and shows within the on-time and a block.
+        ahead_s = options.latency_s + options.on_time_s + self._block_s
+        wanted = reading.target_per_um2 * self._power / self._density
+        wanted *= math.exp(-self._drift.per_s * ahead_s)
+        if self._density * reading.area_um2 < ENOUGH_EMITTERS:
+            wanted = min(wanted, REACH * self._visible)
+        return reading.lowest if wanted <= floor else min(wanted, reading.highest)
