@@ -1,0 +1,64 @@
+"""How well a density was held: what a report says of a control law."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+BLOCK_FRAMES = 50
+TOLERANCE = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """A density over its target, in means over 50 frames.
+
+    Attributes
+    ----------
+    settled_after_frames : int or None
+        End of the first 50 frames whose mean is within a tenth of the target; None if
+        there are none.
+    within_10_percent_fraction : float
+        Share of the blocks of 50 frames after that which are within a tenth.
+    overshoot_percent : float
+        Largest mean of 50 frames, over the target.
+    """
+
+    settled_after_frames: int | None
+    within_10_percent_fraction: float
+    overshoot_percent: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values for a report."""
+        return asdict(self)
+
+
+def judge(per_um2: ArrayLike, target_per_um2: float) -> Settling:
+    """Compare a density with its target.
+
+    Parameters
+    ----------
+    per_um2 : array_like, shape (frames,)
+        Of consecutive frames.
+    target_per_um2 : float
+        Of all of them.
+    """
+    ratio = np.asarray(per_um2, np.float64) / target_per_um2
+    if len(ratio) < BLOCK_FRAMES:
+        return Settling(None, 0.0, 0.0)
+    sums = np.cumsum(np.concatenate([[0.0], ratio]))
+    means = (sums[BLOCK_FRAMES:] - sums[:-BLOCK_FRAMES]) / BLOCK_FRAMES
+    overshoot = round(100 * max(float(means.max()) - 1, 0.0), 2)
+    near = np.flatnonzero(np.abs(means - 1) <= TOLERANCE)
+    if not len(near):
+        return Settling(None, 0.0, overshoot)
+    settled = int(near[0]) + BLOCK_FRAMES
+    after = means[settled::BLOCK_FRAMES]  # whole blocks that begin later
+    within = np.abs(after - 1) <= TOLERANCE
+    share = float(within.mean()) if len(after) else 0.0
+    return Settling(settled, round(share, 4), overshoot)
