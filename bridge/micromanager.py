@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pymmcore_plus import CMMCorePlus
 
 from ..stream.errors import SettingsError, SourceError
-from .camera_setup import (
-    BINNING,
-    choose_camera,
-    frame_interval_ms,
-    one_line,
-    read_camera,
-    set_binning,
-    set_exposure,
-    set_properties,
-    set_roi,
-)
+from .camera_properties import one_line
+from .camera_setup import frame_interval_ms, set_buffer, set_up_camera
 from .description import CALIBRATION_FRAMES, describe_stream
 from .python_core import FrameExactCore, close_core, silence_at_exit
 from .sequence import CAMERA_FRAME_TAG, PATIENCE_S, SequenceReader, was_set
@@ -37,8 +28,6 @@ __all__ = ["CAMERA_FRAME_TAG", "MicroManagerSource", "open_core"]
 
 DEMO_CONFIG = "MMConfig_demo.cfg"
 UNBOUNDED = 2**31 - 1  # frames; the largest number that every platform takes
-BUFFER_SECONDS = 10.0
-BUFFER_MIB = (64, 1024)  # least and most, when not set
 
 _log = logging.getLogger(__name__)
 
@@ -179,27 +168,23 @@ class MicroManagerSource:
             raise SettingsError(
                 f"patience_s is {patience_s}. Give seconds, or 0 to wait for ever."
             )
-        if binning is not None and BINNING in (properties or {}):
-            raise SettingsError(
-                f"binning is given twice, as binning and as property '{BINNING}'. "
-                "Leave one of them out."
-            )
         self._core = core
         self._expected = frames
         self._stop = threading.Event()
         self._stop_outside = stop
         self._early: deque[Frame] = deque()
         self._running = self._stopped = self._closed = False
-        label = choose_camera(core, camera)
-        set_binning(core, label, binning)
-        set_properties(core, label, properties or {})
-        exposure = set_exposure(core, label, exposure_ms)
-        interval = frame_interval_ms(core, label, exposure, interval_ms)
-        set_roi(core, label, roi)
-        state = read_camera(core, label)
-        frame_mib = math.prod(state.shape) * int(state.dtype[1]) / 2**20
-        self._camera = label
-        self._buffer_mib = self._set_buffer(buffer_mib, frame_mib, interval)
+        state = set_up_camera(
+            core,
+            camera=camera,
+            binning=binning,
+            properties=properties,
+            exposure_ms=exposure_ms,
+            roi=roi,
+        )
+        self._camera = state.label
+        interval = frame_interval_ms(core, state.label, state.exposure_ms, interval_ms)
+        self._buffer_mib = set_buffer(core, state, interval, buffer_mib)
         self._reader = SequenceReader(
             core, state, interval, laser_seq=laser_seq, patience_s=patience_s
         )
@@ -255,23 +240,6 @@ class MicroManagerSource:
         if not self._closed:
             self._closed = True
             self._halt()
-
-    def _set_buffer(
-        self, buffer_mib: int | None, frame_mib: float, interval_ms: float
-    ) -> int:
-        """Size the circular buffer, MiB."""
-        if buffer_mib is None:
-            wanted = math.ceil(BUFFER_SECONDS * 1e3 / interval_ms * frame_mib)
-            least = max(BUFFER_MIB[0], math.ceil(8 * frame_mib))
-            buffer_mib = max(least, min(wanted, BUFFER_MIB[1]))
-        if buffer_mib < 1 or buffer_mib < 4 * frame_mib:
-            raise SettingsError(
-                f"circular buffer is {buffer_mib} MiB but one frame of camera "
-                f"'{self._camera}' is {frame_mib:.3g} MiB. "
-                f"Set buffer_mib to {max(1, math.ceil(8 * frame_mib))} or more."
-            )
-        self._core.setCircularBufferMemoryFootprint(buffer_mib)
-        return buffer_mib
 
     def _begin(self) -> None:
         """Start the camera, once."""
@@ -331,7 +299,9 @@ class MicroManagerSource:
             return
         if reader.next_seq < (self._expected or UNBOUNDED):
             planned = self._expected or "an unlimited number of"
+            error = getattr(self._core, "sequence_error", "")  # of a Python camera
+            told = f": {error}" if error else "."
             reader.fail(
-                f"stopped by itself after {reader.received} of {planned} frames. "
+                f"stopped by itself after {reader.received} of {planned} frames{told} "
                 "Check its cable and power, and Micro-Manager's log."
             )

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymmcore import CMMCore
 from pymmcore_plus.experimental.unicore import UniMMCore
+from pymmcore_plus.experimental.unicore.core._unicore import BufferOverflowStop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -185,12 +186,31 @@ class FrameExactBuffer:
 class FrameExactCore(UniMMCore):  # type: ignore[misc]
     """A ``UniMMCore`` whose Python cameras write to a `FrameExactBuffer`.
 
-    C++ cameras keep the circular buffer of Micro-Manager's own core.
+    C++ cameras keep the circular buffer of Micro-Manager's own core. A Python camera
+    with a method ``stop_sequence`` is told when its sequence shall end: it need not
+    deliver another frame to notice.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._seq_buffer = FrameExactBuffer(DEFAULT_BUFFER_MIB)
+        self._running: _RunningCamera | None = None
+
+    @property
+    def sequence_error(self) -> str:
+        """What a Python camera raised in its present or last sequence, or nothing."""
+        return self._running.error if self._running is not None else ""
+
+    def _start_sequence(
+        self, cam: Any, n_images: int | None, stop_on_overflow: bool
+    ) -> None:
+        self._running = _RunningCamera(cam)
+        super()._start_sequence(self._running, n_images, stop_on_overflow)
+
+    def _stop_acquisition_thread(self, timeout: float | None = 2) -> None:
+        if self._acquisition_thread is not None and self._running is not None:
+            self._running.ask_to_stop()
+        super()._stop_acquisition_thread(timeout)
 
     def setCircularBufferMemoryFootprint(self, sizeMB: float) -> None:
         """Set the size of the current camera's buffer, mebibytes.
@@ -205,6 +225,44 @@ class FrameExactCore(UniMMCore):  # type: ignore[misc]
         if self.isSequenceRunning():
             self.stopSequenceAcquisition()
         self._seq_buffer = FrameExactBuffer(sizeMB)
+
+
+class _RunningCamera:
+    """A Python camera whose errors end its sequence and are kept.
+
+    Otherwise they would end the core's thread and be printed, and nobody who reads the
+    frames could tell why there are no more.
+    """
+
+    def __init__(self, camera: Any) -> None:
+        self._camera = camera
+        self.error = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._camera, name)
+
+    def start_sequence(
+        self, n: int | None, get_buffer: Callable[..., NDArray[Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Start the camera; see ``CameraDevice``."""
+        return self._frames(self._camera.start_sequence(n, get_buffer))
+
+    def _frames(
+        self, frames: Iterator[Mapping[str, Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Pass frames on until there are no more, for whatever reason."""
+        try:
+            yield from frames
+        except (BufferOverflowStop, BufferError):
+            raise  # for the core
+        except Exception as error:  # cameras raise what they like
+            self.error = " ".join(str(error).split()) or repr(error)
+
+    def ask_to_stop(self) -> None:
+        """Tell the camera, if it listens."""
+        stop = getattr(self._camera, "stop_sequence", None)
+        if callable(stop):
+            stop()
 
 
 def silence_at_exit(core: CMMCore) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..python_core import FrameExactCore, close_core, silence_at_exit
-from .devices import SimulatedCamera, SimulatedLaser
+from .devices import FaultDevice, SimulatedCamera, SimulatedLaser
+from .faults import Faults
 from .sample import Sample
 from .settings import SimulatedSettings
 
@@ -15,35 +16,50 @@ if TYPE_CHECKING:
 
 CAMERA = "Simulated sCMOS"
 LASER = "Laser405"
+EXCITATION = "Laser561"
+FAULTS = "Faults"
 
 
 class SimulatedMicroscope:
-    """A core with a camera and a laser over a sample with a known truth.
+    """A core with a camera and two lasers over a sample with a known truth.
 
     Parameters
     ----------
     settings : SimulatedSettings
-        Sample, optics and camera.
+        Sample, optics, camera, and what happens when.
 
     Attributes
     ----------
     core : FrameExactCore
-        Drive it as any Micro-Manager core. Its camera is `CAMERA`; the power of
-        the laser `LASER` is the property `POWER_PROPERTY`.
+        Drive it as any Micro-Manager core. Its camera is `CAMERA`; the powers of
+        the lasers `LASER` (405 nm, dark at first) and `EXCITATION` (561 nm, on) are
+        the properties `POWER_PROPERTY`. What goes wrong is set by the properties of
+        the device `FAULTS`; see `faults`.
     settings : SimulatedSettings
         As given.
     sample : Sample
         What lies under the objective.
+    faults : Faults
+        The same as the device `FAULTS`, without the core.
     """
 
     def __init__(self, settings: SimulatedSettings) -> None:
         self.settings = settings
-        self.sample = Sample(settings)
-        laser = SimulatedLaser(settings.highest_mw)
-        camera = SimulatedCamera(settings, self.sample, laser)
+        self.faults = faults = Faults(settings.events)
+        self.sample = Sample(settings, faults)
+        activation = SimulatedLaser(settings.highest_mw, faults, "laser405")
+        excitation = SimulatedLaser(
+            settings.highest_excitation_mw, faults, "laser561", settings.excitation_mw
+        )
+        camera = SimulatedCamera(settings, self.sample, activation, excitation, faults)
         self.core: Any = FrameExactCore()
         silence_at_exit(self.core)
-        for name, device in ((CAMERA, camera), (LASER, laser)):
+        for name, device in (
+            (CAMERA, camera),
+            (LASER, activation),
+            (EXCITATION, excitation),
+            (FAULTS, FaultDevice(faults)),
+        ):
             self.core.loadPyDevice(name, device)
             self.core.initializeDevice(name)
         self.core.setCameraDevice(CAMERA)
@@ -67,7 +83,8 @@ class SimulatedMicroscope:
         return self.sample.take_truth()
 
     def close(self) -> None:
-        """Stop the camera and unload the devices. Idempotent."""
+        """Stop the camera and unload the devices, also those that hang. Idempotent."""
+        self.faults.close()
         close_core(self.core)
 
 

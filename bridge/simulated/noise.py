@@ -34,6 +34,7 @@ class TableNoise:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
+        self._tables = _poisson_tables()  # once in a process, before time counts
 
     def poisson(self, mean: NDArray[Any]) -> NDArray[np.float32]:
         """Draw Poisson counts as float32."""
@@ -54,7 +55,7 @@ class TableNoise:
         """Draw Poisson counts of mean ``level / LEVELS_PER_UNIT``."""
         word = self._rng.integers(0, 2**32, level.size, np.uint32)
         column = word & np.uint32(COUNTS - 1)
-        entry = _poisson_tables().take((level << COUNT_BITS) + column)
+        entry = self._tables.take((level << COUNT_BITS) + column)
         drawn = np.where(word >= entry, entry & np.uint32(COUNTS - 1), column)
         return drawn.astype(np.float32)
 
