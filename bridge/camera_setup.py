@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pymmcore_plus import DeviceType
 
 from ..stream.errors import SettingsError
+from .camera_properties import (
+    BINNING,
+    binning_of,
+    one_line,
+    set_binning,
+    set_properties,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +26,11 @@ if TYPE_CHECKING:
 
     Roi = tuple[int, int, int, int]
 
-BINNING = "Binning"
 SERIAL_PROPERTIES = ("SerialNumber", "Serial Number", "S/N", "CameraID", "CameraName")
 MOST_DESCRIBED = 128  # properties of the camera, and
 MOST_DESCRIBED_BYTES = 16 << 10  # their text, in START
+BUFFER_SECONDS = 10.0
+BUFFER_MIB = (64, 1024)  # least and most, when not set
 
 _log = logging.getLogger(__name__)
 
@@ -88,10 +95,61 @@ def read_camera(core: Any, camera: str) -> CameraState:
     )
 
 
-def one_line(error: BaseException) -> str:
-    """Give an error's text on one line, ended like a sentence."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if text.endswith((".", "!", "?")) else text + "."
+def set_up_camera(
+    core: Any,
+    *,
+    camera: str | None = None,
+    binning: int | None = None,
+    properties: Mapping[str, Any] | None = None,
+    exposure_ms: float | None = None,
+    roi: Roi | None = None,
+) -> CameraState:
+    """Make a camera the current one and set what is given, everything read back.
+
+    In this order: binning, properties, exposure, ROI, because cameras forget the
+    later ones with the earlier. See `MicroManagerSource` for the parameters.
+
+    Raises
+    ------
+    SettingsError
+        Something that the camera does not have or does not do.
+    """
+    if binning is not None and BINNING in (properties or {}):
+        raise SettingsError(
+            f"binning is given twice, as binning and as property '{BINNING}'. "
+            "Leave one of them out."
+        )
+    label = choose_camera(core, camera)
+    set_binning(core, label, binning)
+    set_properties(core, label, properties or {})
+    set_exposure(core, label, exposure_ms)
+    set_roi(core, label, roi)
+    return read_camera(core, label)
+
+
+def set_buffer(
+    core: Any, state: CameraState, interval_ms: float, buffer_mib: int | None
+) -> int:
+    """Size the circular buffer; return its MiB.
+
+    Parameters
+    ----------
+    buffer_mib : int, optional
+        Room for 10 s (64 to 1,024 MiB) if not given.
+    """
+    frame_mib = math.prod(state.shape) * int(state.dtype[1]) / 2**20
+    if buffer_mib is None:
+        wanted = math.ceil(BUFFER_SECONDS * 1e3 / interval_ms * frame_mib)
+        least = max(BUFFER_MIB[0], math.ceil(8 * frame_mib))
+        buffer_mib = max(least, min(wanted, BUFFER_MIB[1]))
+    if buffer_mib < 1 or buffer_mib < 4 * frame_mib:
+        raise SettingsError(
+            f"circular buffer is {buffer_mib} MiB but one frame of camera "
+            f"'{state.label}' is {frame_mib:.3g} MiB. "
+            f"Set buffer_mib to {max(1, math.ceil(8 * frame_mib))} or more."
+        )
+    core.setCircularBufferMemoryFootprint(buffer_mib)
+    return buffer_mib
 
 
 def choose_camera(core: Any, label: str | None) -> str:
@@ -111,123 +169,6 @@ def choose_camera(core: Any, label: str | None) -> str:
         )
     core.setCameraDevice(label)
     return label
-
-
-def set_properties(core: Any, camera: str, values: Mapping[str, Any]) -> None:
-    """Set properties of the camera, in the order given, each read back.
-
-    Parameters
-    ----------
-    values : Mapping[str, Any]
-        Property -> value, e.g. ``{"TriggerMode": "External"}``. The binning is set
-        first, because cameras forget other settings with it.
-
-    Raises
-    ------
-    SettingsError
-        A property that the camera does not have or that cannot be set, a value that
-        it does not allow, or one that reads back as another.
-    """
-    for name in sorted(values, key=lambda name: name != BINNING):
-        _set_property(core, camera, name, values[name])
-
-
-def _set_property(core: Any, camera: str, name: str, value: Any) -> None:
-    text = str(int(value)) if isinstance(value, bool) else str(value)
-    if not core.hasProperty(camera, name):
-        known = ", ".join(sorted(core.getDevicePropertyNames(camera)))
-        raise SettingsError(
-            f"camera '{camera}' has no property '{name}'. It has: {known}."
-        )
-    if core.isPropertyReadOnly(camera, name) or core.isPropertyPreInit(camera, name):
-        raise SettingsError(
-            f"camera '{camera}': property '{name}' can only be read here. Leave it "
-            "out, or set it in the Micro-Manager configuration."
-        )
-    allowed = [str(v) for v in core.getAllowedPropertyValues(camera, name)]
-    if allowed and not any(_alike(text, other) for other in allowed):
-        raise SettingsError(
-            f"camera '{camera}': property '{name}' cannot be '{text}'. "
-            f"It can be: {', '.join(allowed)}."
-        )
-    text = next((other for other in allowed if _alike(text, other)), text)
-    try:
-        core.setProperty(camera, name, text)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise SettingsError(
-            f"camera '{camera}' refuses '{text}' for property '{name}'"
-            f"{_limits(core, camera, name)}: {one_line(error)}"
-        ) from error
-    core.waitForDevice(camera)
-    seen = str(core.getProperty(camera, name))
-    if not _alike(text, seen):
-        raise SettingsError(
-            f"camera '{camera}': property '{name}' was set to '{text}' and reads back "
-            f"as '{seen}'. Set it to what the camera can do."
-        )
-
-
-def _alike(one: str, other: str) -> bool:
-    """Whether two texts mean the same value; Micro-Manager writes four decimals."""
-    try:
-        return math.isclose(float(one), float(other), rel_tol=1e-4, abs_tol=5e-5)
-    except ValueError:
-        return one == other
-
-
-def _limits(core: Any, camera: str, name: str) -> str:
-    """Say the limits of a number, if it has any."""
-    if not core.hasPropertyLimits(camera, name):
-        return ""
-    low = core.getPropertyLowerLimit(camera, name)
-    high = core.getPropertyUpperLimit(camera, name)
-    return f" (allowed: {low:g} to {high:g})"
-
-
-def set_binning(core: Any, camera: str, binning: int | None) -> int:
-    """Bin `binning` x `binning` pixels if that is asked for; return what is set.
-
-    Raises
-    ------
-    SettingsError
-        The camera does not bin, or not by this number.
-    """
-    if binning is None:
-        return binning_of(core, camera)
-    if not core.hasProperty(camera, BINNING):
-        if binning == 1:
-            return 1
-        raise SettingsError(f"camera '{camera}' does not bin. Leave binning out.")
-    allowed = [str(v) for v in core.getAllowedPropertyValues(camera, BINNING)]
-    texts = [text for text in allowed if _parse_binning(text) == binning]
-    if allowed and not texts:
-        raise SettingsError(
-            f"camera '{camera}' does not bin by {binning}. "
-            f"Its binning can be: {', '.join(allowed)}."
-        )
-    _set_property(core, camera, BINNING, texts[0] if texts else str(binning))
-    return binning_of(core, camera)
-
-
-def binning_of(core: Any, camera: str) -> int:
-    """Return by how much the camera bins now, 1 if it does not."""
-    if not core.hasProperty(camera, BINNING):
-        return 1
-    text = str(core.getProperty(camera, BINNING))
-    binning = _parse_binning(text)
-    if binning is None:
-        raise SettingsError(
-            f"camera '{camera}' has binning '{text}'; pixels must be square. "
-            "Set it to 1, or to the same number along both edges."
-        )
-    return binning
-
-
-def _parse_binning(text: str) -> int | None:
-    """Read "2" or "2x2"; None for anything that is not square."""
-    numbers = [int(n) for n in re.findall(r"\d+", text.split(".")[0])]
-    square = len(numbers) in (1, 2) and len(set(numbers)) == 1 and numbers[0] > 0
-    return numbers[0] if square else None
 
 
 def set_exposure(core: Any, camera: str, exposure_ms: float | None) -> float:

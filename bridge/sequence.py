@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,9 +9,10 @@ import numpy as np
 
 from ..stream.errors import SourceError
 from ..stream.frames import Frame, FrameHeader
-from .camera_setup import one_line
+from .camera_properties import one_line
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
@@ -118,8 +118,9 @@ class SequenceReader:
             if self.received and time.monotonic() - since_s > self._patience_s:
                 self.fail(
                     f"gave nothing for {self._patience_s:.0f} s after frame "
-                    f"{self.next_seq - 1} though it says that it runs. Is it unplugged? "
-                    "With an external trigger that pauses set patience_s to 0."
+                    f"{self.next_seq - 1} though it says that it runs. Is it "
+                    "unplugged? With an external trigger that pauses set patience_s "
+                    "to 0."
                 )
             time.sleep(self._poll_s)
 

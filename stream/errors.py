@@ -9,6 +9,7 @@
     │   ├── PeerLost (ConnectionError) nobody answers any more
     │   └── OverflowStop (BufferError) policy ``stop``: no room for a frame
     ├── SourceError (OSError)         the camera or the movie failed
+    │   └── SourceAborted             it was stopped on purpose, before its end
     └── RecordingError (OSError)      the disk refused a frame
 """
 
@@ -54,6 +55,10 @@ class OverflowStop(StreamError, BufferError):
 
 class SourceError(LivelocError, OSError):
     """A camera or a movie that cannot deliver frames."""
+
+
+class SourceAborted(SourceError):
+    """Somebody stopped the acquisition before its end; its frames so far are good."""
 
 
 class RecordingError(LivelocError, OSError):

@@ -1,0 +1,350 @@
+"""Run a useq plan as the acquisition."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from useq import MDASequence
+
+from ..stream.errors import SettingsError, SourceError
+from .attach import SIGNALS, describe_mda_stream
+from .camera_properties import one_line
+from .camera_setup import frame_interval_ms, read_camera, set_buffer, set_up_camera
+from .handover import QUEUE_BYTES, HandedSource, Handover
+from .mda_frames import MDAFrames, MDAStream
+from .mda_plan import (
+    alternating_axis,
+    axes_of,
+    frames_per_stream,
+    interval_ms_of,
+    key_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..stream.calibration import CameraCalibration
+    from ..stream.frames import FrameSource, Policy, StreamStart
+    from .camera_setup import CameraState
+
+WAIT_S = 0.1
+JOIN_S = 30.0
+PREPARE_S = 60.0
+MOST_TEXT = 8 << 10  # characters of a plan in START
+
+_log = logging.getLogger(__name__)
+
+
+def load_plan(path: str | Path) -> MDASequence:
+    """Read a useq ``MDASequence`` from YAML or JSON and check that it makes streams.
+
+    Raises
+    ------
+    SettingsError
+        No such file, not a plan, or one that `check_plan` refuses.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SettingsError(f"{path}: no such plan. Give a useq MDASequence in YAML.")
+    try:
+        plan = MDASequence.from_file(path)
+    except Exception as error:  # YAML, JSON and pydantic each raise their own
+        raise SettingsError(
+            f"{path} is no useq MDASequence: {one_line(error)}"
+        ) from error
+    check_plan(plan, str(path))
+    return plan
+
+
+def check_plan(plan: MDASequence, name: str = "the plan") -> None:
+    """Refuse a plan whose frames make no streams, or endless ones of one frame.
+
+    Raises
+    ------
+    SettingsError
+        No time plan, or positions, planes or channels that alternate in time.
+    """
+    axes = axes_of(plan)
+    if "t" not in axes:
+        raise SettingsError(
+            f"{name} has no time_plan, so it has no stream of frames. Add one, e.g. "
+            "time_plan: {interval: 0, loops: 10000}."
+        )
+    axis = alternating_axis(plan)
+    if axis:
+        order = "".join(a for a in dict.fromkeys(axes) if a != "t") + "t"
+        raise SettingsError(
+            f"{name} changes axis '{axis}' between two time points. A stream is one "
+            "position, plane and channel over time: set axis_order so that t comes "
+            f"last, e.g. '{order}'; each then becomes a stream of its own."
+        )
+
+
+class MDAAcquisition:
+    """Runs a plan and gives its frames: a source for each position, plane, channel.
+
+    Hardware timing is used where pymmcore-plus can: with an interval of 0, the frames
+    of a time plan are one sequence at the camera's own rate. The acquisition waits,
+    set up, until the first frame is asked for; without `calibration`, or with a ROI
+    in the plan, it starts at once.
+
+    Parameters
+    ----------
+    core : CMMCorePlus
+        Loaded and owned by the caller.
+    plan : MDASequence
+        See `check_plan`; an exposure in it wins over `exposure_ms`.
+    camera, binning, properties, exposure_ms, interval_ms, roi, pixel_size_nm,
+    calibration, policy, buffer_mib, laser_seq, metadata, stop
+        See `MicroManagerSource`; set before the plan runs.
+    queue_bytes : int
+        Pixels that may wait for whoever reads the sources. The acquisition never
+        waits for them, so ``block`` is refused.
+
+    Raises
+    ------
+    SettingsError
+        A plan that makes no streams, or a camera that is not as it is told to be.
+
+    Examples
+    --------
+    >>> with MDAAcquisition(core, load_plan("plan.yaml")) as run:  # doctest: +SKIP
+    ...     for source in run.sources():
+    ...         with FrameSender(engine, source.start) as sender:
+    ...             transmit(source, sender)
+    """
+
+    def __init__(
+        self,
+        core: Any,
+        plan: MDASequence,
+        *,
+        camera: str | None = None,
+        binning: int | None = None,
+        properties: Mapping[str, Any] | None = None,
+        exposure_ms: float | None = None,
+        interval_ms: float | None = None,
+        roi: tuple[int, int, int, int] | None = None,
+        pixel_size_nm: float | None = None,
+        calibration: CameraCalibration | None = None,
+        policy: Policy = "drop_block",
+        buffer_mib: int | None = None,
+        queue_bytes: int = QUEUE_BYTES,
+        laser_seq: Callable[[int], int] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        if policy == "block":
+            raise SettingsError(
+                "policy block would make the acquisition wait. Use drop_block or stop."
+            )
+        check_plan(plan)
+        self._core, self._plan, self._stop = core, plan, stop
+        self._interval_ms = interval_ms
+        self._told: dict[str, Any] = {
+            "pixel_size_nm": pixel_size_nm,
+            "calibration": calibration,
+            "policy": policy,
+            "metadata": dict(metadata or {}) | {"mda_plan": plan_text(plan)},
+        }
+        state = set_up_camera(
+            core,
+            camera=camera,
+            binning=binning,
+            properties=properties,
+            exposure_ms=exposure_ms,
+            roi=roi,
+        )
+        self._camera = state.label
+        self._first_event = next(iter(plan))
+        exposure = self._first_event.exposure or state.exposure_ms
+        interval = frame_interval_ms(core, state.label, exposure, interval_ms)
+        set_buffer(core, state, max(interval, interval_ms_of(plan)), buffer_mib)
+        if interval_ms_of(plan) > 0:
+            _log.warning(
+                "the plan has an interval of %g ms: each frame is timed by software. "
+                "With interval: 0 the camera runs at its own rate.",
+                interval_ms_of(plan),
+            )
+        self._first = Handover(queue_bytes, policy)
+        self._first_start: StreamStart | None = None
+        self._streams: queue.SimpleQueue[MDAStream | None] = queue.SimpleQueue()
+        self._go, self._prepared = threading.Event(), threading.Event()
+        self._closed = False
+        self._listener = MDAFrames(
+            state.label,
+            self._on_stream,
+            lambda: str(core.mda.status.finish_reason or ""),
+            first=self._first,
+            errors_explained=True,
+            queue_bytes=queue_bytes,
+            policy=policy,
+            laser_seq=laser_seq,
+        )
+        self._thread = threading.Thread(target=self._run, name="liveloc-mda")
+
+    def sources(self) -> Iterator[FrameSource]:
+        """Yield a source for each stream of the plan, in the order of the plan.
+
+        Read one to its end before the next is asked for; it is closed then.
+
+        Raises
+        ------
+        SettingsError, SourceError
+            The acquisition cannot be set up, or gave no frame at all.
+        """
+        if self._thread.ident is not None:
+            raise SettingsError("this plan was run already: make another acquisition.")
+        for name in SIGNALS:
+            getattr(self._core.mda.events, name).connect(getattr(self._listener, name))
+        self._core.mda.events.sequenceStarted.connect(self._wait_for_go)
+        self._thread.start()
+        source = self._first_source()
+        yield source
+        source.close()
+        while (stream := self._next_stream()) is not None:
+            if stream.handover is self._first:
+                continue
+            yield (source := self._source(stream))
+            source.close()
+
+    def cancel(self) -> None:
+        """End the acquisition; streams end as aborted. Any thread may call it."""
+        core = self._core
+        core.mda.cancel()
+        self._go.set()
+        try:
+            if self._listener.running and core.isSequenceRunning():
+                core.stopSequenceAcquisition()
+        except RuntimeError as error:
+            _log.error("camera '%s' does not stop: %s", self._camera, one_line(error))
+
+    def close(self) -> None:
+        """Cancel what runs, and end the thread. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._thread.ident is None:
+            return
+        if self._thread.is_alive():
+            self.cancel()
+        self._thread.join(JOIN_S)
+        events = self._core.mda.events
+        events.sequenceStarted.disconnect(self._wait_for_go)
+        for name in SIGNALS:
+            getattr(events, name).disconnect(getattr(self._listener, name))
+        if self._thread.is_alive():
+            raise SourceError(
+                f"camera '{self._camera}': the acquisition did not end in {JOIN_S:g} s."
+            )
+
+    def __enter__(self) -> MDAAcquisition:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        """Run the plan; say why it failed if it did."""
+        error: SourceError | None = None
+        try:
+            self._core.mda.run(self._plan)
+        except Exception as raised:  # devices raise what they like
+            error = SourceError(
+                f"the acquisition failed: {type(raised).__name__}: {one_line(raised)} "
+                "If the buffer overflowed, set a larger buffer_mib."
+            )
+            self._listener.fail(error)
+        finally:
+            self._first.end(error or SourceError("the acquisition gave not one frame."))
+            self._prepared.set()
+            self._streams.put(None)
+
+    def _wait_for_go(self, sequence: MDASequence, meta: Mapping[str, Any]) -> None:
+        """Hold the acquisition, set up, until frames are wanted."""
+        self._prepared.set()
+        self._go.wait()
+
+    def _first_source(self) -> FrameSource:
+        """Describe the first stream before it begins, where that can be."""
+        if not self._prepared.wait(PREPARE_S):
+            raise SourceError(f"the acquisition was not set up in {PREPARE_S:g} s.")
+        if self._told["calibration"] is not None and self._first_event.roi is None:
+            state = read_camera(self._core, self._camera)
+            stream = self._as_planned(state)
+        else:
+            self._go.set()
+            waiting = self._next_stream()
+            if waiting is None:
+                self._first.raise_error()
+                raise SourceError("the acquisition gave not one frame.")
+            stream = waiting
+        source = self._source(stream)
+        self._first_start = source.start
+        return source
+
+    def _as_planned(self, state: CameraState) -> MDAStream:
+        """Say what the first stream will be."""
+        return MDAStream(
+            handover=self._first,
+            key=key_of(self._first_event),
+            shape=state.shape,
+            dtype=np.dtype(state.dtype),
+            exposure_ms=self._first_event.exposure or state.exposure_ms,
+            interval_ms=interval_ms_of(self._plan),
+            expected_frames=frames_per_stream(self._plan),
+        )
+
+    def _source(self, stream: MDAStream) -> HandedSource:
+        """Make a source of a stream."""
+        start = describe_mda_stream(
+            self._core,
+            self._camera,
+            stream,
+            interval_ms=self._interval_ms,
+            **self._told,
+        )
+        return HandedSource(
+            stream.handover,
+            start,
+            on_begin=self._go.set,
+            on_stop=self.cancel,
+            stop=self._stop,
+        )
+
+    def _next_stream(self) -> MDAStream | None:
+        """Wait for the next stream; None when the acquisition is over."""
+        while True:
+            try:
+                return self._streams.get(timeout=WAIT_S)
+            except queue.Empty:
+                if self._stop is not None and self._stop.is_set():
+                    self.cancel()
+
+    def _on_stream(self, stream: MDAStream) -> None:
+        """Check the first stream against its START. In the acquisition's thread."""
+        start = self._first_start
+        if start is not None and stream.handover is self._first:
+            seen = (stream.shape, stream.dtype.str[1:], round(stream.exposure_ms, 3))
+            said = (start.shape, start.dtype, round(start.exposure_ms, 3))
+            if seen != said:
+                stream.handover.end(
+                    SourceError(
+                        f"the first frame is {seen} (shape, type, exposure in ms), "
+                        f"START said {said}. Does a channel of the plan change the "
+                        "camera? Set it before, or leave it out of the channel."
+                    )
+                )
+                self._core.mda.cancel()
+        self._streams.put(stream)
+
+
+def plan_text(plan: MDASequence) -> str:
+    """Write a plan as JSON for START, shortened where it is long."""
+    text = str(plan.model_dump_json(exclude_unset=True))
+    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 3] + "..."

@@ -1,0 +1,344 @@
+"""Frames of a multi-dimensional acquisition, taken where they are announced."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from useq import AcquireImage
+
+from ..stream.errors import LivelocError, SourceAborted, SourceError
+from ..stream.frames import Frame, FrameHeader
+from .handover import QUEUE_BYTES, Handover
+from .mda_plan import (
+    Key,
+    alternating_axis,
+    axes_of,
+    describe_key,
+    frames_per_stream,
+    interval_ms_of,
+    is_known,
+    key_of,
+)
+from .sequence import CAMERA_FRAME_TAG, IMAGE_NUMBER_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from useq import MDAEvent, MDASequence
+
+    from ..stream.frames import Policy
+
+# Names of frames that belong to no stream.
+OTHER_CAMERA = "other_camera"
+OTHER_SHAPE = "other_shape"
+OTHER_AXIS = "other_axis"
+NO_TIME_AXIS = "no_time_axis"
+NOT_MONOCHROME = "not_monochrome"
+BEFORE_ATTACH = "before_attach"
+AFTER_END = "after_end"
+
+_ADVICE = {
+    OTHER_CAMERA: "they come from another camera than the one that is followed",
+    OTHER_SHAPE: "they are not of the shape and type that the stream began with",
+    OTHER_AXIS: "positions, planes or channels alternate with time, and a stream "
+    "follows one of them: put t last in axis_order, e.g. 'pczt'",
+    NO_TIME_AXIS: "the plan has no time axis, so its images are no stream",
+    NOT_MONOCHROME: "a stream takes 8 or 16 bit monochrome",
+    BEFORE_ATTACH: "the acquisition had begun already; the next one will be taken",
+    AFTER_END: "their stream has ended with an error",
+}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class MDAStream:
+    """One stream of an acquisition while it comes in.
+
+    Attributes
+    ----------
+    handover : Handover
+        Its frames.
+    key : tuple
+        Position, plane, channel; see `key_of`.
+    shape, dtype, exposure_ms
+        Of its first frame.
+    interval_ms : float
+        From frame to frame by the plan, 0 if it does not say.
+    expected_frames : int
+        By the plan, 0 if it does not say.
+    """
+
+    handover: Handover
+    key: Key
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    exposure_ms: float
+    interval_ms: float
+    expected_frames: int
+    next_seq: int = 0
+    taken: int = 0
+
+
+class MDAFrames:
+    """Listens to an acquisition, copies its frames and gives them on.
+
+    Its methods have the names of the signals of ``core.mda.events``, so that it can
+    be connected to them, or be an output of ``run_mda``. They are called in the
+    acquisition's thread: each copies and returns, waits for nothing and raises
+    nothing. `seq` is the place in the plan; in hardware-timed parts the camera's own
+    count decides, so a lost exposure is a gap where it was lost.
+
+    Each position, plane and channel is a stream of its own, one after the other.
+    Where they alternate in time only the first of them is taken. What belongs to no
+    stream is counted in `others` by name.
+
+    Parameters
+    ----------
+    camera : str
+        Label of the camera to take.
+    on_stream : Callable[[MDAStream], None]
+        Given each new stream when its first frame is there. Must not block.
+    status : Callable[[], str]
+        Asked at the end of an acquisition: ``completed``, ``canceled``, ``errored``.
+    first : Handover, optional
+        For the first stream, where somebody waits for it already.
+    errors_explained : bool
+        Whoever runs the acquisition calls `fail` when it ended with an error.
+    queue_bytes, policy
+        See `Handover`.
+    laser_seq : Callable[[int], int], optional
+        Number of the laser setting in force at a monotonic time in ns.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        on_stream: Callable[[MDAStream], None],
+        status: Callable[[], str],
+        *,
+        first: Handover | None = None,
+        errors_explained: bool = False,
+        queue_bytes: int = QUEUE_BYTES,
+        policy: Policy = "drop_block",
+        laser_seq: Callable[[int], int] | None = None,
+    ) -> None:
+        self._first, self._errors_explained = first, errors_explained
+        self._camera, self._on_stream, self._status = camera, on_stream, status
+        self._queue_bytes, self._policy = queue_bytes, policy
+        self._laser_seq = laser_seq or (lambda t_ns: 0)
+        self.others: Counter[str] = Counter()
+        self.running = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._stream: MDAStream | None = None
+        self._planned: Counter[Key] = Counter()
+        self._ended: set[Key] = set()
+        self._refused = ""  # name for all frames of this acquisition
+        self._only_first = self._one_key = False
+        self._interval_ms, self._expected = 0.0, 0
+        self._keys: Sequence[Key] = ()
+        self._seqs: Sequence[int] = ()
+        self._came = 0
+        self._last_number = -1
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Keep our faults from the acquisition; they end the stream."""
+        try:
+            yield
+        except Exception as error:
+            _log.exception("the acquisition goes on, its stream ends")
+            self._end(SourceError(f"a fault in liveloc: {error!r}"))
+
+    def sequenceStarted(self, sequence: MDASequence, meta: Mapping[str, Any]) -> None:
+        """Learn the plan."""
+        with self._guard():
+            self._end(SourceAborted("another acquisition began"))
+            self._reset()
+            self.running = True
+            if not is_known(sequence):
+                self._only_first = True
+                return
+            axes = axes_of(sequence)
+            if axes and "t" not in axes:
+                self._refused = NO_TIME_AXIS
+            self._only_first = bool(alternating_axis(sequence))
+            self._one_key = set(axes) == {"t"}
+            self._interval_ms = interval_ms_of(sequence)
+            self._expected = frames_per_stream(sequence)
+
+    def eventStarted(self, event: MDAEvent) -> None:
+        """Give each exposure of the next part of the plan its place."""
+        with self._guard():
+            self._came, self._last_number = 0, -1
+            if event.action is not None and not isinstance(event.action, AcquireImage):
+                self._keys = self._seqs = ()
+                return
+            events = getattr(event, "events", None) or (event,)
+            if self._one_key:
+                key, count = key_of(events[0]), len(events)
+                self._keys = (key,) * count
+                first = self._planned[key]
+                self._seqs = range(first, first + count)
+                self._planned[key] += count
+                return
+            self._keys, seqs = [key_of(one) for one in events], []
+            for key in self._keys:
+                seqs.append(self._planned[key])
+                self._planned[key] += 1
+            self._seqs = seqs
+
+    def frameReady(
+        self, image: NDArray[Any], event: MDAEvent, meta: Mapping[str, Any]
+    ) -> None:
+        """Copy a frame and put it in the queue of its stream."""
+        t_ns = time.monotonic_ns()
+        with self._guard():
+            name = self._refused or self._take(image, meta, t_ns)
+            if name:
+                if not self.others[name]:
+                    _log.warning("frames are left out (%s): %s.", name, _ADVICE[name])
+                self.others[name] += 1
+
+    def sequenceCanceled(self, sequence: MDASequence) -> None:
+        """End the stream: somebody cancelled the acquisition."""
+        with self._guard():
+            seen = self._stream.next_seq if self._stream else 0
+            self._end(
+                SourceAborted(f"the acquisition was cancelled after {seen} exposures")
+            )
+
+    def sequenceFinished(self, sequence: MDASequence) -> None:
+        """End the stream, and say what is missing from the plan."""
+        with self._guard():
+            if self._status() == "errored":
+                if self._errors_explained:
+                    return
+                self._end(
+                    SourceError(
+                        "the acquisition ended with an error: Micro-Manager's buffer "
+                        "overflowed, a device failed or frames were too late. See its "
+                        "own log. The frames so far are good."
+                    )
+                )
+            self._end(None)
+            self.running = False
+
+    def fail(self, error: LivelocError) -> None:
+        """End the stream with what ended the acquisition."""
+        self._end(error)
+        self.running = False
+
+    def detach(self) -> None:
+        """End the stream though the acquisition goes on."""
+        self._end(SourceAborted("detached before the acquisition ended"))
+        self.running = False
+
+    def _end(self, error: LivelocError | None) -> None:
+        """End the present stream, if there is one."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._ended.add(stream.key)
+            planned = 0 if error is not None else self._planned[stream.key]
+            stream.handover.end(error, planned)
+
+    def _take(self, image: NDArray[Any], meta: Mapping[str, Any], t_ns: int) -> str:
+        """Put one frame in its stream, or name why it belongs to none."""
+        if not self._seqs:
+            return BEFORE_ATTACH
+        if str(meta.get("camera_device", self._camera)) != self._camera:
+            return OTHER_CAMERA
+        number = self._number(meta)
+        if number is None:
+            return AFTER_END
+        stream = self._stream_of(self._keys[number], image, meta)
+        if isinstance(stream, str):
+            return stream
+        if image.shape != stream.shape or image.dtype != stream.dtype:
+            return OTHER_SHAPE
+        exposure_ms = float(meta.get("exposure_ms", stream.exposure_ms))
+        if abs(exposure_ms - stream.exposure_ms) > 1e-3 * stream.exposure_ms:
+            self._end(
+                SourceError(
+                    f"the exposure changed from {stream.exposure_ms:g} to "
+                    f"{exposure_ms:g} ms at frame {self._seqs[number]}. A stream has "
+                    "one exposure: make it another acquisition."
+                )
+            )
+            return AFTER_END
+        self._put(stream, image, self._seqs[number], number, t_ns)
+        return ""
+
+    def _number(self, meta: Mapping[str, Any]) -> int | None:
+        """Count exposures within this part of the plan, by the camera if it does."""
+        number, self._came = self._came, self._came + 1
+        tags = meta.get("camera_metadata") if meta.get("hardware_triggered") else None
+        for tag in (IMAGE_NUMBER_TAG, CAMERA_FRAME_TAG):
+            if tags and tag in tags:
+                number = int(tags[tag])
+        last, self._last_number = self._last_number, number
+        if last < number < len(self._seqs):
+            return number
+        self._end(
+            SourceError(
+                f"the camera's count is {number} after {last} in a part of "
+                f"{len(self._seqs)} exposures: frames cannot be placed."
+            )
+        )
+        return None
+
+    def _stream_of(
+        self, key: Key, image: NDArray[Any], meta: Mapping[str, Any]
+    ) -> MDAStream | str:
+        """Give the stream of a key, a new one where the plan goes on to the next."""
+        stream = self._stream
+        if stream is not None and stream.key == key:
+            if stream.handover.ended:  # policy stop, or nobody reads it any more
+                self._end(None)
+                return AFTER_END
+            return stream
+        if key in self._ended:
+            return AFTER_END
+        if self._only_first and (stream is not None or self._ended):
+            return OTHER_AXIS
+        if image.ndim != 2 or image.dtype.str not in ("|u1", "<u2"):
+            return NOT_MONOCHROME
+        self._end(None)
+        first, self._first = self._first, None
+        self._stream = stream = MDAStream(
+            handover=first or Handover(self._queue_bytes, self._policy),
+            key=key,
+            shape=image.shape,
+            dtype=image.dtype,
+            exposure_ms=float(meta.get("exposure_ms", 0.0)),
+            interval_ms=self._interval_ms,
+            expected_frames=self._expected,
+        )
+        if key:
+            _log.info("a stream begins with %s.", describe_key(key))
+        self._on_stream(stream)
+        return stream
+
+    def _put(
+        self, stream: MDAStream, image: NDArray[Any], seq: int, number: int, t_ns: int
+    ) -> None:
+        """Copy a frame into the queue."""
+        interval_ms = max(stream.interval_ms, stream.exposure_ms)
+        header = FrameHeader(
+            seq=seq,
+            camera_frame=number,
+            t_ns=t_ns,
+            missing_total=seq - stream.taken,
+            laser_seq=self._laser_seq(t_ns - round(interval_ms * 1e6)),
+        )
+        stream.next_seq = seq + 1
+        if stream.handover.put(Frame(header, np.array(image, order="C", copy=True))):
+            stream.taken += 1
