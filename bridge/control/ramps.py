@@ -191,16 +191,15 @@ def load_powers(path: Path, column: int = 0) -> list[float]:
             "line of powers for each frame."
         ) from None
     powers = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.rstrip().splitlines(), 1):
         content = line.split("#")[0].replace(",", " ").split()
         if content:
             powers.append(_power(content, column, f"power file {path}, line {number}"))
         elif not line.strip():
-            if text.splitlines()[number:] and any(text.splitlines()[number:]):
-                raise SettingsError(
-                    f"power file {path}, line {number} is empty. Give a power for "
-                    "each frame, or begin the line with # for a comment."
-                )
+            raise SettingsError(
+                f"power file {path}, line {number} is empty. Give a power for each "
+                "frame, or begin the line with # for a comment."
+            )
     if not powers:
         raise SettingsError(
             f"power file {path} holds no power. Give one line for each frame."

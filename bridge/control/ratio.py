@@ -8,7 +8,9 @@ asks for ``target / gain``. See docs/control.md for the derivation.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from .options import Options, Positive
 
@@ -44,7 +46,7 @@ class RatioOptions(Options):
     latency_s: Positive = 0.04
     averaging_s: Positive = 0.03
     bleaching_s: Positive = 10.0
-    floor: Positive = 1e-3
+    floor: Annotated[float, Field(gt=0, le=0.1)] = 1e-3
 
 
 class _OnTimeFilter:
@@ -139,8 +141,7 @@ class RatioLaw:
         if reading.target_per_um2 <= 0:
             self._filter = None
             return reading.lowest
-        share = min(self._options.floor, 1.0)
-        floor = max(reading.lowest, share * reading.highest)
+        floor = max(reading.lowest, self._options.floor * reading.highest)
         last = self._last
         if last is None or self._filter is None or reading.last_seq < last.last_seq:
             self._begin(reading, floor)
@@ -189,7 +190,9 @@ class RatioLaw:
         """
         options, block_s = self._options, self._block_s
         response_s = options.on_time_s + options.latency_s
-        return block_s / (options.averaging_s + block_s * (1 + block_s / response_s / 2))
+        return block_s / (
+            options.averaging_s + block_s * (1 + block_s / response_s / 2)
+        )
 
     def _trust(self, reading: Reading) -> float:
         """How far the past still counts: 1, or less after a surprise."""
