@@ -1,4 +1,4 @@
-"""Proportional-integral control with anti-windup by back-calculation, as ALICA has it."""
+"""PI control with anti-windup by back-calculation, as ALICA has it."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from readings import READING, at
 
-from liveloc.bridge.control.controller import Reading
 from liveloc.bridge.control.guard import GuardedPower, GuardOptions
 from liveloc.bridge.control.htsmlm import HtsmlmLaw
 from liveloc.stream.errors import SettingsError
@@ -17,20 +17,6 @@ from liveloc.stream.settings import check
 
 # All of a million: LIVELOC_INPUTS=1000000 pytest tests/bridge/control/test_guard.py
 INPUTS = int(os.environ.get("LIVELOC_INPUTS", "50000"))
-READING = Reading(
-    t_s=10.0,
-    dt_s=0.1,
-    first_seq=0,
-    last_seq=9,
-    frames=10,
-    per_um2=0.5,
-    sigma_per_um2=0.01,
-    area_um2=100.0,
-    power=5.0,
-    target_per_um2=0.5,
-    lowest=0.0,
-    highest=50.0,
-)
 
 
 class Wish:
@@ -44,11 +30,6 @@ class Wish:
         if isinstance(self.power, Exception):
             raise self.power
         return self.power
-
-
-def at(t_s, **changes):
-    seq = round(t_s * 100)
-    return replace(READING, t_s=t_s, first_seq=seq - 9, last_seq=seq, **changes)
 
 
 def bad_readings():
