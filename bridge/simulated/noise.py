@@ -99,4 +99,7 @@ def _poisson_tables() -> NDArray[np.uint32]:
         share[rows, poor] = np.inf
     fine = 2.0 ** (32 - COUNT_BITS)
     kept = np.clip(np.rint(stay * fine), 0, fine - 1).astype(np.uint32)
-    return ((kept << np.uint32(COUNT_BITS)) | other.astype(np.uint32)).ravel()
+    entries: NDArray[np.uint32] = (kept << np.uint32(COUNT_BITS)) | other.astype(
+        np.uint32
+    )
+    return entries.ravel()

@@ -274,4 +274,4 @@ def _per_fluorophore(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Add up several on-times of a fluorophore within a frame."""
     once, place = np.unique(index, return_inverse=True)
-    return once, np.bincount(place, photons, len(once))
+    return once, np.asarray(np.bincount(place, photons, len(once)), np.float64)
