@@ -166,6 +166,12 @@ class SimulatedSettings:
             self._check(name, 0.0, math.inf, open_below=True)
         for name in MAY_BE_ZERO:
             self._check(name, 0.0, math.inf)
+        for name in ("hot_pixels", "fiducials"):
+            if getattr(self, name) != int(getattr(self, name)):
+                raise SettingsError(
+                    f"simulated microscope: {name} is {getattr(self, name)}. Give a "
+                    "whole number."
+                )
         self._check("bleach_probability", 0.0, 1.0)
         self._check("blink_probability", 0.0, 0.99)
         for name in ("drift_nm_per_s", "drift_walk_nm"):
