@@ -22,11 +22,14 @@ from .stream.command_options import (
     Config,
     Frames,
     JsonFile,
+    Law,
     Model,
     Refine,
     RoiOrigin,
     SessionFolder,
     Supervised,
+    TargetDensity,
+    aimed,
     given_camera,
     open_given_movie,
     recorded_settings,
@@ -83,6 +86,8 @@ def demo(
     size: Annotated[int, typer.Option(min=32, help="Field of view, pixels.")] = 128,
     model: Model = "simulated-microscope",
     refine: Refine = None,
+    target_density: TargetDensity = None,
+    law: Law = None,
     record: Annotated[bool, typer.Option(help="Keep every frame.")] = False,
     session: SessionFolder = None,
     json_file: JsonFile = None,
@@ -107,6 +112,7 @@ def demo(
         engine__model=model,
         engine__refine=refine,
     )
+    settings = aimed(settings, target_density, law)
     _run(settings, session, headless=headless, json_file=json_file)
 
 
@@ -121,6 +127,8 @@ def run(
     model: Model = None,
     refine: Refine = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    target_density: TargetDensity = None,
+    law: Law = None,
     record: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
     headless: Annotated[bool, typer.Option(help="No window.")] = False,
     session: SessionFolder = None,
@@ -138,7 +146,7 @@ def run(
         engine__refine=refine,
         stream__record=record,
     )
-    settings = settings.with_camera_file(camera)
+    settings = aimed(settings.with_camera_file(camera), target_density, law)
     _run(settings, session, headless=headless, json_file=json_file)
 
 
@@ -435,8 +443,21 @@ def _complete_report(folder: Path, engine_restarts: int) -> dict[str, Any]:
     report["laser"] = bridge_report.get("laser")
     report["bridge"] = bridge_report
     report["engine"]["restarts"] = engine_restarts
+    report["feedback"] = _feedback(folder, bridge_report.get("feedback"))
     report["accuracy"] = _accuracy(folder)
     return report
+
+
+def _feedback(folder: Path, told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Judge how well the density was held: by the truth, else as it was measured."""
+    if told is None or not told["target_per_um2"]:
+        return told
+    from .bridge.control.settling import judge, measured_density, true_density
+
+    truth = folder / "truth.arrow"
+    density = true_density(truth) if truth.exists() else measured_density(folder)
+    judged = judge(density, told["target_per_um2"])
+    return {**told, **judged.as_dict(), "judged_by_truth": truth.exists()}
 
 
 def _accuracy(folder: Path) -> dict[str, Any] | None:

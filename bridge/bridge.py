@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..stream.coordinates import stream_metadata
-from ..stream.errors import SettingsError
+from ..stream.errors import SettingsError, SourceEnded
 from ..stream.localizations import empty
 from ..stream.recorder import FrameRecorder
 from ..stream.sender import FrameSender
 from ..stream.table import TableWriter
 from ..stream.transmission import transmit
+from .control.setup import ControlLog, laser_state, lease_s, open_feedback
 from .interlock import LaserInterlock
 from .laser import GuardedLaser, MicroManagerLaser
 from .micromanager import MicroManagerSource, open_core
@@ -34,10 +33,9 @@ from .simulated import (
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ..stream.frames import Frame, FrameSource, StreamEnd, StreamStart
-    from .laser import LaserChange
+    from .control.feedback import Feedback
     from .settings import BridgeSettings, CameraSettings
 
 TRUTH_EVERY = 500  # frames
@@ -46,7 +44,6 @@ STALL_S = 1.5  # without a frame, or
 STALL_FRAMES = 3  # these, if longer: then the laser goes safe
 RECORDING_FOLDER = "stream"
 TRUTH_FILE = "truth.arrow"
-CONTROL_FILE = "control.jsonl"  # one line for each laser setting
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +73,8 @@ def run_bridge(
     dict[str, Any]
         ``status``, ``reason``, ``stream_id``, ``frames`` {camera, sent, dropped,
         missing}, ``recorded`` (frames, None without a recording), ``truth`` (rows,
-        None for a real sample), ``laser`` {start, end, unit, safe, fault} or None.
+        None for a real sample), ``laser`` {start, end, unit, safe, fault} or None,
+        ``feedback`` (see `Feedback.report`) or None.
 
     Raises
     ------
@@ -87,7 +85,9 @@ def run_bridge(
     with ExitStack() as stack:
         core, microscope = _open_microscope(settings, stack)
         laser = _laser_settings(settings)
-        guard = _open_guard(laser, core, settings.session, stack) if laser else None
+        log = ControlLog(settings.session, laser.unit if laser else "")
+        stack.callback(log.close)
+        guard = _open_guard(laser, core, log, stack) if laser else None
         source = MicroManagerSource(
             core,
             frames=settings.frames,
@@ -97,30 +97,42 @@ def run_bridge(
             **_camera_arguments(settings.camera, microscope),
         )
         stack.callback(source.close)
-        interlock = None
+        interlock = feedback = None
         if laser is not None and guard is not None:
+            interval_ms = source.start.interval_ms
             interlock = LaserInterlock(
                 guard,
                 laser.power,
                 keep_without_engine=settings.without_engine,
-                stall_s=max(STALL_S, STALL_FRAMES * source.start.interval_ms / 1e3),
+                stall_s=max(STALL_S, STALL_FRAMES * interval_ms / 1e3),
+                lease_s=lease_s(settings, interval_ms),
             )
             stack.callback(interlock.close)
+            feedback = open_feedback(
+                settings, laser, guard, interlock, log, lambda _: source.stop()
+            )
+            stack.callback(feedback.close)
         truth = _open_truth(settings, microscope, source.start, stack)
         recorder = _open_recorder(settings, source.start, stack)
-        watched = _WatchedSource(source, interlock, truth)
+        watched = _WatchedSource(source, interlock, feedback, truth)
         try:
             if recorder is not None and settings.without_engine:
                 end = record(watched, recorder, progress)
             else:
-                sender = _open_sender(settings, source.start, interlock, stack)
+                sender = _open_sender(
+                    settings, source.start, interlock, feedback, stack
+                )
+                if guard and interlock and feedback:
+                    feedback.tell = _teller(sender, guard, interlock, feedback)
                 _wait_for_engine(sender, settings, stop)
                 end = transmit(watched, sender, recorder, progress)
         finally:  # before anything that may wait for a peer or a disk
+            if feedback:
+                feedback.close()
             safe = interlock.close() if interlock else True
         if truth is not None:
             truth.update(end.last_seq)
-        return _result(end, recorder, truth, guard, safe)
+        return _result(end, recorder, truth, guard, feedback, safe)
 
 
 def _check(settings: BridgeSettings) -> None:
@@ -156,7 +168,7 @@ def _laser_settings(settings: BridgeSettings) -> LaserSettings | None:
 
 
 def _open_guard(
-    laser: LaserSettings, core: Any, session: Path | None, stack: ExitStack
+    laser: LaserSettings, core: Any, log: ControlLog, stack: ExitStack
 ) -> GuardedLaser:
     """Open the laser, log what it is set to, and bring it to its safe level."""
     guard = GuardedLaser(
@@ -164,28 +176,11 @@ def _open_guard(
         lowest=laser.lowest,
         highest=laser.highest,
         safe=laser.safe,
-        on_change=_control_log(session, laser.unit, stack) if session else None,
+        on_change=log.changed,
     )
     guard.to_safe("opened")  # `LaserInterlock` raises if it does not go there
     stack.callback(guard.to_safe, "closed")
     return guard
-
-
-def _control_log(
-    session: Path, unit: str, stack: ExitStack
-) -> Callable[[LaserChange], None]:
-    """Give what writes every laser setting to ``SESSION/control.jsonl`` at once."""
-    session.mkdir(parents=True, exist_ok=True)
-    path = session / CONTROL_FILE
-    file = stack.enter_context(path.open("a", encoding="utf-8", buffering=1))
-
-    def write(change: LaserChange) -> None:
-        try:
-            file.write(json.dumps({**asdict(change), "unit": unit}) + "\n")
-        except OSError as error:  # a full disk must not keep a laser on
-            _log.error("%s: %s", path, error)
-
-    return write
 
 
 def _camera_arguments(
@@ -223,6 +218,7 @@ def _open_sender(
     settings: BridgeSettings,
     start: StreamStart,
     interlock: LaserInterlock | None,
+    feedback: Feedback | None,
     stack: ExitStack,
 ) -> FrameSender:
     """Begin to look for the engine."""
@@ -231,9 +227,24 @@ def _open_sender(
         start,
         queue_bytes=settings.send_queue_bytes,
         on_peer=interlock.peer if interlock else None,
+        on_density=feedback.take if feedback else None,
     )
     stack.callback(sender.close)
     return sender
+
+
+def _teller(
+    sender: FrameSender,
+    laser: GuardedLaser,
+    interlock: LaserInterlock,
+    feedback: Feedback,
+) -> Callable[[], None]:
+    """Give what tells the engine, and so the viewers, what the laser does."""
+
+    def tell() -> None:
+        sender.tell(laser_state(sender.start, laser, interlock, feedback))
+
+    return tell
 
 
 def _wait_for_engine(
@@ -297,10 +308,12 @@ class _WatchedSource:
         self,
         source: FrameSource,
         interlock: LaserInterlock | None,
+        feedback: Feedback | None,
         truth: _TruthFile | None,
     ) -> None:
         self._source = source
         self._interlock = interlock
+        self._feedback = feedback
         self._truth = truth
 
     @property
@@ -324,6 +337,8 @@ class _WatchedSource:
                 yield frame
                 if self._truth is not None and count % TRUTH_EVERY == 0:
                     self._truth.update(frame.header.seq)
+            if self._feedback is not None and self._feedback.stopped_by:
+                raise SourceEnded(self._feedback.stopped_by)
         finally:
             if self._interlock is not None:
                 self._interlock.close()
@@ -342,6 +357,7 @@ def _result(
     recorder: FrameRecorder | None,
     truth: _TruthFile | None,
     guard: GuardedLaser | None,
+    feedback: Feedback | None,
     safe: bool,
 ) -> dict[str, Any]:
     """Say what became of the acquisition."""
@@ -368,4 +384,5 @@ def _result(
         "recorded": recorder.written if recorder is not None else None,
         "truth": truth.rows if truth is not None else None,
         "laser": laser,
+        "feedback": feedback.report() if feedback is not None else None,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..stream.errors import RecordingError, SourceAborted, SourceError
+from ..stream.errors import RecordingError, SourceAborted, SourceEnded, SourceError
 from ..stream.frames import EndStatus, StreamEnd
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def record(
                 progress(last_seq + 1)
     except KeyboardInterrupt:
         status, reason = "aborted", "stopped by the user"
+    except SourceEnded as error:
+        reason = str(error)
     except SourceAborted as error:
         status, reason = "aborted", str(error)
     except (SourceError, RecordingError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..stream.session import ControlSection
+from .control.laws import check_options
 from .simulated import LASER, POWER_PROPERTY, SimulatedSettings, simulated_camera
 
 if TYPE_CHECKING:
@@ -47,7 +49,9 @@ class LaserSettings:
     device, prop : str
         Device and property of the core.
     power : float
-        While the engine is connected, in `unit`.
+        While the engine is connected and nothing else is wanted, in `unit`.
+    guard : dict
+        See `control.guard.GuardOptions`.
     """
 
     device: str
@@ -57,6 +61,7 @@ class LaserSettings:
     lowest: float | None = None
     highest: float | None = None
     safe: float | None = None
+    guard: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,8 @@ class BridgeSettings:
     laser : LaserSettings, optional
         None touches no laser; the simulated microscope's own is then on at its
         default power.
+    control : ControlSection
+        How the laser follows the density of emitters, and when to end.
     endpoint : str
         Where the engine listens.
     without_engine : bool
@@ -93,6 +100,7 @@ class BridgeSettings:
     simulated: SimulatedSettings | None = None
     camera: CameraSettings = field(default_factory=CameraSettings)
     laser: LaserSettings | None = None
+    control: ControlSection = field(default_factory=ControlSection)
     endpoint: str = "tcp://127.0.0.1:5555"
     without_engine: bool = False
     wait_for_engine_s: float = 10.0
@@ -116,7 +124,8 @@ class BridgeSettings:
         Raises
         ------
         SettingsError
-            Numbers that make no microscope, or a camera file that cannot be read.
+            Numbers that make no microscope, a camera file that cannot be read, or a
+            control law or option that does not exist.
         """
         camera, laser, stream = settings.camera, settings.laser, settings.stream
         file = camera.load_file()
@@ -127,6 +136,7 @@ class BridgeSettings:
             device, prop = device or LASER, prop or POWER_PROPERTY
             power = simulated.power_mw if power is None else power
         lit = device is not None
+        check_options(settings.control.law, settings.control.options)
         return cls(
             simulated=simulated,
             camera=CameraSettings(
@@ -145,9 +155,11 @@ class BridgeSettings:
                 lowest=laser.lowest,
                 highest=laser.highest,
                 safe=laser.safe,
+                guard=laser.guard(),
             )
             if lit
             else None,
+            control=settings.control,
             endpoint=stream.frames_endpoint,
             without_engine=without_engine,
             frames=camera.frames,

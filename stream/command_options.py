@@ -45,6 +45,15 @@ RoiOrigin = Annotated[
     tuple[int, int] | None,
     typer.Option(help="Column and row of the first pixel on the chip, if not said."),
 ]
+TargetDensity = Annotated[
+    str | None,
+    typer.Option(
+        help="Hold this many emitters per um2 with the laser, or 'present' ones."
+    ),
+]
+Law = Annotated[
+    str | None, typer.Option(help="Control law, see docs/control.md; else 'ratio'.")
+]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
@@ -53,6 +62,15 @@ def settings_from(path: Path | None) -> SessionSettings:
     from .session import SessionSettings
 
     return SessionSettings.load(path) if path else SessionSettings()
+
+
+def aimed(
+    settings: SessionSettings, target: str | None, law: str | None
+) -> SessionSettings:
+    """Let the laser follow the density, if a target or a law is given."""
+    if target is not None and law is None and settings.control.law == "constant":
+        law = "ratio"
+    return settings.changed(control__law=law, control__target_per_um2=target)
 
 
 def recorded_settings(path: Path) -> SessionSettings:

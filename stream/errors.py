@@ -9,7 +9,8 @@
     │   ├── PeerLost (ConnectionError) nobody answers any more
     │   └── OverflowStop (BufferError) policy ``stop``: no room for a frame
     ├── SourceError (OSError)         the camera or the movie failed
-    │   └── SourceAborted             it was stopped on purpose, before its end
+    │   ├── SourceAborted             it was stopped on purpose, before its end
+    │   └── SourceEnded               it reached what it was for, before its end
     └── RecordingError (OSError)      the disk refused a frame
 """
 
@@ -59,6 +60,10 @@ class SourceError(LivelocError, OSError):
 
 class SourceAborted(SourceError):
     """Somebody stopped the acquisition before its end; its frames so far are good."""
+
+
+class SourceEnded(SourceError):
+    """The acquisition reached what it was for before its last frame; all is well."""
 
 
 class RecordingError(LivelocError, OSError):

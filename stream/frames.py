@@ -137,7 +137,7 @@ class StreamEnd:
     status : {"ok", "aborted", "failed", "lost"}
         ``lost`` is never sent: a receiver says it of a peer that fell silent.
     reason : str
-        For people, empty when ``ok``.
+        For people; with ``ok`` the rule that ended it, if one did.
     """
 
     stream_id: bytes

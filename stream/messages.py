@@ -19,13 +19,12 @@ Reject     down   a message was refused, why
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .laser_state import LaserState
-    from .frames import FrameHeader, PixelType, StreamEnd, StreamStart
     from .density import BlockDensity
+    from .frames import FrameHeader, PixelType, StreamEnd, StreamStart
+    from .laser_state import LaserState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ _TITLES = {
     "latency_after_neighbour_ms": "Latency, arrival of the next frame to published, ms",
     "accuracy": "Against the truth",
     "laser": "Laser",
+    "feedback": "Feedback: density held by the laser",
     "camera": "Camera",
     "engine": "Engine",
 }

@@ -16,6 +16,13 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SETTINGS_FILE = "session.yaml"
 CAMERA_FILE = "camera.yaml"
+_GUARD = (
+    "slew_percent_per_s",
+    "floor",
+    "quantum",
+    "uj_per_frame",
+    "dose_budget_uj",
+)
 _IN_CAMERA_FILE = ("offset_adu", "e_per_adu", "em_gain", "qe", "read_noise_e")
 
 
@@ -114,6 +121,18 @@ class LaserSection(_Section):
         Without a device no laser is touched. The simulated microscope has its own.
     power, safe, lowest, highest : float
         In `unit`. `safe` is what the laser falls to when anything ends or fails.
+    slew_percent_per_s : float
+        Fastest rise that a control law may ask for, percent of the present power per
+        second; it may fall at once.
+    floor : float, optional
+        Power that may be reached at once from anything below, so that it can leave 0;
+        1 % of the highest if not given.
+    quantum : float
+        Step of the device, 0 for none.
+    uj_per_frame : float or list of (power, uJ), optional
+        Dose: energy per frame for one unit of power, or a table of it.
+    dose_budget_uj : float, optional
+        Energy after which the power goes to `lowest`; needs `uj_per_frame`.
     """
 
     device: str | None = None
@@ -123,6 +142,15 @@ class LaserSection(_Section):
     lowest: NotNegative = 0.0
     highest: Positive | None = None
     unit: str = "mW"
+    slew_percent_per_s: Positive = 1000.0
+    floor: Positive | None = None
+    quantum: NotNegative = 0.0
+    uj_per_frame: Positive | list[tuple[NotNegative, NotNegative]] | None = None
+    dose_budget_uj: Positive | None = None
+
+    def guard(self) -> dict[str, Any]:
+        """Give what a power passes: see ``bridge.control.guard.GuardOptions``."""
+        return {name: getattr(self, name) for name in _GUARD}
 
 
 class StopSection(_Section):
@@ -180,8 +208,6 @@ class ControlSection(_Section):
         Least frames between two measurements of the density.
     ticks_per_s : float
         Most decisions per second.
-    slew_percent_per_s : float
-        Fastest rise of the power; it may fall as fast as it likes.
     dry_run : bool
         Decide and write it down, but leave the laser at `laser.power`.
     stop : StopSection
@@ -195,7 +221,6 @@ class ControlSection(_Section):
     region: tuple[int, int, int, int] | None = None
     block_frames: Annotated[int, Field(ge=1, le=10_000)] = 5
     ticks_per_s: Positive = 20.0
-    slew_percent_per_s: Positive = 300.0
     dry_run: bool = False
     stop: StopSection = StopSection()
 
@@ -269,10 +294,14 @@ class SessionSettings(_Section):
         path = Path(path)
         path = path / SETTINGS_FILE if path.is_dir() else path
         settings = load_yaml(path, cls)
-        file = settings.camera.calibration_file
-        if file is None:
-            return settings
-        return settings.changed(str(path), camera__calibration_file=path.parent / file)
+        file, options = settings.camera.calibration_file, settings.control.options
+        if isinstance(options.get("path"), str):
+            options = options | {"path": str(path.parent / options["path"])}
+        return settings.changed(
+            str(path),
+            camera__calibration_file=None if file is None else path.parent / file,
+            control__options=options,
+        )
 
     def changed(self, where: str = "command line", **values: Any) -> SessionSettings:
         """Override single values, named ``section__key``; None changes nothing."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from .errors import RecordingError, SourceAborted, SourceError, StreamError
+from .errors import (
+    RecordingError,
+    SourceAborted,
+    SourceEnded,
+    SourceError,
+    StreamError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,9 +61,9 @@ def transmit(
     Returns
     -------
     StreamEnd
-        ``ok``; ``aborted`` by Ctrl-C, by `SourceAborted` or before all expected
-        frames came; ``failed`` with the reason when the camera, the disk or the
-        stream failed.
+        ``ok``, with a reason if a rule ended it; ``aborted`` by Ctrl-C, by
+        `SourceAborted` or before all expected frames came; ``failed`` with the reason
+        when the camera, the disk or the stream failed.
     """
     status, reason = _transmit(source, sender, recorder, progress)
     timeout_s = 10.0 if status == "ok" else _ABORT_S
@@ -91,6 +97,8 @@ def _transmit(
                 progress(frame.header.seq + 1)
     except KeyboardInterrupt:
         return "aborted", "stopped by the user"
+    except SourceEnded as error:
+        return "ok", str(error)
     except SourceAborted as error:
         return "aborted", str(error)
     except (SourceError, StreamError) as error:

@@ -10,7 +10,6 @@ from ...stream.errors import SettingsError
 from ...stream.settings import check
 from .dead_band import DeadBandLaw, DeadBandOptions
 from .htsmlm import HtsmlmLaw, HtsmlmOptions
-from .options import Options
 from .pi import PiLaw, PiOptions
 from .ramps import (
     ConstantLaw,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .controller import Controller
+    from .options import Options
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...stream.table import read_table
+from .setup import CONTROL_FILE
+
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
 
 BLOCK_FRAMES = 50
 TOLERANCE = 0.10
@@ -62,3 +68,29 @@ def judge(per_um2: ArrayLike, target_per_um2: float) -> Settling:
     within = np.abs(after - 1) <= TOLERANCE
     share = float(within.mean()) if len(after) else 0.0
     return Settling(settled, round(share, 4), overshoot)
+
+
+def true_density(truth: Path) -> NDArray[np.float64]:
+    """Give the density of each frame from the truth of a simulated session.
+
+    Parameters
+    ----------
+    truth : Path
+        Table of who emitted in which frame; it states shape and pixel size.
+    """
+    table, metadata = read_table(truth)
+    height, width = json.loads(metadata["shape"])
+    area_um2 = height * width * (float(metadata["pixel_size_nm"]) / 1000) ** 2
+    return np.bincount(table["frame"]) / area_um2
+
+
+def measured_density(session: Path) -> NDArray[np.float64]:
+    """Give the density of each frame as the decisions of a session had it."""
+    lines = (session / CONTROL_FILE).read_text(encoding="utf-8").splitlines()
+    decisions = [line for line in map(json.loads, lines) if line["kind"] == "decision"]
+    if not decisions:
+        return np.empty(0)
+    last = [line["frames"][1] for line in decisions]
+    density = np.array([line["per_um2"] for line in decisions])
+    frames = np.arange(decisions[0]["frames"][0], last[-1] + 1)
+    return density[np.searchsorted(last, frames)]

@@ -1,0 +1,263 @@
+"""The loop: densities from the engine in, powers for the laser out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from .controller import Reading
+from .laws import close_law
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...stream.density import BlockDensity
+    from ...stream.session import ControlSection
+    from ..interlock import LaserInterlock
+    from ..laser import GuardedLaser
+    from .controller import Controller
+    from .guard import GuardedPower
+    from .stop_rules import StopRules
+
+JOIN_S = 2.0
+STALE_S = 1.0  # a reading older than this does not renew the lease
+TELL_EVERY_S = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+class Feedback:
+    """Decides about the power of a laser, in a thread of its own.
+
+    Whenever densities have come, at most `ticks_per_s` times a second, all of them
+    since the last decision make one reading. A law answers it, a guard limits the
+    answer, the interlock takes it to the laser and keeps it there for the length of its
+    lease. Without usable readings the lease runs out and the laser goes safe.
+
+    Parameters
+    ----------
+    law : Controller
+        What decides.
+    guard : GuardedPower
+        What it passes.
+    interlock : LaserInterlock
+        Drives the laser.
+    laser : GuardedLaser
+        Read only: its present power.
+    settings : ControlSection
+        Target, pace, dry run.
+    rules : StopRules
+        When to end.
+    stop : Callable[[str], None]
+        Told the rule that is met, once.
+    log : Callable[[dict], None]
+        Told every decision.
+
+    Attributes
+    ----------
+    tell : Callable[[], None] or None
+        Called after a decision, a few times a second.
+    stopped_by : str
+        Rule that ended it, with its evidence; empty if none did.
+    """
+
+    def __init__(
+        self,
+        law: Controller,
+        guard: GuardedPower,
+        interlock: LaserInterlock,
+        laser: GuardedLaser,
+        settings: ControlSection,
+        rules: StopRules,
+        *,
+        stop: Callable[[str], None],
+        log: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._law, self._guard, self._interlock = law, guard, interlock
+        self._laser, self._settings, self._rules = laser, settings, rules
+        self._stop, self._log = stop, log
+        self.tell: Callable[[], None] | None = None
+        self._target = _Target(settings)
+        self._wake = threading.Condition()
+        self._blocks: list[BlockDensity] = []
+        self._closing = False
+        self._last_s = -math.inf  # time of the newest reading
+        self._told_s = 0.0
+        self.decisions = 0
+        self.held = 0
+        self.reason = ""
+        self.stopped_by = ""
+        self._thread = threading.Thread(
+            target=self._run, name="liveloc-control", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def law_name(self) -> str:
+        """Name of the law."""
+        return self._settings.law
+
+    @property
+    def target_per_um2(self) -> float:
+        """Density that is to be held; 0 while it is not known."""
+        return self._target.per_um2
+
+    def take(self, block: BlockDensity) -> None:
+        """Take note of a density. Any thread; returns at once."""
+        with self._wake:
+            self._blocks.append(block)
+            self._wake.notify()
+
+    def close(self) -> None:
+        """End the thread. Idempotent."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(JOIN_S)
+        close_law(self._law)
+
+    def report(self) -> dict[str, Any]:
+        """Say what was done."""
+        interlock = self._interlock
+        return {
+            "law": self._settings.law,
+            "dry_run": self._settings.dry_run,
+            "target_per_um2": self.target_per_um2 or None,
+            "decisions": self.decisions,
+            "held": self.held,
+            "stopped_by": self.stopped_by,
+            "dose_uj": round(self._guard.dose_uj, 6),
+            "frame_to_laser_ms": interlock.frame_to_laser.as_dict(),
+            "later_than_100_ms": interlock.late,
+        }
+
+    def _run(self) -> None:
+        next_s = 0.0
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._blocks or self._closing)
+                while not self._closing and (wait_s := next_s - time.monotonic()) > 0:
+                    self._wake.wait(wait_s)
+                if self._closing:
+                    return
+                blocks, self._blocks = self._blocks, []
+            next_s = time.monotonic() + 1 / self._settings.ticks_per_s
+            try:
+                self._decide(blocks)
+            except Exception:  # the laser goes safe when the lease runs out
+                _log.exception("feedback failed")
+
+    def _decide(self, blocks: list[BlockDensity]) -> None:
+        """Make one decision."""
+        reading, precision_nm = self._read(blocks)
+        now_s = time.monotonic()
+        if self._target.settle(reading):
+            self._interlock.want(reading.power, "measuring the present density")
+            self._write(reading, None, reading.power, "measuring the present density")
+            return
+        verdict = self._guard.step(self._law, reading, now_s)
+        self.decisions += 1
+        self.held += verdict.held
+        self.reason = verdict.reason or "as the law wants"
+        usable = not verdict.held or abs(now_s - reading.t_s) <= STALE_S
+        if usable:
+            power = reading.power if self._settings.dry_run else verdict.power
+            exposed_ns = round(reading.t_s * 1e9)
+            self._interlock.want(power, self._settings.law, exposed_ns)
+        self._write(reading, verdict.wanted, verdict.power, verdict.reason)
+        if evidence := self._rules.met(reading, precision_nm):
+            self._end(evidence)
+        if self.tell is not None and now_s - self._told_s > TELL_EVERY_S:
+            self._told_s = now_s
+            self.tell()
+
+    def _read(self, blocks: list[BlockDensity]) -> tuple[Reading, float]:
+        """Join blocks to a reading; give the precision of the newest one, too."""
+        frames = sum(block.frames for block in blocks)
+        shares = [block.frames / frames for block in blocks]
+        newest = blocks[-1]
+        t_s = newest.t_ns / 1e9
+        dt_s = t_s - self._last_s if math.isfinite(self._last_s) else 0.0
+        self._last_s = t_s
+        low, high = self._laser.limits
+        power = self._laser.last_power
+        reading = Reading(
+            t_s=t_s,
+            dt_s=max(dt_s, 0.0),
+            first_seq=blocks[0].first_seq,
+            last_seq=newest.last_seq,
+            frames=frames,
+            per_um2=_mean(shares, [block.per_um2 for block in blocks]),
+            sigma_per_um2=math.hypot(
+                *(s * b.sigma_per_um2 for s, b in zip(shares, blocks, strict=True))
+            ),
+            area_um2=_mean(shares, [block.area_um2 for block in blocks]),
+            power=self._laser.safe if power is None else power,
+            target_per_um2=self._target.per_um2,
+            lowest=low,
+            highest=high,
+        )
+        return reading, newest.precision_nm
+
+    def _write(
+        self, reading: Reading, wanted: float | None, given: float, reason: str
+    ) -> None:
+        """Keep a decision with what it rests on."""
+        self._log(
+            {
+                "kind": "decision",
+                "t_ns": time.monotonic_ns(),
+                "frames": [reading.first_seq, reading.last_seq],
+                "exposed_ns": round(reading.t_s * 1e9),
+                "per_um2": round(reading.per_um2, 5),
+                "sigma_per_um2": round(reading.sigma_per_um2, 5),
+                "area_um2": round(reading.area_um2, 3),
+                "target_per_um2": reading.target_per_um2,
+                "power": reading.power,
+                "wanted": wanted,
+                "given": given,
+                "reason": reason,
+            }
+        )
+
+    def _end(self, evidence: str) -> None:
+        if not self.stopped_by:
+            self.stopped_by = evidence
+            self._log(
+                {"kind": "stop", "t_ns": time.monotonic_ns(), "evidence": evidence}
+            )
+            self._stop(evidence)
+
+
+class _Target:
+    """The density to hold, given or measured."""
+
+    def __init__(self, settings: ControlSection) -> None:
+        self._present = settings.target_per_um2 == "present"
+        self._settle_frames = settings.settle_frames
+        given = settings.target_per_um2
+        self.per_um2 = float(given) if isinstance(given, int | float) else 0.0
+        self._frames, self._sum = 0, 0.0
+
+    def settle(self, reading: Reading) -> bool:
+        """Take part in measuring the present density; True while that goes on.
+
+        The first half of the frames is left out: the laser has just come on.
+        """
+        if not self._present or self.per_um2 > 0 or reading.frames == 0:
+            return False
+        if reading.last_seq >= self._settle_frames // 2:
+            self._sum += reading.per_um2 * reading.frames
+            self._frames += reading.frames
+        if reading.last_seq < self._settle_frames or not self._frames:
+            return True
+        self.per_um2 = max(self._sum / self._frames, 1e-6)
+        _log.info("the present density is the target: %.3g per um2", self.per_um2)
+        return True
+
+
+def _mean(shares: list[float], values: list[float]) -> float:
+    return sum(share * value for share, value in zip(shares, values, strict=True))

@@ -1,0 +1,135 @@
+"""Building the feedback of a session from its settings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ...stream.errors import SettingsError
+from ...stream.laser_state import LaserState
+from .feedback import Feedback
+from .guard import GuardedPower, GuardOptions
+from .laws import needs_target, open_law
+from .stop_rules import StopRules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ...stream.frames import StreamStart
+    from ..interlock import LaserInterlock
+    from ..laser import GuardedLaser, LaserChange
+    from ..settings import BridgeSettings, LaserSettings
+
+CONTROL_FILE = "control.jsonl"  # one line for each laser setting and each decision
+LEASE_S = 1.0  # without a decision, or
+LEASE_BLOCKS = 3  # blocks of frames, if longer: then the laser goes safe
+
+_log = logging.getLogger(__name__)
+
+
+class ControlLog:
+    """Appends lines to ``SESSION/control.jsonl``; without a session to nothing.
+
+    Any thread may write. A full disk must not keep a laser on: it is only logged.
+    """
+
+    def __init__(self, session: Path | None, unit: str) -> None:
+        self._unit = unit
+        self._lock = threading.Lock()
+        self._file = None
+        if session is not None:
+            session.mkdir(parents=True, exist_ok=True)
+            path = session / CONTROL_FILE
+            self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append one line."""
+        if self._file is None:
+            return
+        try:
+            with self._lock:
+                self._file.write(json.dumps(line) + "\n")
+        except (OSError, ValueError) as error:
+            _log.error("%s: %s", CONTROL_FILE, error)
+
+    def changed(self, change: LaserChange) -> None:
+        """Append a setting that the laser took."""
+        self.write({"kind": "laser", **asdict(change), "unit": self._unit})
+
+    def alarm(self, text: str) -> None:
+        """Append what somebody should look after, and log it."""
+        _log.warning("%s", text)
+        self.write({"kind": "alarm", "text": text})
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._file is not None:
+            self._file.close()
+
+
+def lease_s(settings: BridgeSettings, interval_ms: float) -> float | None:
+    """Give how long a power holds without a decision; None for a constant power."""
+    if settings.control.law == "constant":
+        return None
+    block_s = settings.control.block_frames * interval_ms / 1e3
+    return max(LEASE_S, LEASE_BLOCKS * block_s)
+
+
+def open_feedback(
+    settings: BridgeSettings,
+    laser_settings: LaserSettings,
+    laser: GuardedLaser,
+    interlock: LaserInterlock,
+    log: ControlLog,
+    stop: Callable[[str], None],
+) -> Feedback:
+    """Start the feedback of a session.
+
+    Raises
+    ------
+    SettingsError
+        An unknown law, an option that it does not have, or a law without a target.
+    """
+    control = settings.control
+    if needs_target(control.law) and control.target_per_um2 is None:
+        raise SettingsError(
+            f"control.law is {control.law} but there is no control.target_per_um2. "
+            "Give a density, or 'present' to hold the one that is there."
+        )
+    law = open_law(
+        control.law,
+        control.options,
+        power=laser_settings.power,
+        on_alarm=log.alarm,
+    )
+    low, high = laser.limits
+    guard = GuardedPower(
+        low, high, laser_settings.power, GuardOptions(**laser_settings.guard)
+    )
+    rules = StopRules(control.stop, settings.session)
+    return Feedback(
+        law, guard, interlock, laser, control, rules, stop=stop, log=log.write
+    )
+
+
+def laser_state(
+    start: StreamStart, laser: GuardedLaser, interlock: LaserInterlock, done: Feedback
+) -> LaserState:
+    """Say what the laser does, for those who watch."""
+    power = laser.last_power
+    times = interlock.frame_to_laser
+    return LaserState(
+        stream_id=start.stream_id,
+        power=laser.safe if power is None else power,
+        unit=laser.unit[:16],
+        law=done.law_name[:32],
+        target_per_um2=done.target_per_um2,
+        reason=(interlock.problem or done.reason)[:256],
+        frame_to_laser_p50_ms=times.percentile(50),
+        frame_to_laser_p99_ms=times.percentile(99),
+        late=interlock.late,
+    )
