@@ -164,11 +164,12 @@ class Attached:
             self._camera,
             self._enqueue,
             lambda: str(core.mda.status.finish_reason or ""),
+            wanted=self._is_wanted,
             queue_bytes=queue_bytes,
             policy=policy,
             laser_seq=laser_seq,
         )
-        self._connected = False
+        self._output: _Output | None = None
         self._connect()
         self._thread = threading.Thread(
             target=self._run, name="liveloc-attach", daemon=True
@@ -190,13 +191,23 @@ class Attached:
         """What kept the last stream from being sent at all; None if nothing did."""
         return self._failure
 
-    def as_output(self) -> MDAFrames:
-        """Give what ``core.run_mda(plan, output=...)`` takes.
+    def as_output(self) -> _Output:
+        """Give what ``core.run_mda(plan, output=...)`` takes, alone or in a list.
 
-        From now on only acquisitions that it is given to are followed.
+        From now on only acquisitions that it is given to are sent.
         """
-        self._disconnect()
-        return self._listener
+        if self._output is None:
+            self._output = _Output()
+        return self._output
+
+    def _is_wanted(self) -> bool:
+        """Whether the acquisition that begins is to be sent.
+
+        pymmcore-plus keeps the outputs of a run in a private set; where it does not
+        do so any more, every acquisition is sent.
+        """
+        outputs = getattr(self._core.mda, "_handlers", (self._output,))
+        return self._output is None or self._output in outputs
 
     def follow_sequence(self) -> None:
         """Follow the sequence acquisition that runs now, to its end.
@@ -268,12 +279,8 @@ class Attached:
     def _connect(self) -> None:
         for name in SIGNALS:
             getattr(self._core.mda.events, name).connect(getattr(self._listener, name))
-        self._connected = True
 
     def _disconnect(self) -> None:
-        if not self._connected:
-            return
-        self._connected = False
         for name in SIGNALS:
             try:
                 signal = getattr(self._core.mda.events, name)
@@ -361,6 +368,18 @@ class Attached:
         recorder = FrameRecorder(folder / "stream", start)
         stack.callback(recorder.close)
         return recorder
+
+
+class _Output:
+    """Marks an acquisition that is to be sent.
+
+    pymmcore-plus hands frames to outputs late, in a thread of its own that keeps them
+    in memory without a bound. So this one takes none: they are taken where they are
+    announced.
+    """
+
+    def frameReady(self) -> None:
+        """Do nothing; pymmcore-plus asks outputs for this method."""
 
 
 def describe_mda_stream(

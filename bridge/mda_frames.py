@@ -43,6 +43,7 @@ NO_TIME_AXIS = "no_time_axis"
 NOT_MONOCHROME = "not_monochrome"
 BEFORE_ATTACH = "before_attach"
 AFTER_END = "after_end"
+NOT_ASKED_FOR = "not_asked_for"
 
 _ADVICE = {
     OTHER_CAMERA: "they come from another camera than the one that is followed",
@@ -53,6 +54,7 @@ _ADVICE = {
     NOT_MONOCHROME: "a stream takes 8 or 16 bit monochrome",
     BEFORE_ATTACH: "the acquisition had begun already; the next one will be taken",
     AFTER_END: "their stream has ended with an error",
+    NOT_ASKED_FOR: "their acquisition was not given the output of `as_output`",
 }
 _log = logging.getLogger(__name__)
 
@@ -89,9 +91,8 @@ class MDAStream:
 class MDAFrames:
     """Listens to an acquisition, copies its frames and gives them on.
 
-    Its methods have the names of the signals of ``core.mda.events``, so that it can
-    be connected to them, or be an output of ``run_mda``. They are called in the
-    acquisition's thread: each copies and returns, waits for nothing and raises
+    Its methods have the names of the signals of ``core.mda.events`` and are connected
+    to them. They are called in the acquisition's thread: each copies and returns, waits for nothing and raises
     nothing. `seq` is the place in the plan; in hardware-timed parts the camera's own
     count decides, so a lost exposure is a gap where it was lost.
 
@@ -107,6 +108,8 @@ class MDAFrames:
         Given each new stream when its first frame is there. Must not block.
     status : Callable[[], str]
         Asked at the end of an acquisition: ``completed``, ``canceled``, ``errored``.
+    wanted : Callable[[], bool], optional
+        Asked at the start of an acquisition: shall its frames be taken?
     first : Handover, optional
         For the first stream, where somebody waits for it already.
     errors_explained : bool
@@ -123,12 +126,14 @@ class MDAFrames:
         on_stream: Callable[[MDAStream], None],
         status: Callable[[], str],
         *,
+        wanted: Callable[[], bool] | None = None,
         first: Handover | None = None,
         errors_explained: bool = False,
         queue_bytes: int = QUEUE_BYTES,
         policy: Policy = "drop_block",
         laser_seq: Callable[[int], int] | None = None,
     ) -> None:
+        self._wanted = wanted or (lambda: True)
         self._first, self._errors_explained = first, errors_explained
         self._camera, self._on_stream, self._status = camera, on_stream, status
         self._queue_bytes, self._policy = queue_bytes, policy
@@ -163,6 +168,9 @@ class MDAFrames:
         with self._guard():
             self._end(SourceAborted("another acquisition began"))
             self._reset()
+            if not self._wanted():
+                self._refused = NOT_ASKED_FOR
+                return
             self.running = True
             if not is_known(sequence):
                 self._only_first = True
@@ -179,6 +187,8 @@ class MDAFrames:
         """Give each exposure of the next part of the plan its place."""
         with self._guard():
             self._came, self._last_number = 0, -1
+            if self._refused:
+                return
             if event.action is not None and not isinstance(event.action, AcquireImage):
                 self._keys = self._seqs = ()
                 return

@@ -38,11 +38,12 @@ def record(
         recorder.
     """
     status: EndStatus = "ok"
-    reason, last_seq, kept = "", -1, 0
+    reason, last_seq, kept, missing = "", -1, 0, 0
     try:
         for frame in source.frames():
             recorder.append(frame)
             last_seq, kept = frame.header.seq, kept + 1
+            missing = frame.header.missing_total
             if progress is not None:
                 progress(last_seq + 1)
     except KeyboardInterrupt:
@@ -55,9 +56,11 @@ def record(
         status, reason = "failed", str(error)
     else:
         planned = source.start.expected_frames
-        if last_seq + 1 < planned:
+        seen = last_seq + 1 + max(0, source.missing - missing)
+        if seen < planned:
             status = "aborted"
-            reason = f"stopped after {last_seq + 1} of {planned} exposures"
+            reason = f"stopped after {seen} of {planned} exposures"
+    last_seq += max(0, source.missing - missing)  # lost after the last frame
     end = StreamEnd(
         stream_id=source.start.stream_id,
         last_seq=last_seq,
