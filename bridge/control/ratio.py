@@ -23,6 +23,7 @@ SURPRISE = 2.0  # standard errors beyond which the past is forgotten
 SETTLING = 10.0  # memories of the filter before its drift is believed
 LARGEST_LAG = 0.3  # of log gain behind its mean; more is a step, not bleaching
 SMALLEST = 1e-12
+ROUNDING = 1e-9
 
 
 class RatioOptions(Options):
@@ -45,7 +46,7 @@ class RatioOptions(Options):
     on_time_s: Positive = 0.06
     latency_s: Positive = 0.04
     averaging_s: Positive = 0.03
-    bleaching_s: Positive = 10.0
+    bleaching_s: Positive = 5.0
     floor: Annotated[float, Field(gt=0, le=0.1)] = 1e-3
 
 
@@ -230,4 +231,6 @@ class RatioLaw:
         wanted *= math.exp(-self._drift.per_s * ahead_s)
         if self._density * reading.area_um2 < ENOUGH_EMITTERS:
             wanted = min(wanted, REACH * self._visible)
-        return reading.lowest if wanted <= floor else min(wanted, reading.highest)
+        if wanted >= reading.highest * (1 - ROUNDING):
+            return reading.highest
+        return reading.lowest if wanted <= floor * (1 + ROUNDING) else wanted
