@@ -186,7 +186,9 @@ class MDAAcquisition:
             policy=policy,
             laser_seq=laser_seq,
         )
-        self._thread = threading.Thread(target=self._run, name="liveloc-mda")
+        self._thread = threading.Thread(
+            target=self._run, name="liveloc-mda", daemon=True
+        )
 
     def sources(self) -> Iterator[FrameSource]:
         """Yield a source for each stream of the plan, in the order of the plan.

@@ -92,9 +92,10 @@ class MDAFrames:
     """Listens to an acquisition, copies its frames and gives them on.
 
     Its methods have the names of the signals of ``core.mda.events`` and are connected
-    to them. They are called in the acquisition's thread: each copies and returns, waits for nothing and raises
-    nothing. `seq` is the place in the plan; in hardware-timed parts the camera's own
-    count decides, so a lost exposure is a gap where it was lost.
+    to them. They are called in the acquisition's thread: each copies and returns,
+    waits for nothing and raises nothing. `seq` is the place in the plan; in
+    hardware-timed parts the camera's own count decides, so a lost exposure is a gap
+    where it was lost.
 
     Each position, plane and channel is a stream of its own, one after the other.
     Where they alternate in time only the first of them is taken. What belongs to no

@@ -15,6 +15,7 @@ from liveloc.bridge.micromanager import (
     open_core,
 )
 from liveloc.bridge.python_core import FrameExactCore, close_core
+from liveloc.bridge.repeat import repeated
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceError
 
@@ -30,6 +31,7 @@ def demo_core():
 
 @pytest.fixture
 def demo(demo_core):
+    demo_core.setProperty("Camera", "Binning", "1")
     demo_core.setProperty("Camera", "PixelType", "16bit")
     demo_core.setProperty("Camera", "FastImage", "1")
     demo_core.clearROI()
@@ -43,16 +45,18 @@ class FaultyCamera(CameraDevice):
 
     def __init__(self, *, lost=(), unplugged_after=None, roi_step=1, repeats=()):
         super().__init__()
+        self.exposure_ms, self.silent_after = 1.0, None
         self.lost, self.unplugged_after = set(lost), unplugged_after
         self.repeats, self.roi_step = set(repeats), roi_step
         self.pause_s = 0.001
+        self.stopped = threading.Event()
         self.roi = (0, 0, 64, 48)
 
     def get_exposure(self):
-        return 1.0
+        return self.exposure_ms
 
     def set_exposure(self, exposure):
-        pass
+        self.exposure_ms = exposure
 
     def shape(self):
         return self.roi[3], self.roi[2]
@@ -75,6 +79,8 @@ class FaultyCamera(CameraDevice):
         for made in itertools.count() if n is None else range(n):
             if made == self.unplugged_after:
                 return
+            while made == self.silent_after and not self.stopped.wait(0.01):
+                pass
             number = next(numbers)
             get_buffer(self.shape(), np.uint16)[...] = number
             time.sleep(self.pause_s)
@@ -95,7 +101,10 @@ def faulty():
         core.setCameraDevice("Faulty")
         return core, camera
 
-    yield build
+    cameras = []
+    yield lambda **faults: (built := build(**faults), cameras.append(built[1]))[0]
+    for camera in cameras:
+        camera.stopped.set()
     for core in cores:
         close_core(core)
 
@@ -234,6 +243,155 @@ def test_a_roi_that_the_camera_rounds_is_refused_with_both_numbers(faulty):
 def test_a_roi_off_the_chip_is_refused(demo):
     with pytest.raises(SettingsError, match=r"chip of camera 'Camera' has 512 x 512"):
         source_of(demo, roi=(500, 0, 64, 64))
+
+
+def test_binning_makes_pixels_larger_and_places_them_on_the_binned_chip(demo, caplog):
+    source = source_of(
+        demo, frames=3, exposure_ms=1.0, binning=2, roi=(50, 30, 100, 60)
+    )
+    frames = list(source.frames())
+    source.close()
+    assert source.start.shape == (60, 100)
+    assert source.start.roi_origin == (50, 30)
+    assert source.start.metadata["binning"] == "2"
+    assert {f.pixels.shape for f in frames} == {(60, 100)}
+    assert not caplog.records
+    known = source_of(demo, frames=1, binning=2, pixel_size_nm=None)
+    assert known.start.pixel_size_nm == 2000.0  # 1 um on the chip, says the file
+    with_chip_size = source_of(demo, frames=1, binning=2, pixel_size_nm=1000.0)
+    assert with_chip_size.start.pixel_size_nm == 1000.0
+    assert "give the size of a binned pixel" in caplog.text
+    demo.setProperty("Camera", "Binning", "1")
+
+
+def test_a_camera_that_counts_its_roi_in_pixels_of_the_chip(faulty):
+    core, camera = faulty()
+    core.hasProperty = lambda device, name: name == "Binning"
+    core.getProperty = lambda device, name: "2x2"
+    camera.shape = lambda: (camera.roi[3] // 2, camera.roi[2] // 2)
+    source = source_of(core, frames=2, roi=(4, 3, 10, 8))
+    assert camera.roi == (8, 6, 20, 16)
+    assert source.start.roi_origin == (4, 3)
+    assert [f.pixels.shape for f in source.frames()] == [(8, 10)] * 2
+    camera.roi = (7, 6, 20, 16)
+    with pytest.raises(SettingsError, match=r"\(7, 6\).*Begin it at multiples of 2"):
+        source_of(core)
+
+
+def test_properties_are_set_and_kept_with_the_recording(demo):
+    properties = {"Gain": 3, "ScanMode": "2", "FastImage": True}
+    source = source_of(demo, frames=2, exposure_ms=1.0, properties=properties)
+    assert len(list(source.frames())) == 2
+    source.close()
+    assert demo.getProperty("Camera", "Gain") == "3"
+    said = source.start.metadata
+    assert (said["camera.Gain"], said["camera.ScanMode"]) == ("3", "2")
+    assert said["camera.FastImage"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"properties": {"Triger": "x"}}, r"no property 'Triger'\. It has: .*Binning"),
+        ({"properties": {"ScanMode": "9"}}, r"'ScanMode' cannot be '9'.*1, 2, 3"),
+        ({"properties": {"Gain": 99}}, r"'99' for property 'Gain' \(allowed: -5 to 8"),
+        ({"properties": {"CameraID": "x"}}, "'CameraID' can only be read"),
+        ({"properties": {"Binning": "2"}, "binning": 2}, "binning is given twice"),
+        ({"binning": 3}, r"does not bin by 3\. Its binning can be: 1, 2, 4"),
+        ({"patience_s": -1.0}, "patience_s is -1.0"),
+    ],
+)
+def test_what_the_camera_cannot_be_set_to_is_named(demo, settings, message):
+    with pytest.raises(SettingsError, match=message):
+        source_of(demo, **settings)
+
+
+def test_a_value_that_reads_back_as_another_is_refused(demo, monkeypatch):
+    monkeypatch.setattr(demo, "setProperty", lambda *_: None)
+    with pytest.raises(SettingsError, match=r"'Gain' was set to '4' and reads back as"):
+        source_of(demo, properties={"Gain": 4})
+
+
+def test_an_exposure_that_is_changed_while_it_runs_ends_the_stream(demo):
+    source = source_of(demo, frames=0, exposure_ms=2.0, roi=(0, 0, 64, 64))
+    seen = []
+    with pytest.raises(SourceError, match=r"exposure was changed from 2 to 5 ms near"):
+        for frame in source.frames():
+            seen.append(frame.header.seq)
+            if len(seen) == 20:
+                demo.setExposure(5.0)
+    source.close()
+    assert 20 <= len(seen) < 200
+    assert not demo.isSequenceRunning()
+
+
+def test_a_roi_that_is_moved_while_it_runs_ends_the_stream(demo):
+    source = source_of(demo, frames=0, exposure_ms=1.0, roi=(0, 0, 64, 64))
+    seen = []
+    with pytest.raises(SourceError, match=r"ROI of frame \d+ begins at \(8, 0\)"):
+        for frame in source.frames():
+            seen.append(frame.header.seq)
+            if len(seen) == 20:
+                demo.setROI(8, 0, 64, 64)
+    source.close()
+
+
+def test_a_camera_that_falls_silent_is_told_from_one_that_ended(faulty):
+    core, camera = faulty()
+    camera.silent_after = 6
+    source, seen = source_of(core, patience_s=0.2), []
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="gave nothing for 0 s after frame 5"):
+        seen.extend(frame.header.seq for frame in source.frames())
+    camera.stopped.set()
+    source.close()
+    assert seen == list(range(6))
+    assert time.monotonic() - began < 5
+
+
+def test_a_core_that_raises_ends_the_stream_after_its_good_frames(faulty):
+    core, camera = faulty()
+    source, seen = source_of(core), []
+
+    def unplugged():
+        raise RuntimeError("Camera not connected")
+
+    with pytest.raises(SourceError, match=r"not connected\. Is it unplugged"):
+        for frame in source.frames():
+            seen.append(frame.header.seq)
+            if len(seen) == 5:
+                core.getRemainingImageCount = unplugged
+    del core.getRemainingImageCount
+    camera.stopped.set()
+    source.close()
+    assert seen == list(range(5))
+
+
+def test_acquisitions_one_after_the_other_are_streams_of_their_own(demo):
+    streams = {}
+    pauses = []
+    began = time.monotonic()
+    for source in repeated(
+        lambda: source_of(demo, frames=5, exposure_ms=1.0), 3, pause_s=0.2
+    ):
+        pauses.append(time.monotonic() - began)
+        streams[source.start.stream_id] = [f.header.seq for f in source.frames()]
+        began = time.monotonic()
+    assert list(streams.values()) == [list(range(5))] * 3
+    assert min(pauses[1:]) >= 0.2
+    assert not demo.isSequenceRunning()
+
+
+def test_repetition_without_end_ends_when_asked_to(demo):
+    stop, taken = threading.Event(), []
+    for source in repeated(
+        lambda: source_of(demo, frames=2, exposure_ms=1.0), 0, 30.0, stop
+    ):
+        taken.append(len(list(source.frames())))
+        threading.Timer(0.1, stop.set).start()
+    assert taken == [2]
+    with pytest.raises(SettingsError, match="-1 acquisitions"):
+        next(repeated(None, -1))
 
 
 def test_a_roi_changed_while_it_runs_ends_the_stream(faulty):
