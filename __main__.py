@@ -45,6 +45,9 @@ from .stream.terminal import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .stream.density import BlockDensity
     from .stream.replay import ReplaySource
     from .stream.session import SessionSettings
 
@@ -306,16 +309,24 @@ def replay(
     offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
     gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
     roi_origin: RoiOrigin = None,
+    control: Annotated[
+        str | None,
+        typer.Option(help="With --out: what this control law would have done."),
+    ] = None,
+    target_density: TargetDensity = None,
 ) -> None:
     """Send a recording through the same path as a live camera.
 
     Example: liveloc replay cell1 --out again, or beside 'liveloc engine':
     liveloc replay movie.tif --speed 2
     """
+    if control is not None and folder is None:
+        raise SettingsError("--control needs --out, the folder for its decisions.")
     given = given_camera(camera, offset, gain)
     source = open_given_movie(path, pixel_size, given, roi_origin, speed)
     if folder is None:
         raise typer.Exit(_send(source, engine_at))
+    from .bridge.control.rerun import rerun_session
     from .model.engine import Engine, EngineSettings
 
     settings = recorded_settings(path).changed(
@@ -324,12 +335,13 @@ def replay(
         stream__frames_endpoint=FREE,
         stream__localizations_endpoint=FREE,
     )
-    settings = settings.with_camera_file(camera)
+    settings = aimed(settings.with_camera_file(camera), target_density, control)
     stop, failures = threading.Event(), list[LivelocError]()
+    densities: list[BlockDensity] = []
 
     def send(endpoint: str) -> None:
         try:
-            _send(source, endpoint)
+            _send(source, endpoint, densities.append)
         except LivelocError as error:
             failures.append(error)
             stop.set()
@@ -345,6 +357,9 @@ def replay(
         raise failures[0] if failures else StreamError("the recording is empty")
     settings.save(folder)
     _reconstruct(folder)
+    if control is not None:
+        drawn = rerun_session(settings, densities, path, folder)
+        say(f"what {control} would have done: {drawn}")
     _finish_report(report, folder)
     say(summary(report))
     raise typer.Exit(_exit_code(report))
@@ -506,12 +521,16 @@ def _bridge(
     return 0 if result["status"] in ("ok", "aborted") else 1
 
 
-def _send(source: ReplaySource, endpoint: str) -> int:
+def _send(
+    source: ReplaySource,
+    endpoint: str,
+    on_density: Callable[[BlockDensity], None] | None = None,
+) -> int:
     """Send a recording to an engine; give the exit code."""
     from .stream.sender import FrameSender
     from .stream.transmission import transmit
 
-    with FrameSender(endpoint, source.start) as sender:
+    with FrameSender(endpoint, source.start, on_density=on_density) as sender:
         if not sender.wait_connected(10.0):
             raise SettingsError(
                 f"no engine answers at {endpoint}. Start one with 'liveloc engine', or "

@@ -144,7 +144,7 @@ class Inbox:
         self.rejected: Counter[str] = Counter()
         self.failure: BaseException | None = None
         self.close_reason: str | None = None
-        self.density: BlockDensity | None = None  # newest, not sent yet
+        self.densities: deque[BlockDensity] = deque(maxlen=256)  # not sent yet
         self.laser: LaserState | None = None  # newest
         self.stopping = False
 

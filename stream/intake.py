@@ -456,9 +456,8 @@ class Intake:
             self._acknowledge_end(stream)
         elif due:
             self._grant(stream, beat)
-        density, self._inbox.density = self._inbox.density, None
-        if density is not None:
-            self._send(stream.peer, Density(density))
+        while self._inbox.densities:
+            self._send(stream.peer, Density(self._inbox.densities.popleft()))
 
     def _grant(self, stream: Incoming, beat: bool) -> None:
         """Tell the sender what it may send, and what is dealt with."""

@@ -276,8 +276,8 @@ class FrameReceiver:
         return state if state.stream_id == stream.start.stream_id else None
 
     def tell(self, density: BlockDensity) -> None:
-        """Tell the sender how many emitters are on; only the newest is sent."""
-        self._inbox.density = density
+        """Tell the sender how many emitters are on. It is not said twice."""
+        self._inbox.densities.append(density)
         self._waker.ring()
 
     def checkpoint(self, seq: int, rows: int = 0) -> ResumePoint:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .controller import Reading
 from .laws import close_law
+from .readings import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
     from ...stream.session import ControlSection
     from ..interlock import LaserInterlock
     from ..laser import GuardedLaser
-    from .controller import Controller
+    from .controller import Controller, Reading
     from .guard import GuardedPower
     from .stop_rules import StopRules
 
 JOIN_S = 2.0
 STALE_S = 1.0  # a reading older than this does not renew the lease
 TELL_EVERY_S = 0.25
+MEASURING = "measuring the present density"
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Feedback:
         self._wake = threading.Condition()
         self._blocks: list[BlockDensity] = []
         self._closing = False
-        self._last_s = -math.inf  # time of the newest reading
+        self._last_s: float | None = None  # time of the newest reading
         self._told_s = 0.0
         self.decisions = 0
         self.held = 0
@@ -152,11 +152,11 @@ class Feedback:
 
     def _decide(self, blocks: list[BlockDensity]) -> None:
         """Make one decision."""
-        reading, precision_nm = self._read(blocks)
+        reading = self._read(blocks)
         now_s = time.monotonic()
         if self._target.settle(reading):
-            self._interlock.want(reading.power, "measuring the present density")
-            self._write(reading, None, reading.power, "measuring the present density")
+            self._interlock.want(reading.power, MEASURING)
+            self._log(decision(reading, None, reading.power, MEASURING))
             return
         verdict = self._guard.step(self._law, reading, now_s)
         self.decisions += 1
@@ -167,61 +167,24 @@ class Feedback:
             power = reading.power if self._settings.dry_run else verdict.power
             exposed_ns = round(reading.t_s * 1e9)
             self._interlock.want(power, self._settings.law, exposed_ns)
-        self._write(reading, verdict.wanted, verdict.power, verdict.reason)
-        if evidence := self._rules.met(reading, precision_nm):
+        self._log(decision(reading, verdict.wanted, verdict.power, verdict.reason))
+        if evidence := self._rules.met(reading, blocks[-1].precision_nm):
             self._end(evidence)
         if self.tell is not None and now_s - self._told_s > TELL_EVERY_S:
             self._told_s = now_s
             self.tell()
 
-    def _read(self, blocks: list[BlockDensity]) -> tuple[Reading, float]:
-        """Join blocks to a reading; give the precision of the newest one, too."""
-        frames = sum(block.frames for block in blocks)
-        shares = [block.frames / frames for block in blocks]
-        newest = blocks[-1]
-        t_s = newest.t_ns / 1e9
-        dt_s = t_s - self._last_s if math.isfinite(self._last_s) else 0.0
-        self._last_s = t_s
-        low, high = self._laser.limits
+    def _read(self, blocks: list[BlockDensity]) -> Reading:
         power = self._laser.last_power
-        reading = Reading(
-            t_s=t_s,
-            dt_s=max(dt_s, 0.0),
-            first_seq=blocks[0].first_seq,
-            last_seq=newest.last_seq,
-            frames=frames,
-            per_um2=_mean(shares, [block.per_um2 for block in blocks]),
-            sigma_per_um2=math.hypot(
-                *(s * b.sigma_per_um2 for s, b in zip(shares, blocks, strict=True))
-            ),
-            area_um2=_mean(shares, [block.area_um2 for block in blocks]),
+        reading = join(
+            blocks,
+            self._last_s,
             power=self._laser.safe if power is None else power,
+            limits=self._laser.limits,
             target_per_um2=self._target.per_um2,
-            lowest=low,
-            highest=high,
         )
-        return reading, newest.precision_nm
-
-    def _write(
-        self, reading: Reading, wanted: float | None, given: float, reason: str
-    ) -> None:
-        """Keep a decision with what it rests on."""
-        self._log(
-            {
-                "kind": "decision",
-                "t_ns": time.monotonic_ns(),
-                "frames": [reading.first_seq, reading.last_seq],
-                "exposed_ns": round(reading.t_s * 1e9),
-                "per_um2": round(reading.per_um2, 5),
-                "sigma_per_um2": round(reading.sigma_per_um2, 5),
-                "area_um2": round(reading.area_um2, 3),
-                "target_per_um2": reading.target_per_um2,
-                "power": reading.power,
-                "wanted": wanted,
-                "given": given,
-                "reason": reason,
-            }
-        )
+        self._last_s = reading.t_s
+        return reading
 
     def _end(self, evidence: str) -> None:
         if not self.stopped_by:
@@ -259,5 +222,21 @@ class _Target:
         return True
 
 
-def _mean(shares: list[float], values: list[float]) -> float:
-    return sum(share * value for share, value in zip(shares, values, strict=True))
+def decision(
+    reading: Reading, wanted: float | None, given: float, reason: str
+) -> dict[str, Any]:
+    """Give a line for ``control.jsonl``: a decision with what it rests on."""
+    return {
+        "kind": "decision",
+        "t_ns": time.monotonic_ns(),
+        "frames": [reading.first_seq, reading.last_seq],
+        "exposed_ns": round(reading.t_s * 1e9),
+        "per_um2": round(reading.per_um2, 5),
+        "sigma_per_um2": round(reading.sigma_per_um2, 5),
+        "area_um2": round(reading.area_um2, 3),
+        "target_per_um2": reading.target_per_um2,
+        "power": reading.power,
+        "wanted": wanted,
+        "given": given,
+        "reason": reason,
+    }
