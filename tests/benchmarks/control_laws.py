@@ -3,9 +3,9 @@
 python tests/benchmarks/control_laws.py --seeds 3
 
 Every law meets the same seeds. Densities are true ones, in means over 50 frames,
-relative to the target. "Hold" begins at a tenth of the power that is needed and bleaches
-about half of the reservoir; "step" doubles the target after 1,000 frames at 0.5 per um2;
-"on-time x3" triples the mean on-time there.
+relative to the target. "Hold" begins at a tenth of the power that is needed and goes on
+until most of the reservoir is bleached; "step" doubles the target after 1,000 frames at
+0.5 per um2; "on-time x3" triples the mean on-time there.
 """
 
 import argparse
