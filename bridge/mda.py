@@ -12,7 +12,7 @@ import numpy as np
 from useq import MDASequence
 
 from ..stream.errors import SettingsError, SourceError
-from .attach import SIGNALS, describe_mda_stream
+from .attached import SIGNALS, describe_mda_stream
 from .camera_properties import one_line
 from .camera_setup import frame_interval_ms, read_camera, set_buffer, set_up_camera
 from .handover import QUEUE_BYTES, HandedSource, Handover

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import useq
 
-from liveloc.bridge.attach import attach
+from liveloc.bridge import attach
 from liveloc.bridge.following import SequenceFollower
 from liveloc.bridge.handover import BLOCK, HandedSource, Handover
 from liveloc.bridge.micromanager import open_core
