@@ -1,9 +1,10 @@
-"""Shot noise from tables: the same distribution in a fraction of the time."""
+"""Shot and read noise from tables: the same numbers in a fraction of the time."""
 
 from __future__ import annotations
 
 import functools
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ TABLE_MEAN = 48.0  # above it pixels are few, and NumPy's own generator draws th
 LEVELS_PER_UNIT = 16  # tables are for means 0, 1/16, 2/16, ...
 COUNTS = 128  # a mean of 48 gives 128 or more once in 1e20 draws
 COUNT_BITS = 7
+QUANTILES = 2**16
 
 
 class TableNoise:
@@ -22,9 +24,10 @@ class TableNoise:
 
     A Poisson number of mean m is drawn as the sum of two: one of the next lower
     multiple of 1/16, from an alias table (A. J. Walker, ACM Trans. Math. Softw. 3,
-    253 (1977)), and one of the rest. The rests of all pixels are one Poisson number
-    of events, thrown on the pixels in proportion. A random word of 32 bits resolves
-    the chances to 2^-25.
+    253 (1977)), and one of the rest. For the rests, events are thrown on all pixels
+    alike, 1/16 per pixel, and each is kept with the chance that its pixel asks for.
+    A random word resolves the chances to 2^-25. A normal number is one of 65,536
+    quantiles; the outermost two stand for the tails and are drawn from these.
 
     Parameters
     ----------
@@ -34,7 +37,8 @@ class TableNoise:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._tables = _poisson_tables()  # once in a process, before time counts
+        self._poisson = _poisson_tables()  # once in a process, before time counts
+        self._normal = _normal_quantiles()
 
     def poisson(self, mean: NDArray[Any]) -> NDArray[np.float32]:
         """Draw Poisson counts as float32."""
@@ -51,26 +55,35 @@ class TableNoise:
         counts[bright] = self._rng.poisson(flat[bright])
         return counts.reshape(mean.shape)
 
+    def _words(self, count: int, kind: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
+        """Draw random words of all bits of a type."""
+        raw = self._rng.bit_generator.random_raw(-(-count * kind().itemsize // 8))
+        return np.asarray(raw, np.uint64).view(kind)[:count]
+
     def _from_tables(self, level: NDArray[np.intp]) -> NDArray[np.float32]:
         """Draw Poisson counts of mean ``level / LEVELS_PER_UNIT``."""
-        word = self._rng.integers(0, 2**32, level.size, np.uint32)
+        word = self._words(level.size, np.uint32)
         column = word & np.uint32(COUNTS - 1)
-        entry = self._tables.take((level << COUNT_BITS) + column)
-        drawn = np.where(word >= entry, entry & np.uint32(COUNTS - 1), column)
+        entry = self._poisson.take((level << COUNT_BITS) + column)
+        stays = word < entry
+        entry &= np.uint32(COUNTS - 1)
+        drawn = entry ^ ((entry ^ column) * stays)  # where it stays the column, else it
         return drawn.astype(np.float32)
 
     def _events(self, scaled: NDArray[Any]) -> NDArray[np.intp]:
         """Draw on which pixels the events of ``scaled / LEVELS_PER_UNIT`` happen."""
-        until = np.cumsum(scaled, dtype=np.float64)
-        total = float(until[-1])
-        count = self._rng.poisson(total / LEVELS_PER_UNIT)
-        happen = np.sort(self._rng.random(count)) * total  # sorted: found faster
-        place = np.searchsorted(until, happen, side="right")
-        return np.minimum(place, scaled.size - 1)
+        thrown = self._rng.poisson(scaled.size / LEVELS_PER_UNIT)
+        place = self._rng.integers(0, scaled.size, thrown)
+        return place[self._rng.random(thrown) < scaled[place]]
 
     def normal(self, like: NDArray[Any]) -> NDArray[np.float32]:
         """Draw standard normal float32 numbers."""
-        return self._rng.standard_normal(like.shape, dtype=np.float32)
+        word = self._words(like.size, np.uint16)
+        drawn = self._normal.take(word)
+        for place in np.flatnonzero((word == 0) | (word == QUANTILES - 1)):
+            beyond = NormalDist().inv_cdf((1 - self._rng.random()) / QUANTILES)
+            drawn[place] = beyond if word[place] == 0 else -beyond
+        return drawn.reshape(like.shape)
 
     def gamma(self, shape: NDArray[Any]) -> NDArray[np.float32]:
         """Draw Gamma numbers of scale 1 as float32, 0 where `shape` is 0."""
@@ -103,3 +116,11 @@ def _poisson_tables() -> NDArray[np.uint32]:
         np.uint32
     )
     return entries.ravel()
+
+
+@functools.cache
+def _normal_quantiles() -> NDArray[np.float32]:
+    """Tabulate the normal distribution at the middles of equal shares."""
+    inverse = NormalDist().inv_cdf
+    lower = np.array([inverse((i + 0.5) / QUANTILES) for i in range(QUANTILES // 2)])
+    return np.concatenate([lower, -lower[::-1]]).astype(np.float32)

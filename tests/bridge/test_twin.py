@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -361,6 +362,23 @@ def test_counts_from_tables_are_poisson(mean):
     freedom = often.sum()
     assert chi2 < freedom + 4 * math.sqrt(2 * freedom) + 4
     assert seen[~often].sum() < expected[~often].sum() + 40
+
+
+def test_normal_numbers_from_tables_are_normal_to_their_tails():
+    noise = TableNoise(np.random.default_rng(9))
+    drawn = np.sort(noise.normal(np.empty((2000, 1001), np.float32)).ravel())
+    n = len(drawn)
+    assert drawn.dtype == np.float32
+    distance = np.abs(
+        np.array([NormalDist().cdf(x) for x in drawn[::500]]) - np.arange(0, n, 500) / n
+    )
+    assert distance.max() < 1.95 / math.sqrt(n)  # Kolmogorov: one in a thousand
+    assert drawn.mean() == pytest.approx(0, abs=4 / math.sqrt(n))
+    assert np.mean(drawn.astype(float) ** 2) == pytest.approx(1, abs=0.005)
+    for sigma in (4.0, 4.3, 4.6):
+        expected = 2 * n * NormalDist().cdf(-sigma)
+        assert abs(np.sum(np.abs(drawn) > sigma) - expected) < 4 * math.sqrt(expected)
+    assert 4.6 < np.abs(drawn).max() < 7
 
 
 def test_table_counts_follow_any_image_and_are_independent():
