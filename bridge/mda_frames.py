@@ -197,15 +197,25 @@ class MDAFrames:
             if self._one_key:
                 key, count = key_of(events[0]), len(events)
                 self._keys = (key,) * count
-                first = self._planned[key]
+                first = self._next_place(key)
                 self._seqs = range(first, first + count)
-                self._planned[key] += count
+                self._planned[key] = first + count
                 return
             self._keys, seqs = [key_of(one) for one in events], []
             for key in self._keys:
-                seqs.append(self._planned[key])
-                self._planned[key] += 1
+                seqs.append(self._next_place(key))
+                self._planned[key] = seqs[-1] + 1
             self._seqs = seqs
+
+    def _next_place(self, key: Key) -> int:
+        """Give the next place in a stream.
+
+        A camera that lost exposures may have gone on beyond its part of the plan
+        until it had delivered as many frames as asked for.
+        """
+        stream = self._stream
+        went_on = stream.next_seq if stream is not None and stream.key == key else 0
+        return max(self._planned[key], went_on)
 
     def frameReady(
         self, image: NDArray[Any], event: MDAEvent, meta: Mapping[str, Any]
@@ -270,7 +280,9 @@ class MDAFrames:
         number = self._number(meta)
         if number is None:
             return AFTER_END
-        stream = self._stream_of(self._keys[number], image, meta)
+        last = min(number, len(self._seqs) - 1)
+        key, seq = self._keys[last], self._seqs[last] + number - last
+        stream = self._stream_of(key, image, meta)
         if isinstance(stream, str):
             return stream
         if image.shape != stream.shape or image.dtype != stream.dtype:
@@ -280,12 +292,12 @@ class MDAFrames:
             self._end(
                 SourceError(
                     f"the exposure changed from {stream.exposure_ms:g} to "
-                    f"{exposure_ms:g} ms at frame {self._seqs[number]}. A stream has "
+                    f"{exposure_ms:g} ms at frame {seq}. A stream has "
                     "one exposure: make it another acquisition."
                 )
             )
             return AFTER_END
-        self._put(stream, image, self._seqs[number], number, t_ns)
+        self._put(stream, image, seq, number, t_ns)
         return ""
 
     def _number(self, meta: Mapping[str, Any]) -> int | None:
@@ -296,7 +308,8 @@ class MDAFrames:
             if tags and tag in tags:
                 number = int(tags[tag])
         last, self._last_number = self._last_number, number
-        if last < number < len(self._seqs):
+        beyond = number >= len(self._seqs) and self._keys[0] != self._keys[-1]
+        if number > last and not beyond:
             return number
         self._end(
             SourceError(

@@ -1,17 +1,20 @@
 """Following a core that somebody else drives: every frame, and no harm to them."""
 
+import itertools
 import threading
 import time
 
 import numpy as np
 import pytest
 import useq
+from pymmcore_plus.experimental.unicore import CameraDevice
 
 from liveloc.bridge import attach
 from liveloc.bridge.following import SequenceFollower
 from liveloc.bridge.handover import BLOCK, HandedSource, Handover
 from liveloc.bridge.micromanager import open_core
-from liveloc.bridge.python_core import close_core
+from liveloc.bridge.python_core import FrameExactCore, close_core
+from liveloc.bridge.sequence import CAMERA_FRAME_TAG
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceAborted, SourceError
 from liveloc.stream.frames import Frame, FrameHeader
@@ -253,6 +256,51 @@ def test_a_lost_exposure_of_a_timed_sequence_is_a_gap_where_it_was_lost(core, tm
     assert [f.header.missing_total for f in kept] == [0, 0, 2, 2, 2]
     end = live.streams[0].end
     assert (end.last_seq, end.missing, end.status) == (7, 3, "ok")
+
+
+class LossyCamera(CameraDevice):
+    """Counts its exposures and loses some of them."""
+
+    def __init__(self, lost):
+        super().__init__()
+        self.lost = set(lost)
+
+    def get_exposure(self):
+        return 1.0
+
+    def set_exposure(self, exposure):
+        pass
+
+    def shape(self):
+        return 24, 32
+
+    def dtype(self):
+        return np.uint16
+
+    def start_sequence(self, n, get_buffer):
+        numbers = (i for i in itertools.count() if i not in self.lost)
+        for number in itertools.islice(numbers, n):
+            get_buffer(self.shape(), np.uint16)[...] = number
+            time.sleep(0.001)
+            yield {CAMERA_FRAME_TAG: str(number)}
+
+
+def test_a_camera_that_goes_on_until_it_has_delivered_all_it_was_asked_for(tmp_path):
+    core = FrameExactCore()
+    core.loadPyDevice("Lossy", LossyCamera([0, 5, 6, 11]))
+    core.initializeDevice("Lossy")
+    core.setCameraDevice("Lossy")
+    try:
+        with attach(core, engine=None, record=tmp_path, **TOLD) as live:
+            core.run_mda(loops(20))
+    finally:
+        close_core(core)
+    kept = recorded(live.streams[0])
+    seqs = [f.header.seq for f in kept]
+    assert seqs == [int(f.pixels[0, 0]) for f in kept]
+    assert seqs == [i for i in range(24) if i not in (0, 5, 6, 11)]
+    end = live.streams[0].end
+    assert (end.status, end.sent, end.missing, end.last_seq) == ("ok", 20, 4, 23)
 
 
 def test_an_exposure_that_changes_ends_the_stream(core, tmp_path):
