@@ -71,7 +71,9 @@ class SimulatedLaser(GenericDevice):  # type: ignore[misc]
         if not np.isfinite(value):
             raise ValueError(f"{POWER_PROPERTY} cannot be {power_mw}.")
         faults, fault = self._faults, self._faults.choice(self._fault)
-        if fault == "error":
+        if fault in ("error", "error_once"):
+            if fault == "error_once":
+                faults.set(self._fault, NONE)
             raise RuntimeError("the laser does not answer (simulated fault).")
         delay_s = faults.number("laser_delay_s") if fault == "slow" else None
         if fault in ("slow", "hang") and not faults.wait_while(

@@ -9,9 +9,10 @@ of an entry of `SimulatedSettings.events`:
                           ``unplug``: its driver raises, also when started again
 ``stall_s``               stalls for so many seconds, then goes on; reads 0 again
 ``gap``                   so many exposures never come out; reads 0 again
-``laser405``,             ``error``: a setting raises; ``wrong``, ``nan``: reads back
-``laser561``              another number, or none; ``slow``: a setting takes
-                          ``laser_delay_s``; ``hang``: it waits until ``none``
+``laser405``,             ``error``: every setting raises; ``error_once``: the next
+``laser561``              does; ``wrong``, ``nan``: reads back another number, or none;
+                          ``slow``: a setting takes ``laser_delay_s``; ``hang``: it
+                          waits until ``none``
 ``laser_delay_s``         of ``slow``, seconds
 ``on_time``               on-times are so many times longer, at the same photons per
                           frame
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NONE = "none"
-LASER_FAULTS = (NONE, "error", "wrong", "nan", "slow", "hang")
+LASER_FAULTS = (NONE, "error", "error_once", "wrong", "nan", "slow", "hang")
 CHOICES = {
     "camera": (NONE, "stall", "overflow", "unplug"),
     "laser405": LASER_FAULTS,

@@ -68,7 +68,7 @@ class TableNoise:
         stays = word < entry
         entry &= np.uint32(COUNTS - 1)
         drawn = entry ^ ((entry ^ column) * stays)  # where it stays the column, else it
-        return drawn.astype(np.float32)
+        return np.asarray(drawn, np.float32)
 
     def _events(self, scaled: NDArray[Any]) -> NDArray[np.intp]:
         """Draw on which pixels the events of ``scaled / LEVELS_PER_UNIT`` happen."""

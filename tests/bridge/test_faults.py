@@ -210,6 +210,17 @@ def test_a_laser_that_raises_is_refused_until_it_is_rearmed(microscope, device):
     assert guard.set(5.0) == 5.0
 
 
+def test_a_laser_that_fails_once_goes_to_its_safe_level(microscope):
+    scope = microscope()
+    guard = guard_of(scope)
+    guard.set(4.0)
+    scope.core.setProperty(FAULTS, "laser405", "error_once")
+    with pytest.raises(LaserError, match="does not answer"):
+        guard.set(5.0)
+    assert scope.core.getProperty(LASER, POWER_PROPERTY) == 0.0
+    assert scope.core.getProperty(FAULTS, "laser405") == "none"
+
+
 @pytest.mark.parametrize(("fault", "reads"), [("wrong", 17.0), ("nan", math.nan)])
 def test_a_laser_that_reads_back_nonsense_is_noticed(microscope, fault, reads):
     scope = microscope()
