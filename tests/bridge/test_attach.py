@@ -1,8 +1,11 @@
 """Following a core that somebody else drives: every frame, and no harm to them."""
 
 import itertools
+import re
+import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -477,6 +480,41 @@ def test_policy_stop_ends_the_stream_where_there_is_no_room():
     assert sum(handover.put(frame(seq)) for seq in range(50)) == 10
     with pytest.raises(SourceError, match="policy stop allows no loss"):
         list(HandedSource(handover, start=None).frames())
+
+
+def test_the_examples_of_the_documentation_run(engine, tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / "docs" / "micromanager.md"
+    text = page.read_text(encoding="utf-8")
+    for written, here in {
+        "MyScope.cfg": "demo",
+        '{"TriggerMode": "External"}': '{"Gain": "1"}',
+        "(512, 512, 256, 256)": "(0, 0, 64, 64)",
+        "tcp://127.0.0.1:5555": engine.endpoint,
+        "attach(core, pixel": f"attach(core, engine='{engine.endpoint}', pixel",
+        "frames=20_000": "frames=20",
+        "(20_000": "(200",
+        "loops: 20000": "loops: 9",
+        "frames=5000": "frames=5",
+        "times=4, pause_s=60": "times=2, pause_s=0",
+        "Alexa647": "Cy5",
+    }.items():
+        assert written in text
+        text = text.replace(written, here)
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("plan.yaml").write_text(blocks[2][1])
+    names = {"plan": loops(7)}
+    try:
+        for kind, code in blocks:
+            if kind == "python":
+                exec(textwrap.dedent(code), names)
+    finally:
+        if "core" in names:
+            close_core(names["core"])
+    assert [end.status for end in engine.ends] == ["ok"] * len(engine.ends)
+    assert [len(seqs) for seqs in engine.seqs[:6]] == [20, 5, 5, 9, 9, 7]
+    assert len(engine.ends) == 7
+    assert [balance.unexplained for balance in engine.balances] == [0] * 7
 
 
 def wait_for(condition, seconds=8.0):
