@@ -130,6 +130,13 @@ def run(
     model: Model = None,
     refine: Refine = None,
     pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="useq MDASequence (YAML) to run.")
+    ] = None,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Acquisitions, each in a folder of its own.")
+    ] = 1,
+    pause: Annotated[float, typer.Option(min=0, help="Seconds between them.")] = 0,
     target_density: TargetDensity = None,
     law: Law = None,
     record: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
@@ -145,12 +152,23 @@ def run(
         camera__config=config,
         camera__frames=frames,
         camera__pixel_size_nm=pixel_size,
+        camera__plan=plan,
         engine__model=model,
         engine__refine=refine,
         stream__record=record,
     )
     settings = aimed(settings.with_camera_file(camera), target_density, law)
-    _run(settings, session, headless=headless, json_file=json_file)
+    if repeat == 1:
+        _run(settings, session, headless=headless, json_file=json_file)
+    root, worst = _session_folder(session), 0
+    for number in range(1, repeat + 1):
+        try:
+            _run(settings, root / str(number), headless=headless, json_file=json_file)
+        except typer.Exit as ended:
+            worst = max(worst, ended.exit_code)
+        if number < repeat:
+            time.sleep(pause)
+    raise typer.Exit(worst)
 
 
 @app.command()
@@ -518,7 +536,8 @@ def _bridge(
         f"{frames['dropped']} shed, {frames['missing']} lost by the camera, "
         f"{result['recorded'] or 0} recorded; {result['status']} {result['reason']}"
     )
-    return 0 if result["status"] in ("ok", "aborted") else 1
+    safe = result["laser"] is None or result["laser"]["safe"]
+    return 0 if result["status"] in ("ok", "aborted") and safe else 1
 
 
 def _send(

@@ -19,6 +19,8 @@ from ..stream.transmission import transmit
 from .control.setup import ControlLog, laser_state, lease_s, open_feedback
 from .interlock import LaserInterlock
 from .laser import GuardedLaser, MicroManagerLaser
+from .mda import MDAAcquisition, load_plan
+from .mda_plan import TIME, axes_of
 from .micromanager import MicroManagerSource, open_core
 from .python_core import close_core
 from .recording import record
@@ -88,14 +90,7 @@ def run_bridge(
         log = ControlLog(settings.session, laser.unit if laser else "")
         stack.callback(log.close)
         guard = _open_guard(laser, core, log, stack) if laser else None
-        source = MicroManagerSource(
-            core,
-            frames=settings.frames,
-            policy=settings.policy,
-            stop=stop,
-            laser_seq=guard.seq_at if guard else None,
-            **_camera_arguments(settings.camera, microscope),
-        )
+        source = _open_source(settings, core, microscope, guard, stop, stack)
         stack.callback(source.close)
         interlock = feedback = None
         if laser is not None and guard is not None:
@@ -193,6 +188,8 @@ def _camera_arguments(
         calibration = calibration or microscope.calibration
     return {
         "camera": camera.camera,
+        "binning": camera.binning,
+        "properties": camera.properties,
         "exposure_ms": camera.exposure_ms,
         "interval_ms": camera.interval_ms,
         "roi": camera.roi,
@@ -200,6 +197,37 @@ def _camera_arguments(
         "calibration": calibration,
         "buffer_mib": camera.buffer_mib,
     }
+
+
+def _open_source(
+    settings: BridgeSettings,
+    core: Any,
+    microscope: SimulatedMicroscope | None,
+    guard: GuardedLaser | None,
+    stop: threading.Event | None,
+    stack: ExitStack,
+) -> FrameSource:
+    """Set up the camera: a sequence of its own, or a plan."""
+    told = {
+        "policy": settings.policy,
+        "stop": stop,
+        "laser_seq": guard.seq_at if guard else None,
+        **_camera_arguments(settings.camera, microscope),
+    }
+    if settings.camera.plan is None:
+        patience_s = settings.camera.patience_s
+        return MicroManagerSource(
+            core, frames=settings.frames, patience_s=patience_s, **told
+        )
+    plan = load_plan(settings.camera.plan)
+    if (axes := axes_of(plan)) != [TIME]:
+        raise SettingsError(
+            f"{settings.camera.plan} has the axes {', '.join(axes)}: a session is one "
+            "stream, along t only. Run one plan for each position, or use "
+            "liveloc.bridge.MDAAcquisition (docs/micromanager.md)."
+        )
+    run = stack.enter_context(MDAAcquisition(core, plan, **told))
+    return next(run.sources())
 
 
 def _open_recorder(

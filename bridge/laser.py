@@ -53,6 +53,11 @@ class Laser(Protocol):
         """Lowest and highest setting of the device; infinite where it has none."""
         ...
 
+    @property
+    def whole(self) -> bool:
+        """Whether it takes whole numbers only."""
+        ...
+
     def power(self) -> float:
         """Read the setting back from the device. May raise what the device does."""
         ...
@@ -117,6 +122,11 @@ class MicroManagerLaser:
     def limits(self) -> tuple[float, float]:
         """Limits of the property, infinite where the device tells none."""
         return self._limits
+
+    @property
+    def whole(self) -> bool:
+        """Whether the property is an integer."""
+        return bool(self._whole)
 
     def power(self) -> float:
         """Read the property back."""
@@ -234,6 +244,11 @@ class GuardedLaser:
     def unit(self) -> str:
         """Unit of the power."""
         return self._laser.unit
+
+    @property
+    def whole(self) -> bool:
+        """Whether the device takes whole numbers only."""
+        return self._laser.whole
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -28,16 +28,22 @@ class CameraSettings:
     config : str or Path, optional
         Micro-Manager configuration; None or ``"demo"`` for the demo devices.
         Of no concern to the simulated microscope.
+    plan : Path, optional
+        A useq MDASequence along time, run as the acquisition.
     """
 
     config: str | Path | None = None
     camera: str | None = None
     exposure_ms: float | None = None
     interval_ms: float | None = None
+    binning: int | None = None
+    properties: dict[str, Any] = field(default_factory=dict)
     roi: tuple[int, int, int, int] | None = None
     pixel_size_nm: float | None = None
     calibration: CameraCalibration | None = None
     buffer_mib: int | None = None
+    patience_s: float = 30.0
+    plan: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,9 +149,15 @@ class BridgeSettings:
                 config=camera.config,
                 camera=camera.device,
                 exposure_ms=camera.exposure_ms,
+                interval_ms=camera.interval_ms,
+                binning=camera.binning,
+                properties=dict(camera.properties),
                 roi=camera.roi,
                 pixel_size_nm=pixel_size_nm,
                 calibration=file.calibration if file else camera.calibration,
+                buffer_mib=camera.buffer_mib,
+                patience_s=camera.patience_s,
+                plan=camera.plan,
             ),
             laser=LaserSettings(
                 device=device or "",

@@ -167,8 +167,8 @@ class Intake:
             case Heartbeat():
                 self._on_heartbeat(identity, message)
             case Laser(state=state):
-                self._of_stream(identity, state.stream_id)
-                self._inbox.laser = state
+                if self._stream and identity == self._stream.peer:
+                    self._inbox.laser = state
             case Reject():
                 self._inbox.reject("by_peer")
             case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .calibration import CameraCalibration
 from .camera_file import Camera, load_camera, save_camera
+from .errors import SettingsError
 from .settings import check, load_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 SETTINGS_FILE = "session.yaml"
 CAMERA_FILE = "camera.yaml"
 _GUARD = (
@@ -39,10 +42,26 @@ class CameraSection(_Section):
         ``simulated``, ``demo``, or the path of a Micro-Manager ``.cfg``.
     device : str, optional
         Camera label; the configuration's own camera if not given.
+    binning : int, optional
+        As it is if not given.
+    properties : dict
+        Any property of the camera, set after the binning: ``{TriggerMode: External}``.
     roi : (x, y, width, height), optional
-        Pixels of the chip; the camera's present ROI if not given.
+        Pixels of the frames, binning included; as it is if not given.
+    interval_ms : float, optional
+        From frame to frame, if that is longer than the exposure, or triggered.
+    buffer_mib : int, optional
+        Micro-Manager's circular buffer; room for 10 s if not given.
+    patience_s : float
+        The camera has failed if no frame comes for so long; 0 waits for ever, for
+        triggers that pause.
     frames : int
         0 goes on until stopped.
+    plan : Path, optional
+        A useq MDASequence (YAML) along time, relative to the session file; it takes the
+        place of `frames` and `interval_ms`.
+    pixel_size_nm : float, optional
+        Of a pixel of the frames, binning included.
     calibration_file : Path, optional
         Camera file, relative to the session file; see `stream.camera_file`. It says
         all that follows, and the pixel size if that is not given here.
@@ -52,8 +71,14 @@ class CameraSection(_Section):
 
     config: str = "simulated"
     device: str | None = None
+    binning: Annotated[int, Field(ge=1)] | None = None
+    properties: dict[str, str | int | float | bool] = {}
     roi: tuple[int, int, int, int] | None = None
     exposure_ms: Positive | None = None
+    interval_ms: Positive | None = None
+    buffer_mib: Annotated[int, Field(ge=1)] | None = None
+    patience_s: NotNegative = 30.0
+    plan: Path | None = None
     frames: Annotated[int, Field(ge=0)] = 0
     pixel_size_nm: Positive | None = None
     calibration_file: Path | None = None
@@ -62,6 +87,15 @@ class CameraSection(_Section):
     em_gain: Positive = 1.0
     qe: Annotated[float, Field(gt=0, le=1)] = 1.0
     read_noise_e: NotNegative = 1.6
+
+    @model_validator(mode="after")
+    def _plan_or_frames(self) -> CameraSection:
+        if self.plan is not None and (self.frames or self.interval_ms):
+            raise ValueError(
+                "frames or interval_ms are given beside plan, which says them. Leave "
+                "one of them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _say_it_once(self) -> CameraSection:
@@ -99,6 +133,9 @@ class SimulationSection(_Section):
 
     Attributes
     ----------
+    events : list of (exposure, what, value)
+        Faults and changes of the sample, such as ``[2000, camera, unplug]`` or
+        ``[1000, on_time, 3]``; see docs/control.md.
     camera : {"scmos", "scmos_maps", "emccd"}
         An sCMOS with all pixels alike, one with offset, gain and read noise of its
         own in each pixel, or an EMCCD.
@@ -110,6 +147,26 @@ class SimulationSection(_Section):
     photons: Positive = 2500.0
     background: NotNegative = 10.0
     camera: Literal["scmos", "scmos_maps", "emccd"] = "scmos"
+    power_mw: Positive = 5.0
+    highest_mw: Positive = 50.0
+    excitation_mw: Positive = 50.0
+    highest_excitation_mw: Positive = 200.0
+    spontaneous_density_per_um2: NotNegative = 0.0
+    fluorophores_per_um2: Positive = 250.0
+    on_time_frames: Positive = 6.0
+    bleach_probability: Annotated[float, Field(ge=0, le=1)] = 0.25
+    photon_spread: NotNegative = 0.15
+    blink_probability: Annotated[float, Field(ge=0, le=0.99)] = 0.0
+    blink_frames: Positive = 2.0
+    background_per_mw: NotNegative = 0.0
+    background_rise: NotNegative = 0.0
+    drift_nm_per_s: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
+    drift_walk_nm: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
+    fiducials: Annotated[int, Field(ge=0)] = 0
+    fiducial_photons: NotNegative = 10_000.0
+    hot_pixels: Annotated[int, Field(ge=0)] = 0
+    hot_pixel_photons: NotNegative = 200.0
+    events: tuple[tuple[int, str, float | str], ...] = ()
 
 
 class LaserSection(_Section):
@@ -219,8 +276,8 @@ class ControlSection(_Section):
     target_per_um2: Positive | Literal["present"] | None = None
     settle_frames: Annotated[int, Field(ge=1)] = 100
     region: tuple[int, int, int, int] | None = None
-    block_frames: Annotated[int, Field(ge=1, le=10_000)] = 5
-    ticks_per_s: Positive = 20.0
+    block_frames: Annotated[int, Field(ge=1, le=10_000)] = 2
+    ticks_per_s: Positive = 50.0
     dry_run: bool = False
     stop: StopSection = StopSection()
 
@@ -294,12 +351,14 @@ class SessionSettings(_Section):
         path = Path(path)
         path = path / SETTINGS_FILE if path.is_dir() else path
         settings = load_yaml(path, cls)
-        file, options = settings.camera.calibration_file, settings.control.options
+        file, plan = settings.camera.calibration_file, settings.camera.plan
+        options = settings.control.options
         if isinstance(options.get("path"), str):
             options = options | {"path": str(path.parent / options["path"])}
         return settings.changed(
             str(path),
             camera__calibration_file=None if file is None else path.parent / file,
+            camera__plan=None if plan is None else path.parent / plan,
             control__options=options,
         )
 
@@ -323,12 +382,35 @@ class SessionSettings(_Section):
         return check(data, SessionSettings, "command line")
 
     def save(self, folder: Path) -> Path:
-        """Write the settings as run, with the camera file, into a session's folder."""
+        """Write the settings as run, with the files they name, into a session's folder.
+
+        Raises
+        ------
+        SettingsError
+            A file that they name cannot be read.
+        """
         path = folder / SETTINGS_FILE
         plain = self.model_dump(mode="json")
         if camera := self.camera.load_file():
             save_camera(folder / CAMERA_FILE, camera)
             plain["camera"]["calibration_file"] = CAMERA_FILE
+        if self.camera.plan is not None:
+            plain["camera"]["plan"] = _copied(self.camera.plan, folder)
+        if isinstance(named := self.control.options.get("path"), str):
+            plain["control"]["options"]["path"] = _copied(Path(named), folder)
         text = yaml.safe_dump(plain, sort_keys=False)
         path.write_text(text, encoding="utf-8")
         return path
+
+
+def _copied(file: Path, folder: Path) -> str:
+    """Copy a file that settings name beside them; give its name."""
+    target = folder / file.name
+    try:
+        if file.resolve() != target.resolve():
+            shutil.copyfile(file, target)
+    except OSError as error:
+        raise SettingsError(
+            f"{file}: cannot be read: {error.strerror}. Check the path."
+        ) from None
+    return file.name

@@ -149,5 +149,26 @@ def summary(report: dict[str, Any]) -> str:
             f"{accuracy['rmse_lateral_nm']:.1f} nm lateral, "
             f"{accuracy['rmse_axial_nm']:.1f} nm axial"
         )
+    if feedback := report.get("feedback"):
+        lines += _of_feedback(feedback)
     lines.append(f"results in {report['session']}")
     return "\n".join(lines)
+
+
+def _of_feedback(feedback: dict[str, Any]) -> list[str]:
+    """Say how the density was held, and why it ended if a rule ended it."""
+    lines = []
+    if feedback.get("settled_after_frames") is not None:
+        took = feedback["frame_to_laser_ms"]
+        lines.append(
+            f"density held at {feedback['target_per_um2']:g} per um2 by law "
+            f"{feedback['law']}: settled after {feedback['settled_after_frames']} "
+            f"frames, then {100 * feedback['within_10_percent_fraction']:.0f} % of the "
+            f"means over 50 frames within 10 %; frame to laser p50 {took['p50']:.0f} "
+            f"ms, p99 {took['p99']:.0f} ms"
+        )
+    elif feedback.get("target_per_um2"):
+        lines.append(f"{feedback['target_per_um2']:g} emitters per um2 never reached")
+    if feedback.get("stopped_by"):
+        lines.append(f"ended by its rule {feedback['stopped_by']}")
+    return lines

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .stop_rules import StopRules
 
 JOIN_S = 2.0
-STALE_S = 1.0  # a reading older than this does not renew the lease
 TELL_EVERY_S = 0.25
 MEASURING = "measuring the present density"
 
@@ -162,8 +161,7 @@ class Feedback:
         self.decisions += 1
         self.held += verdict.held
         self.reason = verdict.reason or "as the law wants"
-        usable = not verdict.held or abs(now_s - reading.t_s) <= STALE_S
-        if usable:
+        if verdict.usable:  # else the lease is not renewed
             power = reading.power if self._settings.dry_run else verdict.power
             exposed_ns = round(reading.t_s * 1e9)
             self._interlock.want(power, self._settings.law, exposed_ns)

@@ -92,6 +92,8 @@ class Verdict:
         What the law wanted; None if it was not asked or had no wish.
     held : bool
         The power stays as it was: nothing is written to the laser.
+    usable : bool
+        Whether the reading was one to act on.
     reason : str
         Why `power` is not `wanted`; empty if nothing stood in the way.
     dose_uj : float
@@ -101,6 +103,7 @@ class Verdict:
     power: float
     wanted: float | None
     held: bool
+    usable: bool
     reason: str
     dose_uj: float
 
@@ -146,6 +149,7 @@ class GuardedPower:
         self._given = self._brightest = power  # brightest since the dose was counted
         self._asked_s: float | None = None
         self._usable_s: float | None = None
+        self._usable = False
         self._counted_seq = -1
         self.dose_uj = 0.0
         self._check_table()
@@ -183,6 +187,7 @@ class GuardedPower:
         dt_s = min(max(since, 0.0), self._options.stale_s)
         self._asked_s = now_s
         unusable = self._problem(reading, now_s)
+        self._usable = not unusable
         if reading is not None:
             self._look(reading)
         if self.spent:
@@ -301,5 +306,10 @@ class GuardedPower:
         self, power: float, wanted: float | None, reason: str, *, held: bool = False
     ) -> Verdict:
         return Verdict(
-            power=power, wanted=wanted, held=held, reason=reason, dose_uj=self.dose_uj
+            power=power,
+            wanted=wanted,
+            held=held,
+            usable=self._usable,
+            reason=reason,
+            dose_uj=self.dose_uj,
         )

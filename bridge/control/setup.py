@@ -107,9 +107,10 @@ def open_feedback(
         on_alarm=log.alarm,
     )
     low, high = laser.limits
-    guard = GuardedPower(
-        low, high, laser_settings.power, GuardOptions(**laser_settings.guard)
-    )
+    options = GuardOptions(**laser_settings.guard)
+    if laser.whole and options.quantum == 0:
+        options = options.model_copy(update={"quantum": 1.0})
+    guard = GuardedPower(low, high, laser_settings.power, options)
     rules = StopRules(control.stop, settings.session)
     return Feedback(
         law, guard, interlock, laser, control, rules, stop=stop, log=log.write

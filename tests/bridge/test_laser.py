@@ -185,8 +185,8 @@ def test_a_device_without_limits_needs_them_set(demo):
 
 
 def test_what_is_not_there_is_named_with_what_is(core):
-    with pytest.raises(SettingsError, match=r"no laser device 'Laser561'.*Laser405"):
-        MicroManagerLaser(core, "Laser561", "Power")
+    with pytest.raises(SettingsError, match=r"no laser device 'Laser640'.*Laser405"):
+        MicroManagerLaser(core, "Laser640", "Power")
     with pytest.raises(SettingsError, match=r"no writable number 'Power'.*'Power_mW'"):
         MicroManagerLaser(core, LASER, "Power")
 

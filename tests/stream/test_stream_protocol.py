@@ -923,7 +923,7 @@ def test_another_major_version_is_told_to_the_user():
                 [identity, fuzz.with_version(fuzz.MESSAGES[4], [2, 0])]
             )
             with pytest.raises(
-                StreamError, match=r"protocol 2\.0, this side speaks 1\.1"
+                StreamError, match=r"protocol 2\.0, this side speaks 1\.2"
             ):
                 sender.wait_connected(5.0)
     finally:
