@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 TRUTH_EVERY = 500  # frames
 WAIT_SLICE_S = 0.25
-STALL_S = 1.5  # without a frame, or
+STALL_S = 0.9  # without a frame, or
 STALL_FRAMES = 3  # these, if longer: then the laser goes safe
 RECORDING_FOLDER = "stream"
 TRUTH_FILE = "truth.arrow"
@@ -120,7 +120,7 @@ def run_bridge(
                 if guard and interlock and feedback:
                     feedback.tell = _teller(sender, guard, interlock, feedback)
                 _wait_for_engine(sender, settings, stop)
-                end = transmit(watched, sender, recorder, progress)
+                end = transmit(watched, sender, recorder, progress, stop)
         finally:  # before anything that may wait for a peer or a disk
             if feedback:
                 feedback.close()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .laser import GuardedLaser
 
 LOOK_S = 0.25  # how often the laser is looked after without news
+SOON_S = 0.001
 NO_ENGINE = "no engine"
 STALLED = "no frames from the camera"
 NO_LEASE = "nobody renewed the power"
@@ -189,9 +190,14 @@ class LaserInterlock:
         return self._closing or self._done != (self._problem() or self._wanted)
 
     def _pause_s(self) -> float:
-        """Time until something may have run out."""
-        leases = [n for n in (self._stall_ns, self._lease_ns) if n is not None]
-        return min([LOOK_S, *(n / 4e9 for n in leases)])
+        """Time until the next look, or until something runs out."""
+        now = time.monotonic_ns()
+        ends = [LOOK_S]
+        if self._lease_ns is not None:
+            ends.append((self._renewed_ns + self._lease_ns - now) / 1e9)
+        if self._stall_ns is not None and self._alive_ns is not None:
+            ends.append((self._alive_ns + self._stall_ns - now) / 1e9)
+        return min([end + SOON_S for end in ends if end > -SOON_S])
 
     def _run(self) -> None:
         while True:

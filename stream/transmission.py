@@ -14,12 +14,15 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from .frames import EndStatus, Frame, FrameSource, StreamEnd
     from .sender import FrameSender
 
-_ABORT_S = 2.0  # Ctrl-C has to end within 3 s
+_PATIENCE_S = 10.0  # for an engine that has to be started again
+_ABORT_S = 2.0
+_HURRY_S = 1.0  # twice: Ctrl-C has to end within 3 s
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +43,7 @@ def transmit(
     sender: FrameSender,
     recorder: Recorder | None = None,
     progress: Callable[[int], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> StreamEnd:
     """Record and send every frame of `source`, then END.
 
@@ -57,6 +61,9 @@ def transmit(
         Closed with the END.
     progress : Callable[[int], None], optional
         Told the number of exposures so far, after each frame.
+    stop : threading.Event, optional
+        Set when somebody waits for the end: then an engine that makes no progress for
+        a second is not waited for.
 
     Returns
     -------
@@ -66,7 +73,9 @@ def transmit(
         when the camera, the disk or the stream failed.
     """
     status, reason = _transmit(source, sender, recorder, progress)
-    timeout_s = 10.0 if status == "ok" else _ABORT_S
+    timeout_s = _PATIENCE_S if status == "ok" else _ABORT_S
+    if stop is not None and stop.is_set():
+        timeout_s = _HURRY_S
     end = sender.finish(status, reason, timeout_s, missing=source.missing)
     if recorder is not None:
         try:

@@ -73,6 +73,59 @@ def recorded(tmp_path_factory):
     return folder, json.loads(report.read_text())
 
 
+def control_lines(folder, kind):
+    lines = (folder / "control.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["kind"] == kind]
+
+
+def test_the_density_is_held_and_another_law_can_be_asked_later(tmp_path):
+    folder, report = tmp_path / "session", tmp_path / "report.json"
+    result = liveloc(
+        *("demo", "--headless", "--frames", 700, "--size", 64, "--record"),
+        *("--target-density", 0.5, "--session", folder, "--json", report),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "density held at 0.5 per um2 by law ratio" in result.stdout
+    feedback = json.loads(report.read_text())["feedback"]
+    assert feedback["target_per_um2"] == 0.5
+    assert feedback["settled_after_frames"] < 300
+    assert 0 < feedback["frame_to_laser_ms"]["p50"] < 1000
+    assert 0 <= feedback["within_10_percent_fraction"] <= 1
+    decisions = control_lines(folder, "decision")
+    last = [line["frames"][1] for line in decisions]
+    assert last == sorted(set(last)) and last[-1] <= 699
+    held = [line["per_um2"] for line in decisions if line["frames"][0] > 300]
+    assert sum(held) / len(held) == pytest.approx(0.5, rel=0.2)
+
+    again = tmp_path / "again"
+    result = liveloc("replay", folder, "--out", again, "--control", "htsmlm")
+    assert result.returncode == 0, result.stdout + result.stderr
+    heard = control_lines(again, "decision")
+    assert heard[-1]["frames"][1] >= 690
+    real = {line["power"] for line in control_lines(folder, "laser")}
+    assert len(real & {line["power"] for line in heard}) > 5
+    assert {line["power"] for line in heard} <= real
+    assert [n["given"] for n in heard] != [n["given"] for n in decisions]
+    assert (again / "control.png").stat().st_size > 5000
+
+
+def test_a_rule_ends_a_session_and_is_named(tmp_path):
+    file = tmp_path / "session.yaml"
+    file.write_text(
+        "simulation: {shape: [64, 64]}\n"
+        "engine: {model: simulated-microscope}\n"
+        "control: {stop: {minutes: 0.02}}\n"
+    )
+    folder = tmp_path / "out"
+    result = liveloc("run", file, "--headless", "--session", folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    report = json.loads((folder / "report.json").read_text())
+    assert report["status"] == "ok"
+    assert report["reason"].startswith("minutes: 0.0")
+    assert report["bridge"]["feedback"]["stopped_by"] == report["reason"]
+    assert 80 < report["frames"]["camera"] < 600
+
+
 def test_a_demo_reports_what_it_promises(recorded):
     folder, report = recorded
     assert report["frames"] == {
@@ -89,8 +142,7 @@ def test_a_demo_reports_what_it_promises(recorded):
     assert 0.05 < report["density_per_um2"] < 0.6
     assert report["session"] == str(folder)
     assert report["localizations"] == len(read_table(folder / "localizations.arrow")[0])
-    control = (folder / "control.jsonl").read_text().splitlines()
-    powers = [json.loads(line)["power"] for line in control]
+    powers = [line["power"] for line in control_lines(folder, "laser")]
     assert (powers[0], max(powers), powers[-1]) == (0.0, report["laser"]["end"], 0.0)
     for name in (
         *("session.yaml", "reconstruction.png", "reconstruction.tif"),

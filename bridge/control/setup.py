@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..settings import BridgeSettings, LaserSettings
 
 CONTROL_FILE = "control.jsonl"  # one line for each laser setting and each decision
-LEASE_S = 1.0  # without a decision, or
+LEASE_S = 0.9  # without a decision, or
 LEASE_BLOCKS = 3  # blocks of frames, if longer: then the laser goes safe
 
 _log = logging.getLogger(__name__)
