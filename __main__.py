@@ -489,7 +489,7 @@ def _feedback(folder: Path, told: dict[str, Any] | None) -> dict[str, Any] | Non
 
     truth = folder / "truth.arrow"
     density = true_density(truth) if truth.exists() else measured_density(folder)
-    judged = judge(density, told["target_per_um2"])
+    judged = judge(density[told["target_since_frame"] :], told["target_per_um2"])
     return {**told, **judged.as_dict(), "judged_by_truth": truth.exists()}
 
 

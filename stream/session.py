@@ -254,9 +254,10 @@ class ControlSection(_Section):
         ``constant``: no feedback; else the name of a control law, see docs/control.md.
     options : dict
         Of the law.
-    target_per_um2 : float or "present", optional
+    target_per_um2 : float, "present", or list of (frame, float), optional
         Density to hold: emitters that are on, per um2 and frame. ``present`` takes what
         is measured while the first `settle_frames` frames are taken at `laser.power`.
+        A list changes it from given frames on.
     settle_frames : int
         See above.
     region : (x, y, width, height), optional
@@ -273,7 +274,9 @@ class ControlSection(_Section):
 
     law: str = "constant"
     options: dict[str, Any] = {}
-    target_per_um2: Positive | Literal["present"] | None = None
+    target_per_um2: (
+        Positive | Literal["present"] | list[tuple[int, Positive]] | None
+    ) = None
     settle_frames: Annotated[int, Field(ge=1)] = 100
     region: tuple[int, int, int, int] | None = None
     block_frames: Annotated[int, Field(ge=1, le=10_000)] = 2

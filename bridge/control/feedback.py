@@ -125,6 +125,7 @@ class Feedback:
             "law": self._settings.law,
             "dry_run": self._settings.dry_run,
             "target_per_um2": self.target_per_um2 or None,
+            "target_since_frame": self._target.since_frame,
             "decisions": self.decisions,
             "held": self.held,
             "stopped_by": self.stopped_by,
@@ -179,7 +180,7 @@ class Feedback:
             self._last_s,
             power=self._laser.safe if power is None else power,
             limits=self._laser.limits,
-            target_per_um2=self._target.per_um2,
+            target_per_um2=self._target.at(blocks[-1].last_seq),
         )
         self._last_s = reading.t_s
         return reading
@@ -194,14 +195,26 @@ class Feedback:
 
 
 class _Target:
-    """The density to hold, given or measured."""
+    """The density to hold: given, changed on schedule, or measured."""
 
     def __init__(self, settings: ControlSection) -> None:
-        self._present = settings.target_per_um2 == "present"
-        self._settle_frames = settings.settle_frames
         given = settings.target_per_um2
-        self.per_um2 = float(given) if isinstance(given, int | float) else 0.0
+        self._settle_frames = settings.settle_frames
+        self._present = given == "present"
+        self._later: list[tuple[int, float]] = []
+        self.per_um2, self.since_frame = 0.0, 0
+        if isinstance(given, list):
+            self._later = sorted(given)
+            self.at(0)
+        elif isinstance(given, int | float):
+            self.per_um2 = float(given)
         self._frames, self._sum = 0, 0.0
+
+    def at(self, frame: int) -> float:
+        """Give the target from a frame on."""
+        while self._later and self._later[0][0] <= frame:
+            self.since_frame, self.per_um2 = self._later.pop(0)
+        return self.per_um2
 
     def settle(self, reading: Reading) -> bool:
         """Take part in measuring the present density; True while that goes on.
@@ -216,6 +229,7 @@ class _Target:
         if reading.last_seq < self._settle_frames or not self._frames:
             return True
         self.per_um2 = max(self._sum / self._frames, 1e-6)
+        self.since_frame = reading.last_seq + 1
         _log.info("the present density is the target: %.3g per um2", self.per_um2)
         return True
 

@@ -114,9 +114,12 @@ def rerun_session(
 
 
 def target_of(control: ControlSection, blocks: Sequence[BlockDensity]) -> float:
-    """Give the target; ``present`` is the mean of the first frames."""
-    if control.target_per_um2 != "present":
-        return float(control.target_per_um2 or 0.0)
+    """Give the (first) target; ``present`` is the mean of the first frames."""
+    given = control.target_per_um2
+    if isinstance(given, list):
+        return min(given)[1]  # the first
+    if given != "present":
+        return float(given or 0.0)
     first = [b for b in blocks if b.last_seq < control.settle_frames] or blocks[:1]
     frames = sum(block.frames for block in first)
     return sum(block.per_um2 * block.frames for block in first) / max(frames, 1)

@@ -190,6 +190,14 @@ def test_the_present_density_becomes_the_target():
         assert loop.law.readings[-1].target_per_um2 == pytest.approx(0.5)
 
 
+def test_the_target_changes_on_schedule():
+    with Loop(target_per_um2=[(20, 1.0), (0, 0.5)]) as loop:
+        for seq in (0, 10, 20, 30):
+            loop.decide(block(seq))
+        told = [reading.target_per_um2 for reading in loop.law.readings]
+        assert told == [0.5, 0.5, 1.0, 1.0]
+
+
 def test_a_rule_that_is_met_stops_once_and_says_why():
     with Loop(stop=StopSection(dose=0.001, free_disk_gib=0)) as loop:
         loop.decide(block(0))
