@@ -22,9 +22,20 @@ from liveloc.bridge.control.settling import BLOCK_FRAMES, judge, true_density
 CHANCE = 0.25  # that an emission is the last one
 SEEN_FRAMES = 7.0  # in which an emission of 6 frames is seen, on average
 COLUMNS = (
-    "| law | ticks/s | seed | settled after | bias % | sd % | within 10 % | overshoot % "
-    "| step: settled after | step: overshoot % | bleached % | frame to laser p50 / p99 ms "
-    "| later than 100 ms | lost |\n" + "|---" * 14 + "|"
+    "law",
+    "ticks/s",
+    "seed",
+    "settled after",
+    "bias %",
+    "sd %",
+    "within 10 %, %",
+    "overshoot %",
+    "step: settled after",
+    "step: overshoot %",
+    "bleached %",
+    "frame to laser p50 / p99 ms",
+    "later than 100 ms",
+    "frames lost",
 )
 
 
@@ -137,7 +148,7 @@ def main():
     parser.add_argument("--model", default="simulated-microscope")
     parser.add_argument("--picture", type=Path)
     told = parser.parse_args()
-    print(COLUMNS)
+    print(f"| {' | '.join(COLUMNS)} |\n" + "|---" * len(COLUMNS) + "|")
     runs = []
     for law in told.laws:
         for ticks in told.ticks:
