@@ -77,7 +77,7 @@ def microtubules(density, rng):
 
 
 def measure(bundle, backend, pictures):
-    """Give (sum, told, localized) emitters per frame, and what is told of each frame."""
+    """Give (sum, told, localized) emitters per frame, and what each frame tells."""
     settings = SimulatedSettings()
     localizer = Localizer.of(
         bundle,
@@ -127,8 +127,8 @@ def main():
             change.append(measure(bundle, backend, pictures)[3])
         differs = change[1] - change[0]
         print(
-            f"a fiducial of {photons} photons: {differs[:50].mean():+.2f} emitters in the "
-            f"first 50 frames, {differs[50:].mean():+.2f} after"
+            f"a fiducial of {photons} photons: {differs[:50].mean():+.2f} emitters in "
+            f"the first 50 frames, {differs[50:].mean():+.2f} after"
         )
 
 
