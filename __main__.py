@@ -444,6 +444,7 @@ def _run(
     json_file: Path | None,
 ) -> None:
     """Run a live session and finish its report."""
+    from .stream.activation import Activation
     from .stream.live import run_session
     from .viewer.display import display_available
 
@@ -455,7 +456,8 @@ def _run(
     with progress_bar("acquiring", settings.camera.frames) as advance:
 
         def show(status: dict[str, Any]) -> None:
-            advance(status["localized"], status["localizations"])
+            laser = Activation.read(status)
+            advance(status["localized"], status["localizations"], str(laser or ""))
 
         outcome = run_session(
             settings, folder, window=window, progress=show, notice=say

@@ -45,8 +45,14 @@ def complain(text: str) -> None:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """Show frames, rate, time left and localizations while a job runs."""
+def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show frames, rate, time left and localizations while a job runs.
+
+    Yields
+    ------
+    callable
+        ``advance(frames, found, more="")``: `more` is shown as it is at the end.
+    """
     columns = (
         TextColumn(what),
         BarColumn(),
@@ -54,13 +60,14 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
         TextColumn("frames  {task.fields[rate]:.0f}/s"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[found]} localizations"),
+        TextColumn("{task.fields[more]}", markup=False),
     )
     with Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task(what, total=total or None, rate=0.0, found=0)
+        task = bar.add_task(what, total=total or None, rate=0.0, found=0, more="")
 
-        def advance(frames: int, found: int) -> None:
+        def advance(frames: int, found: int, more: str = "") -> None:
             rate = bar.tasks[task].speed or 0.0
-            bar.update(task, completed=frames, found=found, rate=rate)
+            bar.update(task, completed=frames, found=found, rate=rate, more=more)
 
         yield advance
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..stream.activation import Activation, finite
 from ..stream.broadcast import Reset, Rows, Status
 from .reconstruction import SUPER_PIXEL_NM, Reconstruction, fitting_super_pixel
 
@@ -35,6 +35,8 @@ class Figures:
         Frames lost, by name.
     latency_ms : float
         From frame arrival to published localizations, median of late.
+    activation : Activation
+        Density and activation laser; None without a laser.
     """
 
     frames: int | None = None
@@ -42,19 +44,22 @@ class Figures:
     localizations: int | None = None
     lost: dict[str, int] = field(default_factory=dict)
     latency_ms: float | None = None
+    activation: Activation | None = None
 
     @classmethod
     def read(cls, status: Mapping[str, Any]) -> Figures:
         """Take what is usable from an engine's status; what is odd is left out.
 
-        Read are the keys named like the attributes; ``lost`` by name.
+        Read are the keys named like the attributes; ``lost`` by name; `Activation`
+        says what it reads.
         """
         return cls(
             frames=_count(status.get("frames")),
-            fps=_number(status.get("fps")),
+            fps=finite(status.get("fps")),
             localizations=_count(status.get("localizations")),
             lost=_losses(status.get("lost")),
-            latency_ms=_number(status.get("latency_ms")),
+            latency_ms=finite(status.get("latency_ms")),
+            activation=Activation.read(status),
         )
 
 
@@ -169,14 +174,8 @@ class LiveSession:
         self._ended = str(values.get("ended") or "")
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
 def _count(value: Any) -> int | None:
-    number = _number(value)
+    number = finite(value)
     return None if number is None else int(number)
 
 

@@ -1,12 +1,14 @@
-"""The one line under the image: state, frames, rate, localizations, losses, latency."""
+"""The one line under the image: state, frames, rate, losses, latency, laser."""
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 if TYPE_CHECKING:
+    from ..stream.activation import Activation
     from .live import Figures, State
 
 _COLOURS = {
@@ -25,6 +27,8 @@ _GOOD, _BAD = "#e8eaee", "#ff6b6b"
 _KEYS = "R view   A contrast   C colour   S save"
 _UNKNOWN = "\u2013"  # a dash
 _THIN = "\u2009"  # between groups of three digits
+_PER_UM2 = "/\u00b5m\u00b2"
+_LATE_MS = 100  # from frame to laser: what is promised
 
 
 class StatusLine(QFrame):
@@ -41,6 +45,8 @@ class StatusLine(QFrame):
             name: self._label(name)
             for name in ("frames", "fps", "localizations", "lost", "latency")
         }
+        self._activation = {name: self._label(name) for name in ("density", "laser")}
+        self._show_activation(None)
         self._layout.addStretch(1)
         keys = QLabel(_KEYS)
         keys.setStyleSheet("color: #666d7a; font-size: 12px;")
@@ -67,10 +73,24 @@ class StatusLine(QFrame):
         latency = figures.latency_ms
         shown = _UNKNOWN if latency is None else f"{latency:.0f} ms"
         _set(values["latency"], _pair(shown, "latency"))
+        self._show_activation(figures.activation)
+
+    def _show_activation(self, now: Activation | None) -> None:
+        """Show density and laser, as far as they are known; nothing without a laser."""
+        density, power = (now.density_text, now.power_text) if now else ("", "")
+        shown = {
+            "density": density and _pair(density, _PER_UM2),
+            "laser": power and _pair(escape(power), "laser"),
+        }
+        for name, label in self._activation.items():
+            _set(label, shown[name])
+            label.setToolTip(_explained(now) if now else "")
+            label.setVisible(bool(shown[name]))
 
     def text(self) -> str:
         """Give the line as plain words (for tests and screen readers)."""
-        labels = [self._state, *self._values.values()]
+        seen = [label for label in self._activation.values() if label.text()]
+        labels = [self._state, *self._values.values(), *seen]
         return " · ".join(str(label.property("plain")) for label in labels)
 
     def _label(self, name: str) -> QLabel:
@@ -101,6 +121,17 @@ def _pair(value: str, name: str, colour: str = _GOOD) -> str:
         f"<span style='color:{colour}'>{value}</span>"
         f"<span style='color:#8b93a1'>&nbsp;{name}</span>"
     )
+
+
+def _explained(now: Activation) -> str:
+    """Say why the laser is where it is and how fast it follows, as rich text."""
+    p99_ms, late = now.frame_to_laser_p99_ms, now.late or 0
+    lines = [now.reason] if now.reason else []
+    if p99_ms is not None:
+        lines.append(f"frame to laser: 99 % within {p99_ms:.0f} ms")
+        lines.append(f"{_grouped(late)} later than {_LATE_MS} ms")
+    # Escaped, and declared rich: Qt guesses otherwise, from what others wrote.
+    return f"<qt>{'<br>'.join(map(escape, lines))}</qt>" if lines else ""
 
 
 def _grouped(number: int | None) -> str:

@@ -1,0 +1,113 @@
+"""What an engine's status says of density and activation laser, for people."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+UNIT_LETTERS = 8  # of a unit that are shown
+REASON_LETTERS = 256
+ABSURD = 1e12  # nothing here gets near it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation:
+    """Density and laser of a running session; None where nobody said.
+
+    Attributes
+    ----------
+    per_um2 : float
+        Emitters per um2 and frame of late.
+    target_per_um2 : float
+        That are to be held; None also without a target.
+    power : float
+        Present power of the laser, in `unit`.
+    unit : str
+        Of the power.
+    reason : str
+        Why the power is what it is.
+    frame_to_laser_p99_ms : float
+        From the end of an exposure to the laser's answer; None before the first.
+    late : int
+        Answers that came after the deadline.
+    """
+
+    per_um2: float | None = None
+    target_per_um2: float | None = None
+    power: float | None = None
+    unit: str = ""
+    reason: str = ""
+    frame_to_laser_p99_ms: float | None = None
+    late: int | None = None
+
+    @classmethod
+    def read(cls, status: Mapping[str, Any]) -> Activation | None:
+        """Take what is usable from an engine's status; None without a laser.
+
+        Odd and negative values are left out.
+        """
+        laser = status.get("laser")
+        if not isinstance(laser, dict):
+            return None
+        late = _amount(laser.get("late"))
+        return cls(
+            per_um2=_amount(status.get("density_per_um2")),
+            target_per_um2=_amount(laser.get("target_per_um2")) or None,
+            power=_amount(laser.get("power")),
+            unit=_line(laser.get("unit"), UNIT_LETTERS),
+            reason=_line(laser.get("reason"), REASON_LETTERS),
+            frame_to_laser_p99_ms=_amount(laser.get("frame_to_laser_p99_ms")) or None,
+            late=None if late is None else int(late),
+        )
+
+    @property
+    def density_text(self) -> str:
+        """Density, with its target if there is one, without the unit."""
+        if self.per_um2 is None:
+            return ""
+        target = self.target_per_um2
+        aim = "" if target is None else f" of {target:.3g}"
+        return f"{short(self.per_um2)}{aim}"
+
+    @property
+    def power_text(self) -> str:
+        """Power with its unit."""
+        return "" if self.power is None else f"{short(self.power)} {self.unit}".strip()
+
+    def __str__(self) -> str:
+        density = self.density_text
+        parts = (f"{density}/um2" if density else "", self.power_text)
+        return "  ".join(filter(None, parts))
+
+
+def finite(value: Any) -> float | None:
+    """Give a number as it is, and None for what is none or not finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def short(number: float) -> str:
+    """Write a number >= 0 in few letters that keep their places while it changes."""
+    if number < 0.1 or number >= 1e6:
+        return f"{number:.2g}"
+    return f"{number:.2f}" if number < 10 else f"{number:.{1 if number < 100 else 0}f}"
+
+
+def _amount(value: Any) -> float | None:
+    number = finite(value)
+    return number if number is not None and 0 <= number < ABSURD else None
+
+
+def _line(value: Any, letters: int) -> str:
+    """Give a text on one line, without letters that cannot be shown."""
+    text = value[:letters] if isinstance(value, str) else ""
+    return "".join(c if c.isprintable() else " " for c in text).strip()
