@@ -5,6 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from .control_plots import control_plots
+from .control_trace import CONTROL_FILE, ControlTrace
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -16,6 +19,7 @@ _STYLE = (
     "table{border-collapse:collapse}td{padding:.2em 1.5em .2em 0;color:#9aa3b5}"
     "td+td{color:#fff;font-variant-numeric:tabular-nums}"
     "img{width:100%;image-rendering:pixelated;background:#000}.bad{color:#ff6b6b}"
+    "svg{width:100%;margin:.4em 0}"
 )
 _TITLES = {
     "frames": "Balance of frames",
@@ -31,6 +35,8 @@ _TITLES = {
 
 def write_report_page(report: dict[str, Any], folder: Path) -> Path:
     """Write ``report.html`` beside ``report.json`` and ``reconstruction.png``.
+
+    Where there was feedback, ``control.jsonl`` is read and drawn.
 
     Parameters
     ----------
@@ -61,11 +67,24 @@ def write_report_page(report: dict[str, Any], folder: Path) -> Path:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>liveloc report'
         f"</title><style>{_STYLE}</style><h1>{escape(folder.name)}</h1>{verdict}"
         '<img src="reconstruction.png" alt="super-resolution image">'
-        f"{''.join(sections)}</html>\n"
+        f"{_control(report.get('feedback'), folder)}{''.join(sections)}</html>\n"
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _control(feedback: dict[str, Any] | None, folder: Path) -> str:
+    """Draw what density and laser did; nothing without feedback."""
+    if not feedback:
+        return ""
+    trace = ControlTrace.read(folder / CONTROL_FILE)
+    plots = control_plots(trace, feedback)
+    told = dict.fromkeys(trace.alarms)  # each once
+    alarms = "".join(f'<p class="bad">{escape(text)}</p>' for text in told)
+    if not plots and not alarms:
+        return ""
+    return f"<h2>Density and activation laser</h2>{alarms}{plots}"
 
 
 def _table(title: str, values: dict[str, Any]) -> str:

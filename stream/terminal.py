@@ -15,10 +15,12 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from rich.console import RenderableType
     from rich.table import Table
 
 out = Console(highlight=False)
@@ -44,6 +46,17 @@ def complain(text: str) -> None:
     complaints.print(f"[bold red]liveloc:[/] {escape(text)}", soft_wrap=True)
 
 
+class _TwoLines(Progress):
+    """A progress bar with words below it, which would not fit beside it."""
+
+    more = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        if self.more:
+            yield Text(self.more, no_wrap=True, overflow="ellipsis")
+
+
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
     """Show frames, rate, time left and localizations while a job runs.
@@ -51,7 +64,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
     Yields
     ------
     callable
-        ``advance(frames, found, more="")``: `more` is shown as it is at the end.
+        ``advance(frames, found, more="")``: `more` is shown below, as it is.
     """
     columns = (
         TextColumn(what),
@@ -60,14 +73,14 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
         TextColumn("frames  {task.fields[rate]:.0f}/s"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[found]} localizations"),
-        TextColumn("{task.fields[more]}", markup=False),
     )
-    with Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task(what, total=total or None, rate=0.0, found=0, more="")
+    with _TwoLines(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(what, total=total or None, rate=0.0, found=0)
 
         def advance(frames: int, found: int, more: str = "") -> None:
             rate = bar.tasks[task].speed or 0.0
-            bar.update(task, completed=frames, found=found, rate=rate, more=more)
+            bar.more = more
+            bar.update(task, completed=frames, found=found, rate=rate)
 
         yield advance
 
