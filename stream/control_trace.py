@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .activation import finite
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -21,7 +23,7 @@ class ControlTrace:
     Attributes
     ----------
     decisions : list[dict]
-        Lines of the kind ``decision`` that rest on a reading, by ``exposed_ns``.
+        Lines of the kind ``decision`` with numbers in them, by ``exposed_ns``.
     settings : list[dict]
         Lines of the kind ``laser``: powers that the device took, by ``t_ns``.
     alarms : list[str]
@@ -44,7 +46,7 @@ class ControlTrace:
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             line = _line(text)
             kind = line.get("kind")
-            if kind == "decision" and _has(line, "exposed_ns", "per_um2", "given"):
+            if kind == "decision" and _is_decision(line):
                 decisions.append(line)
             elif kind == "laser" and _has(line, "t_ns", "power"):
                 settings.append(line)
@@ -104,9 +106,12 @@ def _line(text: str) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
+def _is_decision(line: dict[str, Any]) -> bool:
+    frames = line.get("frames")
+    named = _has(line, "exposed_ns", "per_um2", "target_per_um2", "given")
+    return named and isinstance(frames, list) and len(frames) == 2
+
+
 def _has(line: dict[str, Any], *names: str) -> bool:
-    """Whether these values are numbers."""
-    return all(
-        isinstance(line.get(name), int | float) and not isinstance(line[name], bool)
-        for name in names
-    )
+    """Whether these values are finite numbers."""
+    return all(finite(line.get(name)) is not None for name in names)
