@@ -107,9 +107,8 @@ class _Panel:
         for value in _round_values(self.most_x):
             x = float(self.x(value))
             parts.append(_text(x, TOP + PANEL + 17, f"{value:.6g}", TEXT, "middle"))
-        words = "".join(
-            f'<tspan fill="{colour}">\u2003{escape(word)}</tspan>'
-            for word, colour in legend
+        words = f'<tspan fill="{TEXT}">\u00a0 \u00b7 \u00a0</tspan>'.join(
+            f'<tspan fill="{colour}">{escape(word)}</tspan>' for word, colour in legend
         )
         parts.append(
             f'<text x="{WIDTH - RIGHT}" y="16" text-anchor="end">{words}</text>'

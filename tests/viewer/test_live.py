@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from liveloc.stream.activation import Activation
 from liveloc.stream.broadcast import (
     LocalizationPublisher,
     LocalizationSubscriber,
@@ -138,6 +139,8 @@ def test_figures_are_read_from_the_engines_status() -> None:
         "localizations": 1234,
         "lost": {"bridge_shed": 10, "late": 0},
         "latency_ms": 31.5,
+        "density_per_um2": 0.48,
+        "laser": {"power": 12.3, "unit": "mW", "target_per_um2": 0.5},
         "ended": "",
     }
     assert Figures.read(status) == Figures(
@@ -146,16 +149,19 @@ def test_figures_are_read_from_the_engines_status() -> None:
         localizations=1234,
         lost={"bridge_shed": 10},
         latency_ms=31.5,
+        activation=Activation(per_um2=0.48, target_per_um2=0.5, power=12.3, unit="mW"),
     )
 
 
 def test_what_is_odd_in_a_status_is_left_out() -> None:
     odd = {
         "frames": "many",
-        "fps": float("nan"),
+        "fps": 10**400,
         "localizations": True,
         "lost": {"late": None, "bridge_shed": float("inf")},
         "latency_ms": [3],
+        "density_per_um2": 0.48,
+        "laser": ["on"],
     }
     assert Figures.read(odd) == Figures()
     assert Figures.read({"lost": 4}) == Figures()

@@ -100,9 +100,10 @@ class Engine:
         self.fetched.set()
         return self.rows[first : first + count]
 
-    def report(self, ended: str = "") -> None:
+    def report(self, ended: str = "", **more: Any) -> None:
         self.publisher.status(
             {
+                **more,
                 "frames": 320,
                 "localized": 310,
                 "lost": {"bridge_shed": 10},
@@ -254,6 +255,43 @@ def test_the_status_line_and_the_states(
     assert window._overlay.heading == ""
     engine.report("ok")
     wait(application, lambda: "Ended" in window._status.text(), engine)
+
+
+@pytest.mark.display
+def test_the_status_line_shows_density_and_laser_where_there_is_one(
+    live: tuple[LiveWindow, Engine], application: Any
+) -> None:
+    from PySide6.QtWidgets import QLabel
+
+    window, engine = live
+    density = window._status.findChild(QLabel, "density")
+    power = window._status.findChild(QLabel, "laser")
+    engine.report(density_per_um2=0.48, laser=None)
+    wait(application, lambda: "320" in window._status.text(), engine)
+    assert not density.isVisible()
+    assert not power.isVisible()
+    laser = {
+        "power": 12.34,
+        "unit": "mW",
+        "target_per_um2": 0.5,
+        "reason": "rises 1000 %/s at most",
+        "frame_to_laser_p99_ms": 77.4,
+        "late": 3,
+    }
+    engine.report(density_per_um2=0.48, laser=laser)
+    wait(application, power.isVisible, engine)
+    assert "0.48 of 0.5 /µm² · 12.3 mW laser" in window._status.text()
+    for part in ("rises 1000 %/s at most", "within 77 ms", "3 later than 100 ms"):
+        assert part in power.toolTip()
+        assert part in density.toolTip()
+    hostile = {"power": 7, "unit": "<b>", "reason": "<img src='x'>", "late": -1}
+    engine.report(density_per_um2=[], laser=hostile)
+    wait(application, lambda: not density.isVisible(), engine)
+    assert "7.00 &lt;b&gt; laser" in window._status.text()
+    assert "&lt;img" in power.toolTip()
+    engine.report(laser=None)
+    wait(application, lambda: not power.isVisible(), engine)
+    assert power.toolTip() == ""
 
 
 @pytest.mark.display
