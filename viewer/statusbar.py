@@ -5,9 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import QSize
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 if TYPE_CHECKING:
+    from PySide6.QtGui import QPaintEvent
+
     from ..stream.activation import Activation
     from .live import Figures, State
 
@@ -48,7 +51,7 @@ class StatusLine(QFrame):
         self._activation = {name: self._label(name) for name in ("density", "laser")}
         self._show_activation(None)
         self._layout.addStretch(1)
-        keys = QLabel(_KEYS)
+        keys = _Hint(_KEYS)
         keys.setStyleSheet("color: #666d7a; font-size: 12px;")
         self._layout.addWidget(keys)
 
@@ -98,6 +101,17 @@ class StatusLine(QFrame):
         label.setObjectName(name)
         self._layout.addWidget(label)
         return label
+
+
+class _Hint(QLabel):
+    """Words that show only where there is room for all of them; no window grows."""
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, super().minimumSizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        if self.width() >= self.sizeHint().width():
+            super().paintEvent(event)
 
 
 def _set(label: QLabel, rich: str) -> None:
