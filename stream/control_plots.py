@@ -111,7 +111,8 @@ class _Panel:
             f'<tspan fill="{colour}">{escape(word)}</tspan>' for word, colour in legend
         )
         parts.append(
-            f'<text x="{WIDTH - RIGHT}" y="16" text-anchor="end" xml:space="preserve">{words}</text>'
+            f'<text x="{WIDTH - RIGHT}" y="16" text-anchor="end" xml:space="preserve">'
+            f"{words}</text>"
         )
         return (
             f'<svg viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" '
