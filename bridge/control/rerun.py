@@ -6,12 +6,12 @@ import bisect
 import json
 from typing import TYPE_CHECKING, Any
 
+from ...stream.control_trace import CONTROL_FILE
 from ..settings import BridgeSettings, LaserSettings
 from .feedback import decision
 from .guard import GuardedPower, GuardOptions
 from .laws import close_law, open_law
 from .readings import join
-from .setup import CONTROL_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...stream.control_trace import CONTROL_FILE
 from ...stream.table import read_table
-from .setup import CONTROL_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,8 @@ def true_density(truth: Path) -> NDArray[np.float64]:
     table, metadata = read_table(truth)
     height, width = json.loads(metadata["shape"])
     area_um2 = height * width * (float(metadata["pixel_size_nm"]) / 1000) ** 2
-    return np.bincount(table["frame"]) / area_um2
+    density: NDArray[np.float64] = np.bincount(table["frame"]) / area_um2
+    return density
 
 
 def measured_density(session: Path) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ...stream.control_trace import CONTROL_FILE
 from ...stream.errors import SettingsError
 from ...stream.laser_state import LaserState
 from .feedback import Feedback
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ..laser import GuardedLaser, LaserChange
     from ..settings import BridgeSettings, LaserSettings
 
-CONTROL_FILE = "control.jsonl"  # one line for each laser setting and each decision
 LEASE_S = 0.9  # without a decision, or
 LEASE_BLOCKS = 3  # blocks of frames, if longer: then the laser goes safe
 

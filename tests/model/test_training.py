@@ -170,6 +170,26 @@ def test_emitters_on_filaments_crowd_at_the_same_density():
     assert near[1] > 2 * near[0]
 
 
+def test_the_response_compares_expected_with_simulated_densities(monkeypatch):
+    from liveloc.model.bundle import load_bundle
+    from liveloc.model.training import response
+    from liveloc.model.training.export import network_of
+
+    monkeypatch.setattr(response, "MOVIES", 16)
+    monkeypatch.setattr(response, "DENSITIES", 3)
+    settings = config()
+    emitters = settings.emitters.model_copy(
+        update={"density_per_um2": (0.1, 0.9), "on_time_frames": (3.0, 3.0)}
+    )
+    settings = settings.model_copy(update={"emitters": emitters})
+    network = network_of(load_bundle("simulated-microscope"))
+    pairs = response.measure_response(network, settings, settings.optics(), CPU)
+    expected, true = np.transpose(pairs)
+    seen = np.array([0.1, 0.3, 0.9]) * (3 + 1) / 3  # in a frame, not at a moment
+    assert true == pytest.approx(seen, rel=0.15)
+    assert expected == pytest.approx(true, rel=0.2)
+
+
 def test_electron_multiplication_doubles_the_noise():
     settings = config()
     emitters = settings.emitters.model_copy(update={"density_per_um2": (1e-6, 1e-6)})
