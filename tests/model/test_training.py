@@ -19,8 +19,12 @@ CPU = torch.device("cpu")
 def config(steps=30, **schedule):
     loaded = TrainingConfig.load(SHIPPED / "simulated-microscope.yaml")
     changed = {"steps": steps, "batch": 4, "crop_px": 24, **schedule}
+    sparse = {"density_per_um2": (0.02, 1.0), "filaments": 0.0}
     return loaded.model_copy(
-        update={"schedule": loaded.schedule.model_copy(update=changed)}
+        update={
+            "schedule": loaded.schedule.model_copy(update=changed),
+            "emitters": loaded.emitters.model_copy(update=sparse),
+        }
     )
 
 
@@ -74,6 +78,12 @@ def test_the_same_seed_gives_the_same_samples():
     assert not torch.equal(one.frames, other.frames)
 
 
+@pytest.fixture(autouse=True)
+def little_validation(monkeypatch):
+    monkeypatch.setattr("liveloc.model.training.trainer.LOOKS", 2)
+    monkeypatch.setattr("liveloc.model.training.validation.WINDOWS", 32)
+
+
 def test_training_lowers_the_loss(tmp_path):
     trainer = Trainer(config(steps=60), CPU, tmp_path / "checkpoint.pt")
     samples = simulate(config(), 99, 32, 24)
@@ -87,9 +97,7 @@ def test_training_lowers_the_loss(tmp_path):
     assert value() < before - 2
 
 
-def test_a_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("liveloc.model.training.trainer.LOOKS", 2)
-    monkeypatch.setattr("liveloc.model.training.validation.WINDOWS", 32)
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
     whole, _ = train(tmp_path / "whole", steps=12)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", steps=12, stop_at=6)
@@ -108,9 +116,8 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
 
 
 def test_a_training_ends_after_its_minutes_and_a_resumed_one_counts_the_first(
-    tmp_path, monkeypatch
+    tmp_path,
 ):
-    monkeypatch.setattr("liveloc.model.training.validation.WINDOWS", 32)
     path = tmp_path / "checkpoint.pt"
     settings = config(steps=10**9)
     trainer = Trainer(settings, CPU, path, minutes=0.05)
