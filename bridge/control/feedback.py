@@ -50,6 +50,9 @@ class Feedback:
         Target, pace, dry run.
     rules : StopRules
         When to end.
+    power : float
+        That the laser has where no law decides: in a dry run, and while the present
+        density is measured.
     stop : Callable[[str], None]
         Told the rule that is met, once.
     log : Callable[[dict], None]
@@ -72,12 +75,13 @@ class Feedback:
         settings: ControlSection,
         rules: StopRules,
         *,
+        power: float,
         stop: Callable[[str], None],
         log: Callable[[dict[str, Any]], None],
     ) -> None:
         self._law, self._guard, self._interlock = law, guard, interlock
         self._laser, self._settings, self._rules = laser, settings, rules
-        self._stop, self._log = stop, log
+        self._power, self._stop, self._log = power, stop, log
         self.tell: Callable[[], None] | None = None
         self._target = _Target(settings)
         self._wake = threading.Condition()
@@ -155,15 +159,15 @@ class Feedback:
         reading = self._read(blocks)
         now_s = time.monotonic()
         if self._target.settle(reading):
-            self._interlock.want(reading.power, MEASURING)
-            self._log(decision(reading, None, reading.power, MEASURING))
+            self._interlock.want(self._power, MEASURING)
+            self._log(decision(reading, None, self._power, MEASURING))
             return
         verdict = self._guard.step(self._law, reading, now_s)
         self.decisions += 1
         self.held += verdict.held
         self.reason = verdict.reason or "as the law wants"
         if verdict.usable:  # else the lease is not renewed
-            power = reading.power if self._settings.dry_run else verdict.power
+            power = self._power if self._settings.dry_run else verdict.power
             exposed_ns = round(reading.t_s * 1e9)
             self._interlock.want(power, self._settings.law, exposed_ns)
         self._log(decision(reading, verdict.wanted, verdict.power, verdict.reason))

@@ -113,7 +113,15 @@ def open_feedback(
     guard = GuardedPower(low, high, laser_settings.power, options)
     rules = StopRules(control.stop, settings.session)
     return Feedback(
-        law, guard, interlock, laser, control, rules, stop=stop, log=log.write
+        law,
+        guard,
+        interlock,
+        laser,
+        control,
+        rules,
+        power=laser_settings.power,
+        stop=stop,
+        log=log.write,
     )
 
 

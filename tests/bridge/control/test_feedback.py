@@ -78,6 +78,7 @@ class Loop:
             self.laser,
             settings,
             StopRules(settings.stop),
+            power=5.0,
             stop=self.stops.append,
             log=self._note,
         )
@@ -175,6 +176,13 @@ def test_a_dry_run_decides_and_leaves_the_laser():
     with Loop(dry_run=True) as loop:
         line = loop.decide(block(0))
         assert (line["wanted"], line["given"]) == (3.0, 3.0)
+        assert [power for power, *_ in loop.interlock.wanted] == [5.0]
+
+
+def test_a_dry_run_lights_a_laser_that_was_safe():
+    with Loop(dry_run=True) as loop:
+        loop.laser.last_power = 0.0
+        loop.decide(block(0))
         assert [power for power, *_ in loop.interlock.wanted] == [5.0]
 
 
