@@ -101,6 +101,7 @@ def run_bridge(
                 keep_without_engine=settings.without_engine,
                 stall_s=max(STALL_S, STALL_FRAMES * interval_ms / 1e3),
                 lease_s=lease_s(settings, interval_ms),
+                settle_s=laser.settle_s,
             )
             stack.callback(interlock.close)
             feedback = open_feedback(

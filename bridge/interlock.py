@@ -65,6 +65,9 @@ class LaserInterlock:
     lease_s : float, optional
         The laser is on only while `want` is called at least this often, counted
         from when engine and camera came; not watched if not given.
+    settle_s : float
+        Time that the device needs after a setting; no other power is set meanwhile. The
+        safe level does not wait.
 
     Attributes
     ----------
@@ -90,6 +93,7 @@ class LaserInterlock:
         keep_without_engine: bool = False,
         stall_s: float | None = None,
         lease_s: float | None = None,
+        settle_s: float = 0.0,
     ) -> None:
         low, high = laser.limits
         if not low <= power <= high:
@@ -109,6 +113,8 @@ class LaserInterlock:
         self._keep = keep_without_engine
         self._stall_ns = None if stall_s is None else round(stall_s * 1e9)
         self._lease_ns = None if lease_s is None else round(lease_s * 1e9)
+        self._settle_ns = round(settle_s * 1e9)
+        self._settled_ns = 0  # from when on another power may be set
         self._alive_ns: int | None = None
         self._renewed_ns = 0
         self._wake = threading.Condition()
@@ -187,12 +193,18 @@ class LaserInterlock:
 
     def _has_news(self) -> bool:
         """Whether the laser is not as it should be."""
-        return self._closing or self._done != (self._problem() or self._wanted)
+        problem = self._problem()
+        if self._closing or problem:
+            return self._closing or self._done != problem
+        settled = time.monotonic_ns() >= self._settled_ns
+        return self._done != self._wanted and settled
 
     def _pause_s(self) -> float:
         """Time until the next look, or until something runs out."""
         now = time.monotonic_ns()
         ends = [LOOK_S]
+        if self._done != self._wanted:
+            ends.append((self._settled_ns - now) / 1e9)
         if self._lease_ns is not None:
             ends.append((self._renewed_ns + self._lease_ns - now) / 1e9)
         if self._stall_ns is not None and self._alive_ns is not None:
@@ -210,7 +222,7 @@ class LaserInterlock:
                 if problem:  # also without news: a laser that refused is told again
                     self._done = problem
                     self._laser.to_safe(problem)
-                elif self._done != wanted:
+                elif self._has_news():
                     self._done = wanted
                     self._set(wanted)
             except LaserError as error:
@@ -219,6 +231,7 @@ class LaserInterlock:
     def _set(self, wanted: Wanted) -> None:
         """Set a power and take the time."""
         self._laser.set(wanted.power, wanted.reason)
+        self._settled_ns = time.monotonic_ns() + self._settle_ns
         if wanted.exposed_ns is not None:
             took_ms = (time.monotonic_ns() - wanted.exposed_ns) / 1e6
             self.frame_to_laser.add(took_ms)

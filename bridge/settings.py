@@ -56,6 +56,8 @@ class LaserSettings:
         Device and property of the core.
     power : float
         While the engine is connected and nothing else is wanted, in `unit`.
+    settle_s : float
+        See `LaserInterlock`.
     guard : dict
         See `control.guard.GuardOptions`.
     """
@@ -67,6 +69,7 @@ class LaserSettings:
     lowest: float | None = None
     highest: float | None = None
     safe: float | None = None
+    settle_s: float = 0.0
     guard: dict[str, Any] = field(default_factory=dict)
 
 
@@ -167,6 +170,7 @@ class BridgeSettings:
                 lowest=laser.lowest,
                 highest=laser.highest,
                 safe=laser.safe,
+                settle_s=laser.settle_s,
                 guard=laser.guard(),
             )
             if lit

@@ -135,7 +135,7 @@ class SimulationSection(_Section):
     ----------
     events : list of (exposure, what, value)
         Faults and changes of the sample, such as ``[2000, camera, unplug]`` or
-        ``[1000, on_time, 3]``; see docs/control.md.
+        ``[1000, on_time, 3]``; see docs/simulated.md.
     camera : {"scmos", "scmos_maps", "emccd"}
         An sCMOS with all pixels alike, one with offset, gain and read noise of its
         own in each pixel, or an EMCCD.
@@ -186,6 +186,8 @@ class LaserSection(_Section):
         1 % of the highest if not given.
     quantum : float
         Step of the device, 0 for none.
+    settle_s : float
+        Time that the device needs after a setting; no other power is set meanwhile.
     uj_per_frame : float or list of (power, uJ), optional
         Dose: energy per frame for one unit of power, or a table of it.
     dose_budget_uj : float, optional
@@ -202,6 +204,7 @@ class LaserSection(_Section):
     slew_percent_per_s: Positive = 1000.0
     floor: Positive | None = None
     quantum: NotNegative = 0.0
+    settle_s: NotNegative = 0.0
     uj_per_frame: Positive | list[tuple[NotNegative, NotNegative]] | None = None
     dose_budget_uj: Positive | None = None
 

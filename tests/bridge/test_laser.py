@@ -224,6 +224,46 @@ def test_a_recording_without_an_engine_may_keep_the_power():
     assert laser.value == 0.0
 
 
+def test_the_newest_power_wanted_is_set_and_renews_the_lease():
+    changes = []
+    guard = GuardedLaser(FaultyLaser(), on_change=changes.append)
+    interlock = LaserInterlock(guard, 5.0, lease_s=0.3)
+    interlock.peer(True)
+    wait_until(lambda: guard.last_power == 5.0)
+    exposed_ns = time.monotonic_ns()
+    interlock.want(7.0, "law", exposed_ns)
+    wait_until(lambda: guard.last_power == 7.0)
+    assert changes[-1].reason == "law"
+    assert 0 < interlock.frame_to_laser.percentile(50) < 1000
+    began = time.monotonic()
+    wait_until(lambda: guard.last_power == 0.0)
+    assert 0.25 < time.monotonic() - began < 1.0
+    assert changes[-1].reason == "nobody renewed the power"
+    interlock.want(7.0, "law")
+    wait_until(lambda: guard.last_power == 7.0)
+    assert interlock.close()
+
+
+def test_a_device_that_has_to_settle_is_left_alone_but_for_the_safe_level():
+    changes = []
+    guard = GuardedLaser(FaultyLaser(), on_change=changes.append)
+    interlock = LaserInterlock(guard, 5.0, settle_s=0.3)
+    interlock.peer(True)
+    wait_until(lambda: guard.last_power == 5.0)
+    for power in (6.0, 7.0, 8.0):
+        interlock.want(power, "law")
+    wait_until(lambda: guard.last_power == 8.0)
+    powers = [change.power for change in changes]
+    assert powers == [0.0, 5.0, 8.0]
+    assert changes[-1].t_ns - changes[-2].t_ns > 0.25e9
+    interlock.want(9.0, "law")
+    began = time.monotonic()
+    interlock.peer(False)
+    wait_until(lambda: guard.last_power == 0.0)
+    assert time.monotonic() - began < 0.25
+    interlock.close()
+
+
 def test_the_interlock_does_not_wait_for_a_slow_laser():
     laser = FaultyLaser()
     guard = GuardedLaser(laser)
