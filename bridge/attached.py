@@ -22,6 +22,7 @@ from .following import SequenceFollower, current_camera
 from .handover import QUEUE_BYTES, HandedSource
 from .mda_frames import MDAFrames, MDAStream
 from .mda_plan import describe_key
+from .python_core import PatientMDA
 from .recording import record as record_frames
 
 if TYPE_CHECKING:
@@ -277,10 +278,12 @@ class Attached:
             self.close()
 
     def _connect(self) -> None:
+        self._patience = PatientMDA(self._core)
         for name in SIGNALS:
             getattr(self._core.mda.events, name).connect(getattr(self._listener, name))
 
     def _disconnect(self) -> None:
+        self._patience.undo()
         for name in SIGNALS:
             try:
                 signal = getattr(self._core.mda.events, name)

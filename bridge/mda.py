@@ -24,6 +24,7 @@ from .mda_plan import (
     interval_ms_of,
     key_of,
 )
+from .python_core import PatientMDA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -205,6 +206,7 @@ class MDAAcquisition:
         for name in SIGNALS:
             getattr(self._core.mda.events, name).connect(getattr(self._listener, name))
         self._core.mda.events.sequenceStarted.connect(self._wait_for_go)
+        self._patience = PatientMDA(self._core)
         self._thread.start()
         source = self._first_source()
         yield source
@@ -236,6 +238,7 @@ class MDAAcquisition:
         if self._thread.is_alive():
             self.cancel()
         self._thread.join(JOIN_S)
+        self._patience.undo()
         events = self._core.mda.events
         events.sequenceStarted.disconnect(self._wait_for_go)
         for name in SIGNALS:
