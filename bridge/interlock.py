@@ -135,7 +135,7 @@ class LaserInterlock:
 
     def camera_alive(self) -> None:
         """Take note that the camera starts, or gave a frame. Returns at once."""
-        dark = self._problem() == STALLED
+        dark = self.problem == STALLED
         self._alive_ns = time.monotonic_ns()
         if dark:
             with self._wake:
@@ -163,7 +163,16 @@ class LaserInterlock:
     @property
     def problem(self) -> str:
         """Why the laser may not be on; empty when it may."""
-        return self._problem()
+        if not (self._connected or self._keep):
+            return NO_ENGINE
+        now = time.monotonic_ns()
+        if self._stall_ns is not None:
+            alive = self._alive_ns
+            if alive is None or now - alive > self._stall_ns:
+                return STALLED
+        if self._lease_ns is not None and now - self._renewed_ns > self._lease_ns:
+            return NO_LEASE
+        return ""
 
     def close(self) -> bool:
         """Bring the laser to its safe level and end the thread. Idempotent.
@@ -179,21 +188,9 @@ class LaserInterlock:
         self._thread.join(timeout=LOCK_TIMEOUT_S)
         return self._laser.to_safe("closed")
 
-    def _problem(self) -> str:
-        if not (self._connected or self._keep):
-            return NO_ENGINE
-        now = time.monotonic_ns()
-        if self._stall_ns is not None:
-            alive = self._alive_ns
-            if alive is None or now - alive > self._stall_ns:
-                return STALLED
-        if self._lease_ns is not None and now - self._renewed_ns > self._lease_ns:
-            return NO_LEASE
-        return ""
-
     def _has_news(self) -> bool:
         """Whether the laser is not as it should be."""
-        problem = self._problem()
+        problem = self.problem
         if self._closing or problem:
             return self._closing or self._done != problem
         settled = time.monotonic_ns() >= self._settled_ns
@@ -217,7 +214,7 @@ class LaserInterlock:
                 self._wake.wait_for(self._has_news, timeout=self._pause_s())
                 if self._closing:
                     return
-                problem, wanted = self._problem(), self._wanted
+                problem, wanted = self.problem, self._wanted
             try:
                 if problem:  # also without news: a laser that refused is told again
                     self._done = problem

@@ -1,8 +1,8 @@
 """The whole bridge at full speed: camera, sender, a ring in another process, disk.
 
 python tests/benchmarks/bench_bridge.py --seconds 60
-python tests/benchmarks/bench_bridge.py --seconds 60 --record /tmp/bench
-python tests/benchmarks/bench_bridge.py --seconds 20 --record /tmp/bench --freeze 4
+python tests/benchmarks/bench_bridge.py --seconds 60 --record FOLDER
+python tests/benchmarks/bench_bridge.py --seconds 20 --record FOLDER --freeze 4
 
 The camera is Micro-Manager's DemoCamera with ``FastImage``, 16 bit, at its shortest
 exposure. ``--freeze S`` lets the engine's side sleep for S seconds once, as a viewer

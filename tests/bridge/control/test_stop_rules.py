@@ -2,25 +2,12 @@ import re
 from dataclasses import replace
 
 import pytest
+from readings import READING
 
-from liveloc.bridge.control.controller import Reading
 from liveloc.bridge.control.stop_rules import StopRules
 from liveloc.stream.session import StopSection
 
-FIRST = Reading(
-    t_s=100.0,
-    dt_s=0.0,
-    first_seq=0,
-    last_seq=9,
-    frames=10,
-    per_um2=0.5,
-    sigma_per_um2=0.01,
-    area_um2=100.0,
-    power=4.0,
-    target_per_um2=0.5,
-    lowest=0.0,
-    highest=20.0,
-)
+FIRST = replace(READING, t_s=100.0, dt_s=0.0, power=4.0, highest=20.0)
 
 
 def run(rules, seconds, precision_nm=10.0, **changes):
