@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .reconstruction import Layers
 
 Colour = Literal["auto", "intensity", "z"]
+Mode = Literal["histogram", "fixed", "sigma", "density"]
 
 LEVELS = 1024  # entries of a colour table
 DARKEST = 1.0 / 512.0  # brightness below this is black on every screen
@@ -29,6 +30,12 @@ class Look:
 
     Attributes
     ----------
+    mode : {"sigma", "fixed", "histogram", "density"}
+        What a localization looks like: a Gaussian as wide as its predicted
+        uncertainty, a Gaussian of `width_nm`, a count in one pixel, or the local
+        density in localizations per um2, smoothed over `width_nm`.
+    width_nm : float
+        Standard deviation of those Gaussians.
     colour : {"auto", "intensity", "z"}
         ``auto``: hue is the mean z where the table has z, else intensity.
     intensity_map, depth_map : str
@@ -47,6 +54,8 @@ class Look:
         z at the two ends of the colour map. None: chosen from the image.
     """
 
+    mode: Mode = "sigma"
+    width_nm: float = 15.0
     colour: Colour = "auto"
     intensity_map: str = "inferno"
     depth_map: str = "turbo"
