@@ -12,47 +12,53 @@ if TYPE_CHECKING:
 
 
 class Watched(Protocol):
-    """A session, followed in the background; every attribute may change any time.
-
-    Attributes
-    ----------
-    document : Document or None
-        The rows and what is drawn from them. None until the field is known; a new
-        object means another session, whose view begins anew.
-    figures : Figures
-        Numbers of the status line.
-    traces : Traces
-        Curves over the session.
-    preview : Preview or None
-        The newest raw frame with its rows; None where nobody sends any.
-    end_status : str
-        How it ended (``ok``, ``aborted``, ...); empty while it lasts.
-    complete : bool
-        It has ended, and every row of it is in the document.
-    failure : Exception or None
-        What ended the following itself.
-    """
+    """A session, followed in the background; what it says may change any time."""
 
     @property
-    def document(self) -> Document | None: ...
+    def document(self) -> Document | None:
+        """Its rows and what is drawn from them; None until the field is known.
+
+        A new object means another session, whose view begins anew.
+        """
+        ...
 
     @property
-    def figures(self) -> Figures: ...
+    def figures(self) -> Figures:
+        """The numbers of the status line."""
+        ...
 
     @property
-    def traces(self) -> Traces: ...
+    def traces(self) -> Traces:
+        """Curves over the session."""
+        ...
 
     @property
-    def preview(self) -> Preview | None: ...
+    def preview(self) -> Preview | None:
+        """The newest raw frame with its rows; None where nobody sends any."""
+        ...
 
     @property
-    def end_status(self) -> str: ...
+    def end_status(self) -> str:
+        """How it ended (``ok``, ``aborted``, ...); empty while it lasts."""
+        ...
 
     @property
-    def complete(self) -> bool: ...
+    def complete(self) -> bool:
+        """Whether it has ended and every row of it is in the document."""
+        ...
 
     @property
-    def failure(self) -> Exception | None: ...
+    def failure(self) -> Exception | None:
+        """What ended the following itself."""
+        ...
+
+    @property
+    def newest_published_ns(self) -> int:
+        """When the document's newest row was published; 0 where unknown.
+
+        On the monotonic clock of this machine.
+        """
+        ...
 
     def state(self) -> State:
         """Say where the session stands now."""
