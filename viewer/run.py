@@ -13,7 +13,7 @@ from .display import display_available
 from .reconstruction import SUPER_PIXEL_NM
 
 if TYPE_CHECKING:
-    from .window import LiveWindow
+    from .window.main_window import LiveWindow
 
 SHOWN_S = 0.5  # after the end: time for the last picture to be on screen
 
@@ -69,7 +69,7 @@ def run_viewer(
 
     from ..stream.broadcast import LocalizationSubscriber
     from .live import LiveSession
-    from .window import LiveWindow
+    from .window.main_window import LiveWindow
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
     session = LiveSession(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from liveloc.viewer.window import LiveWindow
+    from liveloc.viewer.window.main_window import LiveWindow
 
 SHAPE = (16, 12)
 ORIGIN = (4, 7)
@@ -177,7 +177,7 @@ def centroid(
 
 @pytest.fixture
 def live(application: Any, tmp_path: Path) -> Iterator[tuple[LiveWindow, Engine]]:
-    from liveloc.viewer.window import LiveWindow
+    from liveloc.viewer.window.main_window import LiveWindow
 
     engine = Engine(emitters())
     window = LiveWindow(
@@ -359,7 +359,7 @@ def test_a_large_field_is_added_up_before_it_is_shown_small(
     application: Any,
 ) -> None:
     """Zoomed out, no super-pixel is skipped: every emitter is still to be seen."""
-    from liveloc.viewer.window import LiveWindow
+    from liveloc.viewer.window.main_window import LiveWindow
 
     random = np.random.default_rng(3)
     rows = empty(60)

@@ -8,8 +8,8 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QLinearGradient, QPainter, QPen
 from PySide6.QtWidgets import QWidget
 
-from .lettering import scale_bar
-from .render import depth_table
+from ..lettering import scale_bar
+from ..render import depth_table
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QPaintEvent

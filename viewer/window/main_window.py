@@ -21,9 +21,8 @@ from vispy import scene
 from vispy.color import Colormap
 from vispy.visuals.transforms import STTransform
 
-from ..stream.errors import SettingsError
-from .overlay import Overlay
-from .render import (
+from ...stream.errors import SettingsError
+from ..render import (
     Look,
     automatic_limit,
     colour_table,
@@ -31,6 +30,7 @@ from .render import (
     picture,
     smoothed,
 )
+from .overlay import Overlay
 from .statusbar import StatusLine
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from PySide6.QtGui import QCloseEvent, QKeyEvent
 
-    from ..stream.broadcast import Update
-    from .live import LiveSession
+    from ...stream.broadcast import Update
+    from ..live import LiveSession
 
 POLL_MS = 50
 REDRAW_S = 0.1  # at least this long from redraw to redraw

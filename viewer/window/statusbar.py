@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 if TYPE_CHECKING:
     from PySide6.QtGui import QPaintEvent
 
-    from ..stream.activation import Activation
-    from .live import Figures, State
+    from ...stream.activation import Activation
+    from ..live import Figures, State
 
 _COLOURS = {
     "waiting": "#8b93a1",

@@ -1,0 +1,1 @@
+"""The viewer's window: Qt and vispy live here, and only here."""
