@@ -23,6 +23,7 @@ from ..stream.broadcast import LocalizationPublisher
 from ..stream.errors import MessageError, SettingsError
 from ..stream.latency import Latency
 from ..stream.localizations import Localizations, empty
+from ..stream.preview import PreviewTaker
 from ..stream.processed import ProcessedLog, ResumePoint
 from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
 from ..stream.table import to_batch
@@ -185,6 +186,8 @@ class Engine:
             self._begin(event.start)
         elif isinstance(event, Arrived) and self._stream is not None:
             self._hand_on(self._stream, self._stream.take(event))
+            if self._publisher.preview_wanted:  # the newest frame is not localized yet
+                self._stream.previews.look(event.headers[-1].seq, event.pixels[-1])
         elif isinstance(event, Closed) and self._stream is not None:
             report = self._end(self._stream, event.end)
         self._talk_to_viewers()
@@ -225,12 +228,15 @@ class Engine:
         self._publisher.begin(start.stream_id, results.metadata, rows=results.rows)
 
     def _hand_on(self, stream: _Stream, localized: Localized) -> None:
-        """Publish first, then count, then write."""
+        """Publish first, then count, then write; a raw frame to look at goes last."""
         if len(localized.localizations):
             self._publisher.publish(localized.localizations)
         if density := stream.published(localized):
             self._receiver.tell(density)
         stream.results.add(localized)
+        preview = stream.previews.found(localized.frames, localized.localizations)
+        if preview is not None:
+            self._publisher.preview(preview)
 
     def _settle(self, last: int, frames: int, failed: int) -> ResumePoint:
         """Count frames whose rows are on disk."""
@@ -342,6 +348,7 @@ class _Stream:
     localizer: Localizer = field(init=False)
     density: DensityBlocks = field(init=False)
     camera: CameraCheck = field(init=False)
+    previews: PreviewTaker = field(default_factory=PreviewTaker)
     latency: Latency = field(default_factory=Latency)
     after_neighbour: Latency = field(default_factory=Latency)
     recent_density: float = 0.0

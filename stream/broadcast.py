@@ -4,7 +4,8 @@ What is new goes out on PUB/SUB, where a slow or absent viewer loses messages.
 Every row has a number, so a viewer sees what it lacks and fetches it from a
 second socket (DEALER to ROUTER). How many rows there are is repeated twice a
 second, so a viewer that starts late, or that lost the very last rows, learns what
-to fetch even when nothing is published. Messages: see `broadcast_messages`.
+to fetch even when nothing is published. Messages: see `broadcast_messages`; raw
+frames to look at: see `preview_channel`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from .broadcast_messages import (
 )
 from .endpoints import loopback
 from .errors import MessageError, SettingsError, StreamError
+from .preview import Preview
+from .preview_channel import QUEUE_FRAMES, PreviewReceiver, PreviewSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,10 +47,21 @@ FETCH_ROWS = 65_536  # rows of one answer to a fetch
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The next rows of the table; `first_row` is the number of the first."""
+    """The next rows of the table.
+
+    Attributes
+    ----------
+    localizations : Localizations
+        One or more.
+    first_row : int
+        Number of the first.
+    published_ns : int
+        Engine's monotonic clock when they were sent; 0 where they had to be fetched.
+    """
 
     localizations: Localizations
     first_row: int
+    published_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,7 @@ class Status:
     values: dict[str, Any]
 
 
-Update = Rows | Reset | Status
+Update = Rows | Reset | Status | Preview
 
 
 class LocalizationPublisher:
@@ -105,6 +119,8 @@ class LocalizationPublisher:
         self._context = zmq.Context()
         self._pub = self._socket(zmq.XPUB, SNDHWM=queue_messages, XPUB_VERBOSE=1)
         self._router = self._socket(zmq.ROUTER, SNDHWM=16, ROUTER_MANDATORY=1)
+        previews = self._socket(zmq.XPUB, SNDHWM=QUEUE_FRAMES)
+        self._previews = PreviewSender(previews)
         self._poller = zmq.Poller()
         for socket in (self._pub, self._router):
             self._poller.register(socket, zmq.POLLIN)
@@ -114,6 +130,7 @@ class LocalizationPublisher:
                 self._fetch_port = _bind(self._router, host, self._port % 65_535 + 1)
             except SettingsError:
                 self._fetch_port = _bind(self._router, host, 0)
+            self._preview_port = _bind(previews, host, 0)
         except SettingsError:
             self.close()
             raise
@@ -166,10 +183,29 @@ class LocalizationPublisher:
         """
         if not self._run:
             raise StreamError("rows were published before begin() named their stream")
+        now_ns = time.monotonic_ns()
         for start in range(0, len(localizations), PUBLISH_ROWS):
             part = localizations[start : start + PUBLISH_ROWS]
-            self._pub.send_multipart(self._pack_rows(self._count, part))
+            message = pack_rows(self._run, self._count, part, published_ns=now_ns)
+            self._pub.send_multipart(message)
             self._count += len(part)
+
+    @property
+    def preview_wanted(self) -> bool:
+        """Whether any viewer shows raw frames."""
+        return bool(self._run) and self._previews.wanted()
+
+    def preview(self, preview: Preview) -> None:
+        """Send a raw frame to the viewers that keep up. Never blocks.
+
+        Raises
+        ------
+        StreamError
+            Nothing was begun.
+        """
+        if not self._run:
+            raise StreamError("a preview was sent before begin() named its stream")
+        self._previews.send(self._run, preview)
 
     def status(self, values: Mapping[str, Any]) -> None:
         """Send a small map of numbers and text, a few times a second.
@@ -195,7 +231,7 @@ class LocalizationPublisher:
             joined |= self._pub.recv(zmq.NOBLOCK).startswith(b"\x01")
         if joined or time.monotonic() - self._state_at > STATE_INTERVAL_S:
             self._state_at = time.monotonic()
-            state = self._pack("state", rows=self._count, port=self._fetch_port)
+            state = self._pack("state", rows=self._count, **self._ports)
             self._pub.send_multipart(state)
         for _ in range(8):
             if not self._router.poll(0):
@@ -215,7 +251,8 @@ class LocalizationPublisher:
         else:
             first = min(header["first"], self._count)
             count = min(header["count"], FETCH_ROWS, self._count - first)
-            reply = self._pack_rows(first, self._fetch_rows(first, count)[:count])
+            rows = self._fetch_rows(first, count)[:count]
+            reply = pack_rows(self._run, first, rows)
         try:
             self._router.send_multipart([parts[0], *reply], zmq.NOBLOCK)
         except zmq.ZMQError:  # gone, or does not read: it asks again
@@ -226,12 +263,13 @@ class LocalizationPublisher:
             "begin",
             self._metadata,
             rows=self._count,
-            port=self._fetch_port,
             stream_id=self._stream_id,
+            **self._ports,
         )
 
-    def _pack_rows(self, first: int, rows: Localizations) -> list[bytes]:
-        return pack_rows(self._run, first, rows)
+    @property
+    def _ports(self) -> dict[str, int]:
+        return {"port": self._fetch_port, "preview_port": self._preview_port}
 
     def _pack(self, kind: str, payload: bytes = b"", **fields: Any) -> list[bytes]:
         return pack(kind, self._run, payload, **fields)
@@ -258,6 +296,8 @@ class LocalizationSubscriber:
         The publisher's.
     queue_messages : int
         Messages that wait here while nobody polls; what does not fit is fetched.
+    previews : bool
+        Whether raw frames are wanted, too.
 
     Raises
     ------
@@ -265,7 +305,9 @@ class LocalizationSubscriber:
         The address is not on this machine.
     """
 
-    def __init__(self, endpoint: str, *, queue_messages: int = 256) -> None:
+    def __init__(
+        self, endpoint: str, *, queue_messages: int = 256, previews: bool = False
+    ) -> None:
         self._host, port = _address(endpoint)
         self._run = b""  # whose rows we have
         self._heard = b""  # whose the newest message was
@@ -280,6 +322,8 @@ class LocalizationSubscriber:
         self._sub = self._socket(zmq.SUB, RCVHWM=queue_messages, SUBSCRIBE=b"")
         self._sub.connect(f"tcp://{self._host}:{port}")
         self._dealer: zmq.Socket[bytes] | None = None
+        self._previews_wanted = previews
+        self._previews: PreviewReceiver | None = None
 
     def _socket(self, kind: int, **options: int | bytes) -> zmq.Socket[bytes]:
         return _socket(
@@ -302,7 +346,7 @@ class LocalizationSubscriber:
         Returns
         -------
         list[Update]
-            In order; at most one Status, the newest, last.
+            In order; at most one Preview and one Status, the newest, last.
         """
         updates: list[Update] = []
         status: list[Update] = []
@@ -316,15 +360,19 @@ class LocalizationSubscriber:
             if self._dealer is not None:
                 for parts in _waiting(self._dealer):
                     self._take(parts, updates, status, fetched=True)
+            if self._previews is not None:
+                newest = self._previews.newest(self._run, self.rejected)
+                updates += [] if newest is None else [newest]
             if updates or status or time.monotonic() >= deadline:
                 self._ask()
                 return updates + status[-1:]
 
     def _wait(self, timeout_s: float) -> None:
-        sockets = [self._sub] + ([self._dealer] if self._dealer is not None else [])
+        previews = self._previews.socket if self._previews is not None else None
         poller = zmq.Poller()
-        for socket in sockets:
-            poller.register(socket, zmq.POLLIN)
+        for socket in (self._sub, self._dealer, previews):
+            if socket is not None:
+                poller.register(socket, zmq.POLLIN)
         poller.poll(int(timeout_s * 1000))
 
     def _take(
@@ -343,6 +391,8 @@ class LocalizationSubscriber:
                 self._heard, self._heard_at = run, time.monotonic()
             if "port" in header:
                 self._connect(header["port"])
+            if "preview_port" in header:
+                self._look_at(header["preview_port"])
             if kind == "status":
                 status.append(Status(unpack_map(payload, "status")))
             elif kind == "begin" and run != self._run and run == self._heard:
@@ -351,7 +401,8 @@ class LocalizationSubscriber:
                 rows = unpack_rows(header, payload)
                 if fetched:
                     self._asked_at = -RETRY_S if len(rows) else self._asked_at
-                updates.extend(self._in_order(Rows(rows, header["first"])))
+                sent_ns = header.get("published_ns", 0)
+                updates.extend(self._in_order(Rows(rows, header["first"], sent_ns)))
             elif kind == "state" and run == self._run:
                 self._total = max(self._total, header["rows"])
         except MessageError as error:
@@ -377,7 +428,8 @@ class LocalizationSubscriber:
             if known < 0:
                 self._early.append(early)
             elif known < len(early.localizations):
-                due.append(Rows(early.localizations[known:], self._next))
+                new = early.localizations[known:]
+                due.append(Rows(new, self._next, early.published_ns))
                 self._next += len(early.localizations) - known
         return due
 
@@ -403,6 +455,17 @@ class LocalizationSubscriber:
         self._dealer = self._socket(zmq.DEALER, SNDHWM=4)
         self._dealer.connect(f"tcp://{self._host}:{port}")
         self._fetch_port, self._asked_at = port, -RETRY_S
+
+    def _look_at(self, port: int) -> None:
+        """Receive previews from another port than before."""
+        known = self._previews.port if self._previews is not None else 0
+        if not self._previews_wanted or port == known or not 0 < port < 65_536:
+            return
+        if self._previews is not None:
+            self._previews.socket.close()
+        socket = self._socket(zmq.SUB, RCVHWM=QUEUE_FRAMES, SUBSCRIBE=b"")
+        socket.connect(f"tcp://{self._host}:{port}")
+        self._previews = PreviewReceiver(socket, port)
 
     def close(self) -> None:
         """Close the sockets. Idempotent."""

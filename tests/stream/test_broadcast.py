@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 from contextlib import contextmanager
@@ -17,9 +18,22 @@ from liveloc.stream.broadcast import (
     Rows,
     Status,
 )
-from liveloc.stream.broadcast_messages import unpack_rows
+from liveloc.stream.broadcast_messages import (
+    pack_preview,
+    pack_rows,
+    unpack,
+    unpack_preview,
+    unpack_rows,
+)
 from liveloc.stream.errors import MessageError, SettingsError, StreamError
 from liveloc.stream.localizations import empty
+from liveloc.stream.preview import (
+    PREVIEW_PIXELS,
+    Preview,
+    PreviewTaker,
+    fitting_binning,
+    mean_binned,
+)
 from liveloc.stream.table import TableWriter, to_batch
 
 STREAM = bytes(range(16))
@@ -77,6 +91,7 @@ class Viewer:
     def __init__(self, endpoint, **settings):
         self.subscriber = LocalizationSubscriber(endpoint, **settings)
         self.rows, self.resets, self.statuses = 0, [], []
+        self.previews, self.published_ns = [], []
 
     def poll(self, timeout_s=0.0):
         for update in self.subscriber.poll(timeout_s):
@@ -89,6 +104,9 @@ class Viewer:
                     expected = numbered(self.rows, len(update.localizations))
                     assert update.localizations.tobytes() == expected.tobytes()
                     self.rows += len(expected)
+                    self.published_ns.append(update.published_ns)
+                case Preview():
+                    self.previews.append(update)
                 case Status():
                     self.statuses.append(update.values)
 
@@ -291,6 +309,219 @@ def test_any_order_of_overlapping_parts_gives_each_row_once(cuts, order):
                 got.extend(rows.localizations["frame"].tolist())
         assert got == list(range(len(got)))
         assert len(got) >= 60
+
+
+def frame(seq, shape=(30, 41), rows=3):
+    pixels = np.arange(seq, seq + shape[0] * shape[1], dtype=np.uint16).reshape(shape)
+    found = numbered(seq, 1).repeat(rows)
+    return Preview(seq=seq, pixels=pixels, binning=2, localizations=found)
+
+
+def test_rows_say_when_they_were_published_unless_they_were_fetched(tmp_path):
+    with engine_on(tmp_path / "t") as engine, viewer_of(engine.endpoint) as viewer:
+        engine.begin()
+        until(lambda: viewer.resets, engine, viewer)
+        before = time.monotonic_ns()
+        engine.add(10)
+        until(lambda: viewer.rows == 10, engine, viewer)
+        assert before <= viewer.published_ns[-1] <= time.monotonic_ns()
+        with viewer_of(engine.endpoint) as late:
+            until(lambda: late.rows == 10, engine, late)
+            assert set(late.published_ns) == {0}
+
+
+def test_a_preview_reaches_those_that_want_it(tmp_path):
+    with (
+        engine_on(tmp_path / "t") as engine,
+        viewer_of(engine.endpoint, previews=True) as viewer,
+        viewer_of(engine.endpoint) as other,
+    ):
+        assert not engine.publisher.preview_wanted
+        engine.begin()
+        until(lambda: engine.publisher.preview_wanted, engine, viewer, other)
+        for seq in itertools.count():
+            engine.publisher.preview(frame(seq))
+            for part in (viewer, other):
+                part.poll(0.01)
+            if viewer.previews:
+                break
+            assert seq < 1000
+        got = viewer.previews[-1]
+        wanted = frame(got.seq)
+        assert np.array_equal(got.pixels, wanted.pixels)
+        assert np.array_equal(got.localizations, wanted.localizations)
+        assert got.binning == 2
+        assert other.previews == []
+        viewer.subscriber.close()
+        until(lambda: not engine.publisher.preview_wanted, engine, other)
+
+
+def test_previews_of_a_frozen_viewer_are_lost_and_rows_are_not(tmp_path):
+    with (
+        engine_on(tmp_path / "t") as engine,
+        viewer_of(engine.endpoint, previews=True) as viewer,
+    ):
+        engine.begin()
+        until(lambda: engine.publisher.preview_wanted, engine, viewer)
+        for seq in range(200):  # 400 MB, far more than the system's buffers hold
+            engine.publisher.preview(frame(seq, shape=(1000, 1000)))
+            engine.add(10)
+        until(lambda: viewer.rows == 2000, engine, viewer)
+        assert len(viewer.previews) < 100
+        assert not viewer.subscriber.rejected
+
+
+def test_a_preview_of_another_table_is_not_shown(tmp_path):
+    with (
+        engine_on(tmp_path / "t") as engine,
+        viewer_of(engine.endpoint, previews=True) as viewer,
+    ):
+        engine.begin()
+        until(lambda: engine.publisher.preview_wanted, engine, viewer)
+        channel = engine.publisher._previews
+        run = engine.publisher._run
+        for seq in itertools.count():
+            channel.send(b"of another run", frame(7))
+            channel.send(run, frame(seq + 100))
+            viewer.poll(0.01)
+            if viewer.previews:
+                break
+            assert seq < 1000
+        assert all(preview.seq >= 100 for preview in viewer.previews)
+
+
+def test_messages_of_a_newer_peer_are_counted_and_the_rest_is_taken(tmp_path):
+    with engine_on(tmp_path / "t") as engine, viewer_of(engine.endpoint) as viewer:
+        engine.begin()
+        until(lambda: viewer.resets, engine, viewer)
+        run = engine.publisher._run
+        newer = {"proto": [1, 9], "type": "hologram", "run": run, "depth": [1, 2]}
+        engine.publisher._pub.send_multipart([msgpack.packb(newer), b"x"])
+        rows = numbered(0, 4)
+        engine.table.append(rows)
+        header, payload = pack_rows(run, 0, rows, hours_ns=3)
+        engine.publisher._pub.send_multipart([header, payload])
+        until(lambda: viewer.rows == 4, engine, viewer)
+        assert viewer.subscriber.rejected == {"type": 1}
+
+
+def test_a_publisher_of_version_1_0_is_understood():
+    """Neither times nor a second socket: what the viewers of before were sent."""
+    header = {"proto": [1, 0], "type": "rows", "run": b"r", "first": 0, "rows": 1}
+    payload = to_batch(numbered(0, 1)).serialize().to_pybytes()
+    state = {"proto": [1, 0], "type": "state", "run": b"r", "rows": 1, "port": 0}
+    begin = state | {"type": "begin", "stream_id": STREAM}
+    with LocalizationSubscriber("tcp://127.0.0.1:9", previews=True) as subscriber:
+        updates = []
+        for told, body in (
+            (state, b""),
+            (begin, msgpack.packb(METADATA)),
+            (header | {"crc": crc32c(payload)}, payload),
+        ):
+            parts = [msgpack.packb(told), body]
+            subscriber._take(parts, updates, [], fetched=False)
+        assert not subscriber.rejected
+    assert [type(update) for update in updates] == [Reset, Rows]
+    assert updates[1].published_ns == 0
+
+
+BAD_PREVIEWS = {
+    "shape": [[0, 5], [5], [30, -41], [30, 42], [2.0, 3], [1 << 40, 1 << 40], "30"],
+    "dtype": ["u1", "f8", 7, ""],
+    "binning": [0, -1, 1 << 20, 1.5, None],
+    "seq": [-1, 1 << 63, "1", None],
+    "rows": [2, -1, 1 << 60, None],
+    "crc": [0, -1, "crc"],
+    "run": ["text", None],
+    "type": ["rows", "pickle", None],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(n, v) for n, values in BAD_PREVIEWS.items() for v in values]
+)
+def test_a_preview_whose_header_is_wrong_is_dropped(name, value):
+    header, payload = pack_preview(b"run", frame(0))
+    told = msgpack.unpackb(header) | {name: value}
+    with pytest.raises(MessageError):
+        unpack_preview(*unpack([msgpack.packb(told), payload], ("preview",)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255))),
+    cut=st.integers(0, 3_000),
+    honest=st.booleans(),
+)
+def test_damaged_previews_never_crash_a_viewer(flips, cut, honest):
+    header, whole = pack_preview(b"run", frame(0))
+    damaged = bytearray(whole[: len(whole) - cut])
+    for position, flip in flips:
+        damaged[position % len(damaged)] ^= flip
+    payload, told = bytes(damaged), msgpack.unpackb(header)
+    if not honest:  # a checksum that fits proves nothing
+        told["crc"] = crc32c(payload)
+    if payload == whole:
+        return
+    try:
+        preview = unpack_preview(told, payload)
+    except MessageError as error:
+        assert error.reason in ("crc", "payload", "arrow", "rows")
+    else:
+        assert not honest
+        assert preview.pixels.shape == (30, 41)
+        assert len(preview.localizations) == 3
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), factor=st.integers(1, 9)
+)
+def test_a_binned_frame_is_the_mean_of_its_squares(shape, factor):
+    pixels = np.random.default_rng(1).integers(0, 65_536, shape, np.uint16)
+    binned = mean_binned(pixels, factor)
+    height, width = shape
+    assert binned.shape == (-(-height // factor), -(-width // factor))
+    for row, column in np.ndindex(binned.shape):
+        square = pixels[
+            row * factor : (row + 1) * factor, column * factor : (column + 1) * factor
+        ]
+        assert binned[row, column] == int(square.mean(dtype=np.float64))
+    pixels[...] = 0  # a copy: the ring goes on
+    assert factor > 1 or shape == (1, 1) or binned.any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor"),
+    [((128, 128), 1), ((1024, 1024), 1), ((2048, 2048), 2), ((2304, 4096), 4)],
+)
+def test_only_large_frames_are_binned(shape, factor):
+    assert fitting_binning(shape) == factor
+    assert -(-shape[0] // factor) * -(-shape[1] // factor) <= PREVIEW_PIXELS
+
+
+def test_a_frame_is_taken_when_due_and_given_with_its_rows(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("liveloc.stream.preview.time.monotonic", lambda: now[0])
+    taker, pixels = PreviewTaker(), np.full((8, 8), 7, np.uint16)
+    seen = []
+    for seq in range(300):  # 100 frames per second
+        if seq:  # the newest one waits for its neighbour
+            rows = numbered(seq - 1, 1).repeat(2)
+            seen.append(taker.found(np.array([seq - 1]), rows))
+        taker.look(seq, pixels)
+        now[0] += 0.01
+    given = [preview for preview in seen if preview]
+    assert 14 <= len(given) <= 15  # 5 per second, 3 seconds
+    assert all((p.localizations["frame"] == p.seq).all() for p in given)
+    assert all(len(p.localizations) == 2 for p in given)
+
+
+def test_a_frame_without_an_answer_of_the_network_is_let_go():
+    taker, pixels = PreviewTaker(), np.full((8, 8), 7, np.uint16)
+    taker.look(4, pixels)
+    assert taker.found(np.array([2, 3]), empty()) is None
+    assert taker.found(np.array([5, 6]), empty()) is None  # 4 failed
+    assert taker.found(np.array([4]), empty()) is None
 
 
 def hostile(run, fetch):

@@ -1,0 +1,73 @@
+"""Previews travel on a PUB/SUB pair of their own, where queues are two frames long.
+
+So none of them ever stands before a row or takes its place in a queue, and a viewer
+that does not read costs no memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import zmq
+
+from .broadcast_messages import pack_preview, unpack, unpack_preview
+from .errors import MessageError
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from .preview import Preview
+
+QUEUE_FRAMES = 2
+
+
+class PreviewSender:
+    """The engine's side.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        XPUB, bound; closed by its owner.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._wanted = False
+
+    def wanted(self) -> bool:
+        """Whether any viewer is there to look at previews."""
+        while self._socket.poll(0):
+            self._wanted = self._socket.recv(zmq.NOBLOCK).startswith(b"\x01")
+        return self._wanted
+
+    def send(self, run: bytes, preview: Preview) -> None:
+        """Send to whoever keeps up. Never blocks."""
+        self._socket.send_multipart(pack_preview(run, preview))
+
+
+class PreviewReceiver:
+    """The viewer's side.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        SUB, connected; closed by its owner.
+    port : int
+        Where it is connected to.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], port: int) -> None:
+        self.socket, self.port = socket, port
+
+    def newest(self, run: bytes, rejected: Counter[str]) -> Preview | None:
+        """Take what waits and give the newest frame of table `run`; count bad ones."""
+        found: Preview | None = None
+        while self.socket.poll(0):
+            parts = self.socket.recv_multipart(zmq.NOBLOCK)
+            try:
+                header, payload = unpack(parts, ("preview",))
+                if header["run"] == run:
+                    found = unpack_preview(header, payload)
+            except MessageError as error:
+                rejected[error.reason] += 1
+        return found
