@@ -29,7 +29,7 @@ from .broadcast_messages import (
     unpack_map,
     unpack_rows,
 )
-from .endpoints import loopback
+from .broadcast_sockets import bind, open_socket, split_endpoint, waiting
 from .errors import MessageError, SettingsError, StreamError
 from .preview import Preview
 from .preview_channel import QUEUE_FRAMES, PreviewReceiver, PreviewSender
@@ -109,7 +109,7 @@ class LocalizationPublisher:
         rows: Callable[[int, int], Localizations],
         queue_messages: int = 256,
     ) -> None:
-        host, port = _address(endpoint)
+        host, port = split_endpoint(endpoint)
         self._fetch_rows = rows
         self._run = b""
         self._count = 0
@@ -125,19 +125,19 @@ class LocalizationPublisher:
         for socket in (self._pub, self._router):
             self._poller.register(socket, zmq.POLLIN)
         try:
-            self._port = _bind(self._pub, host, port)
+            self._port = bind(self._pub, host, port)
             try:
-                self._fetch_port = _bind(self._router, host, self._port % 65_535 + 1)
+                self._fetch_port = bind(self._router, host, self._port % 65_535 + 1)
             except SettingsError:
-                self._fetch_port = _bind(self._router, host, 0)
-            self._preview_port = _bind(previews, host, 0)
+                self._fetch_port = bind(self._router, host, 0)
+            self._preview_port = bind(previews, host, 0)
         except SettingsError:
             self.close()
             raise
         self._host = host
 
     def _socket(self, kind: int, **options: int) -> zmq.Socket[bytes]:
-        return _socket(self._context, kind, LINGER=1000, MAXMSGSIZE=4096, **options)
+        return open_socket(self._context, kind, LINGER=1000, MAXMSGSIZE=4096, **options)
 
     @property
     def endpoint(self) -> str:
@@ -231,7 +231,7 @@ class LocalizationPublisher:
             joined |= self._pub.recv(zmq.NOBLOCK).startswith(b"\x01")
         if joined or time.monotonic() - self._state_at > STATE_INTERVAL_S:
             self._state_at = time.monotonic()
-            state = self._pack("state", rows=self._count, **self._ports)
+            state = self._pack("state", b"", rows=self._count, **self._ports)
             self._pub.send_multipart(state)
         for _ in range(8):
             if not self._router.poll(0):
@@ -308,7 +308,7 @@ class LocalizationSubscriber:
     def __init__(
         self, endpoint: str, *, queue_messages: int = 256, previews: bool = False
     ) -> None:
-        self._host, port = _address(endpoint)
+        self._host, port = split_endpoint(endpoint)
         self._run = b""  # whose rows we have
         self._heard = b""  # whose the newest message was
         self._next = 0  # number of the row we wait for
@@ -326,7 +326,7 @@ class LocalizationSubscriber:
         self._previews: PreviewReceiver | None = None
 
     def _socket(self, kind: int, **options: int | bytes) -> zmq.Socket[bytes]:
-        return _socket(
+        return open_socket(
             self._context, kind, LINGER=0, MAXMSGSIZE=PAYLOAD_BYTES, **options
         )
 
@@ -355,10 +355,10 @@ class LocalizationSubscriber:
             self._ask()
             left = max(0.0, deadline - time.monotonic())
             self._wait(min(left, RETRY_S / 4))
-            for parts in _waiting(self._sub):
+            for parts in waiting(self._sub):
                 self._take(parts, updates, status, fetched=False)
             if self._dealer is not None:
-                for parts in _waiting(self._dealer):
+                for parts in waiting(self._dealer):
                     self._take(parts, updates, status, fetched=True)
             if self._previews is not None:
                 newest = self._previews.newest(self._run, self.rejected)
@@ -476,38 +476,3 @@ class LocalizationSubscriber:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _address(endpoint: str) -> tuple[str, int]:
-    """Split a loopback endpoint into host and port; 0 is any free port."""
-    host, _, port = loopback(endpoint).removeprefix("tcp://").rpartition(":")
-    return host, int(port.replace("*", "0"))
-
-
-def _socket(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, **options: int | bytes
-) -> zmq.Socket[bytes]:
-    socket = context.socket(kind)
-    socket.setsockopt(zmq.IPV6, 1)
-    for name, value in options.items():
-        socket.setsockopt(getattr(zmq, name), value)
-    return socket
-
-
-def _bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
-    try:
-        socket.bind(f"tcp://{host}:{port}")
-    except zmq.ZMQError as error:
-        raise SettingsError(
-            f"tcp://{host}:{port} cannot be used: {error}. Does another engine run? "
-            "Stop it or give another port."
-        ) from error
-    return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
-
-
-def _waiting(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
-    """Receive what waits, at most 256 messages: a viewer must get to draw, too."""
-    messages: list[list[bytes]] = []
-    while len(messages) < 256 and socket.poll(0):
-        messages.append(socket.recv_multipart(zmq.NOBLOCK))
-    return messages

@@ -338,7 +338,12 @@ def test_a_preview_reaches_those_that_want_it(tmp_path):
     ):
         assert not engine.publisher.preview_wanted
         engine.begin()
-        until(lambda: engine.publisher.preview_wanted, engine, viewer, other)
+        until(
+            lambda: viewer.resets and engine.publisher.preview_wanted,
+            engine,
+            viewer,
+            other,
+        )
         for seq in itertools.count():
             engine.publisher.preview(frame(seq))
             for part in (viewer, other):
@@ -362,7 +367,7 @@ def test_previews_of_a_frozen_viewer_are_lost_and_rows_are_not(tmp_path):
         viewer_of(engine.endpoint, previews=True) as viewer,
     ):
         engine.begin()
-        until(lambda: engine.publisher.preview_wanted, engine, viewer)
+        until(lambda: viewer.resets and engine.publisher.preview_wanted, engine, viewer)
         for seq in range(200):  # 400 MB, far more than the system's buffers hold
             engine.publisher.preview(frame(seq, shape=(1000, 1000)))
             engine.add(10)
@@ -377,7 +382,7 @@ def test_a_preview_of_another_table_is_not_shown(tmp_path):
         viewer_of(engine.endpoint, previews=True) as viewer,
     ):
         engine.begin()
-        until(lambda: engine.publisher.preview_wanted, engine, viewer)
+        until(lambda: viewer.resets and engine.publisher.preview_wanted, engine, viewer)
         channel = engine.publisher._previews
         run = engine.publisher._run
         for seq in itertools.count():
