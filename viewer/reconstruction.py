@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..stream.errors import SettingsError
+from .tiles import DEPTH_STEPS_PER_NM, Sums, Tiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SUPER_PIXEL_NM = 20.0  # aimed at when none is asked for
 LARGEST_OWN_CHOICE = 4096  # super-pixels a side, when none is asked for
 LARGEST_SIDE = 16384  # super-pixels a side: what every OpenGL texture holds
-DEPTH_STEPS_PER_NM = 16  # depths are summed in whole sixteenths of a nm
+RUN = 32_768  # rows added at a time: what they need along the way stays in the cache
 DEEPEST_NM = 1e6  # a depth beyond this is no depth
 
 
@@ -78,13 +79,13 @@ class Reconstruction:
 
     Attributes
     ----------
-    counts : NDArray[np.uint32], shape (height, width)
-        Localizations in each super-pixel. Read it, do not write it.
     counted, not_finite, outside, filtered : int
         Every row given to `add` is in exactly one of these: in the image, without
         a finite x and y, out of the field, or kept out by a filter.
     revision : int
         Changes whenever the image does.
+    tiles : Tiles
+        The same image in squares, at full scale and at halves of it.
 
     Raises
     ------
@@ -112,9 +113,8 @@ class Reconstruction:
         self.min_probability = min_probability
         self.max_sigma_nm = max_sigma_nm
         rows, columns = _image_shape(self.shape, pixel_size_nm, self.super_pixel_nm)
-        self.counts: NDArray[np.uint32] = np.zeros((rows, columns), np.uint32)
-        self._depth_sum: NDArray[np.int64] | None = None  # until a z is not 0
-        self._depthless: NDArray[np.uint32] | None = None  # until a z is not finite
+        self._sums = Sums((rows, columns))
+        self.tiles = Tiles(self._sums)
         self.counted = self.not_finite = self.outside = self.filtered = 0
         self.revision = 0
 
@@ -161,16 +161,8 @@ class Reconstruction:
         The field is the smallest whole number of camera pixels around all rows
         with finite positions.
         """
-        x = localizations["x_nm"].astype(np.float64) / pixel_size_nm
-        y = localizations["y_nm"].astype(np.float64) / pixel_size_nm
-        good = np.isfinite(x) & np.isfinite(y)
-        x, y = x[good], y[good]
-        if not x.size:
-            x = y = np.zeros(1)
-        left, top = math.floor(x.min() + 0.5), math.floor(y.min() + 0.5)
-        width = math.floor(x.max() + 0.5) - left + 1
-        height = math.floor(y.max() + 0.5) - top + 1
-        image = cls((height, width), pixel_size_nm, roi_origin=(left, top), **options)
+        shape, origin = field_around(localizations, pixel_size_nm)
+        image = cls(shape, pixel_size_nm, roi_origin=origin, **options)
         image.add(localizations)
         return image
 
@@ -188,9 +180,14 @@ class Reconstruction:
         )
 
     @property
+    def counts(self) -> NDArray[np.uint32]:
+        """Localizations in each super-pixel. Read it, do not write it."""
+        return self._sums.counts
+
+    @property
     def has_depth(self) -> bool:
         """Whether any row so far had a z other than 0."""
-        return self._depth_sum is not None
+        return self._sums.depth_steps is not None
 
     def add(self, localizations: Localizations) -> int:
         """Add rows to the image.
@@ -205,47 +202,68 @@ class Reconstruction:
         int
             How many of them are in the image.
         """
-        rows = self._select(localizations)
-        if not rows.size:
-            return 0
-        pixels = self._pixels(rows)
-        np.add.at(self.counts.reshape(-1), pixels, np.uint32(1))
-        self._add_depths(rows["z_nm"].astype(np.float64), pixels)
-        self.counted += rows.size
-        self.revision += 1
-        return int(rows.size)
+        return sum(
+            self._add_piece(localizations[first : first + RUN])
+            for first in range(0, len(localizations), RUN)
+        )
+
+    def add_positions(
+        self,
+        x_nm: NDArray[np.floating],
+        y_nm: NDArray[np.floating],
+        z_nm: NDArray[np.floating],
+    ) -> int:
+        """Add rows that are known to be wanted, of which only the place matters.
+
+        Parameters
+        ----------
+        x_nm, y_nm, z_nm : NDArray, shape (n,)
+            Where they are; a row without x or y stays out, as one without the field.
+
+        Returns
+        -------
+        int
+            How many of them are in the image.
+        """
+        before = self.counted
+        for first in range(0, len(x_nm), RUN):
+            piece = slice(first, first + RUN)
+            self._add_positions(x_nm[piece], y_nm[piece], z_nm[piece], None)
+        return self.counted - before
 
     def clear(self) -> None:
         """Forget every row; field and filters stay."""
-        self.counts[...] = 0
-        self._depth_sum = self._depthless = None
+        self._sums.clear()
         self.counted = self.not_finite = self.outside = self.filtered = 0
         self.revision += 1
+        self.tiles.clear(self.revision)
 
     def layers(self, binning: int = 1) -> Layers:
         """Copy out the sums, with `binning` x `binning` super-pixels added up."""
         from .render import binned
 
-        counts = binned(self.counts, binning)
+        sums = self._sums
+        counts = binned(sums.counts, binning)
         depth_sum = depth_counts = None
-        if self._depth_sum is not None:
-            depth_sum = binned(self._depth_sum, binning)
+        if sums.depth_steps is not None:
+            depth_sum = binned(sums.depth_steps, binning)
             depth_sum /= np.float32(DEPTH_STEPS_PER_NM)
             depth_counts = counts
-            if self._depthless is not None:
-                depth_counts = counts - binned(self._depthless, binning)
+            if sums.depthless is not None:
+                depth_counts = counts - binned(sums.depthless, binning)
         return Layers(counts, depth_sum, depth_counts, self.super_pixel_nm * binning)
 
     def mean_depth_nm(self) -> NDArray[np.float32]:
         """Give the mean z of each super-pixel, NaN where there is none."""
-        mean = np.full(self.counts.shape, np.nan, np.float32)
-        if self._depth_sum is None:
-            depths = np.zeros(self.counts.shape, np.float64)
+        sums = self._sums
+        mean = np.full(sums.counts.shape, np.nan, np.float32)
+        if sums.depth_steps is None:
+            depths = np.zeros(sums.counts.shape, np.float64)
         else:
-            depths = self._depth_sum / DEPTH_STEPS_PER_NM
-        rows = self.counts.astype(np.int64)
-        if self._depthless is not None:
-            rows -= self._depthless
+            depths = sums.depth_steps / DEPTH_STEPS_PER_NM
+        rows = sums.counts.astype(np.int64)
+        if sums.depthless is not None:
+            rows -= sums.depthless
         np.divide(depths, rows, out=mean, where=rows > 0, casting="same_kind")
         return mean
 
@@ -286,49 +304,76 @@ class Reconstruction:
 
         save_tiff(path, self)
 
-    def _select(self, table: Localizations) -> Localizations:
-        """Give the rows that belong into the image; count the others."""
-        finite = np.isfinite(table["x_nm"]) & np.isfinite(table["y_nm"])
-        left, right, top, bottom = self.extent_nm
+    def _add_piece(self, table: Localizations) -> int:
+        """Add so few rows that what is computed of them stays in the cache."""
+        keep: NDArray[np.bool_] | None = None
         with np.errstate(invalid="ignore"):  # NaN compares False: that is wanted
-            x, y = table["x_nm"].astype(np.float64), table["y_nm"].astype(np.float64)
-            inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
-            keep = inside.copy()
             if self.min_probability > 0:
-                keep &= table["probability"] >= self.min_probability
+                keep = table["probability"] >= self.min_probability
             if self.max_sigma_nm is not None:
-                keep &= table["x_sigma_nm"] <= self.max_sigma_nm
-                keep &= table["y_sigma_nm"] <= self.max_sigma_nm
-        self.not_finite += int(np.count_nonzero(~finite))
-        self.outside += int(np.count_nonzero(finite & ~inside))
-        self.filtered += int(np.count_nonzero(inside & ~keep))
-        return table[keep]
+                small = table["x_sigma_nm"] <= self.max_sigma_nm
+                small &= table["y_sigma_nm"] <= self.max_sigma_nm
+                keep = small if keep is None else keep & small
+        return self._add_positions(table["x_nm"], table["y_nm"], table["z_nm"], keep)
 
-    def _pixels(self, rows: Localizations) -> NDArray[np.intp]:
-        """Give the flat index of each row's super-pixel."""
+    def _add_positions(
+        self,
+        x_nm: NDArray[np.floating],
+        y_nm: NDArray[np.floating],
+        z_nm: NDArray[np.floating],
+        keep: NDArray[np.bool_] | None,
+    ) -> int:
+        left, right, top, bottom = self.extent_nm
+        x, y = x_nm.astype(np.float64), y_nm.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            wanted = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+        inside = int(np.count_nonzero(wanted))
+        if inside < x.size:
+            finite = int(np.count_nonzero(np.isfinite(x) & np.isfinite(y)))
+            self.not_finite += x.size - finite
+            self.outside += finite - inside
+        if keep is not None:
+            wanted &= keep
+        added = inside if keep is None else int(np.count_nonzero(wanted))
+        self.filtered += inside - added
+        if not added:
+            return 0
+        if added < x.size:
+            x, y, z_nm = x[wanted], y[wanted], z_nm[wanted]
+        self._count(x, y, z_nm)
+        self.counted += added
+        return added
+
+    def _count(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.floating]
+    ) -> None:
         left, _, top, _ = self.extent_nm
         height, width = self.counts.shape
-        column = (rows["x_nm"].astype(np.float64) - left) / self.super_pixel_nm
-        row = (rows["y_nm"].astype(np.float64) - top) / self.super_pixel_nm
-        column = np.minimum(column.astype(np.intp), width - 1)  # rounding at the edge
-        row = np.minimum(row.astype(np.intp), height - 1)
-        return np.asarray(row * width + column, np.intp)
+        x -= left
+        x /= self.super_pixel_nm
+        y -= top
+        y /= self.super_pixel_nm
+        column = np.minimum(x.astype(np.intp), width - 1)  # rounding at the edge
+        row = np.minimum(y.astype(np.intp), height - 1)
+        steps, known = _depths(z)
+        if self._sums.depth_steps is None and steps is not None and not steps.any():
+            steps = None
+        self._sums.add(row * width + column, steps, known)
+        self.revision += 1
+        self.tiles.add(row, column, steps, known, self.revision)
 
-    def _add_depths(self, z_nm: NDArray[np.float64], pixels: NDArray[np.intp]) -> None:
-        """Sum depths as integers; the images exist only once they are needed."""
-        with np.errstate(invalid="ignore"):
-            known = np.abs(z_nm) <= DEEPEST_NM
-        if not known.all():
-            if self._depthless is None:
-                self._depthless = np.zeros_like(self.counts)
-            np.add.at(self._depthless.reshape(-1), pixels[~known], np.uint32(1))
-            z_nm, pixels = z_nm[known], pixels[known]
-        steps = np.rint(z_nm * DEPTH_STEPS_PER_NM).astype(np.int64)
-        if self._depth_sum is None:
-            if not steps.any():
-                return
-            self._depth_sum = np.zeros(self.counts.shape, np.int64)
-        np.add.at(self._depth_sum.reshape(-1), pixels, steps)
+
+def _depths(
+    z_nm: NDArray[np.floating],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    """Give depths as whole steps, and which rows have one (None: all)."""
+    with np.errstate(invalid="ignore"):
+        known = np.abs(z_nm) <= DEEPEST_NM
+    if known.all():
+        every = None
+    else:
+        every, z_nm = known, z_nm[known]
+    return np.rint(z_nm * np.float32(DEPTH_STEPS_PER_NM)).astype(np.int64), every
 
 
 def _check_field(shape: tuple[int, int], pixel_size_nm: float) -> None:
@@ -353,6 +398,30 @@ def fitting_super_pixel(
     """
     wanted = round(pixel_size_nm / aim_nm)
     return pixel_size_nm / max(1, min(wanted, LARGEST_OWN_CHOICE // max(shape)))
+
+
+def field_around(
+    rows: Localizations, pixel_size_nm: float
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Give the smallest field around all rows with finite positions.
+
+    Returns
+    -------
+    shape : tuple[int, int]
+        (height, width) in camera pixels.
+    roi_origin : tuple[int, int]
+        (x, y) of the first pixel.
+    """
+    x = rows["x_nm"].astype(np.float64) / pixel_size_nm
+    y = rows["y_nm"].astype(np.float64) / pixel_size_nm
+    good = np.isfinite(x) & np.isfinite(y)
+    x, y = x[good], y[good]
+    if not x.size:
+        x = y = np.zeros(1)
+    left, top = math.floor(x.min() + 0.5), math.floor(y.min() + 0.5)
+    width = math.floor(x.max() + 0.5) - left + 1
+    height = math.floor(y.max() + 0.5) - top + 1
+    return (height, width), (left, top)
 
 
 def _image_shape(

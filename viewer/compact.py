@@ -1,0 +1,220 @@
+"""Localizations in 24 bytes each: what is kept of every row while it may be drawn.
+
+====================  =====  =====================================================
+column                bytes  kept as
+====================  =====  =====================================================
+x_nm, y_nm            4, 4   exactly (float32), NaN and inf included
+frame                 4      0 to 2**32 - 1; what lies beyond is kept as the end
+z_nm                  2      steps of 0.5 nm, to +-16,383.5 nm
+photons, background   2, 2   steps of 1/2048 of their power of two, 2**-9 to 2**23
+x_sigma_nm            2      the same
+y_sigma_nm            2      the same
+probability           1      steps of 1/254, 0 to 1
+z_sigma_nm            1      steps of 1/16 of its power of two, 2**-3 to 2**12.8
+====================  =====  =====================================================
+
+A value is kept as the nearest one there is, finite or not; what is NaN (and a z that
+is not finite) has a code of its own. In the floating columns 0 is kept, whole numbers
+to 4096 are exact, and what is negative becomes 0. A run of rows within 65,536 frames
+may keep its frames in 2 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..stream.localizations import empty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from ..stream.localizations import Localizations
+
+BYTES_PER_ROW = 24
+Z_STEP_NM = 0.5
+Z_ZERO = 32768  # the code of z = 0; code 0 says that there is none
+LAST_FRAME = 2**32 - 1
+SHORT_FRAMES = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """How one quantity becomes a small whole number, and comes back.
+
+    Attributes
+    ----------
+    encode : callable
+        float32 values to codes.
+    values : NDArray[np.float32]
+        What each code stands for.
+    """
+
+    encode: Callable[[NDArray[np.float32]], NDArray[Any]]
+    values: NDArray[np.float32]
+
+
+def _encode_depth(z_nm: NDArray[np.float32]) -> NDArray[np.uint16]:
+    known = np.isfinite(z_nm)
+    steps = np.where(known, z_nm, 0) * np.float32(1.0 / Z_STEP_NM)
+    codes = np.rint(np.clip(steps, 1 - Z_ZERO, Z_ZERO - 1)) + np.float32(Z_ZERO)
+    return np.where(known, codes, 0).astype(np.uint16)
+
+
+def _depth() -> Quantity:
+    values = ((np.arange(2**16) - Z_ZERO) * Z_STEP_NM).astype(np.float32)
+    values[0] = np.nan
+    return Quantity(_encode_depth, values)
+
+
+def _share() -> Quantity:
+    def encode(share: NDArray[np.float32]) -> NDArray[np.uint8]:
+        known = ~np.isnan(share)
+        steps = np.rint(np.clip(np.where(known, share, 0), 0, 1) * np.float32(254))
+        return np.where(known, steps + 1, 0).astype(np.uint8)
+
+    values = ((np.arange(256) - 1) / 254).astype(np.float32)
+    values[0] = np.nan
+    return Quantity(encode, values)
+
+
+def _floating(kind: type[np.unsignedinteger[Any]], shift: int, low: float) -> Quantity:
+    """Keep the upper bits of a float32 from `low` on: code 2; 1 is 0, 0 is NaN."""
+    last = np.iinfo(kind).max
+    lowest = int(np.float32(low).view(np.int32)) >> shift
+    bits = (np.arange(last + 1, dtype=np.int32) + (lowest - 2)) << shift
+    values = bits.view(np.float32).copy()
+    values[0], values[1] = np.nan, 0.0
+    half = np.int32(1 << (shift - 1))
+    offset = np.int32(lowest - 2)
+
+    def encode(given: NDArray[np.float32]) -> NDArray[Any]:
+        with np.errstate(invalid="ignore"):
+            within = np.minimum(given, values[-1])  # NaN stays
+            tiny = within < values[2]
+            codes = ((within.view(np.int32) + half) >> shift) - offset
+            codes[tiny] = np.where(within[tiny] >= values[2] / 2, 2, 1)
+        codes[np.isnan(given)] = 0
+        return codes.astype(kind)
+
+    return Quantity(encode, values)
+
+
+_FLOATING = _floating(np.uint16, 12, 2.0**-9)
+QUANTITIES: dict[str, Quantity] = {
+    "z_nm": _depth(),
+    "photons": _FLOATING,
+    "background": _FLOATING,
+    "x_sigma_nm": _FLOATING,
+    "y_sigma_nm": _FLOATING,
+    "probability": _share(),
+    "z_sigma_nm": _floating(np.uint8, 19, 2.0**-3),
+}
+LAYOUT: dict[str, np.dtype[Any]] = {
+    "x_nm": np.dtype(np.float32),
+    "y_nm": np.dtype(np.float32),
+    "frame": np.dtype(np.uint32),
+    **{
+        name: quantity.encode(np.zeros(1, np.float32)).dtype
+        for name, quantity in QUANTITIES.items()
+    },
+}
+
+
+class CompactRows:
+    """A run of rows, column by column.
+
+    Parameters
+    ----------
+    kept : dict
+        An array per name of `LAYOUT`, as long as each other. Not copied.
+    first_frame : int
+        What is to be added to the kept frame numbers.
+    """
+
+    __slots__ = ("first_frame", "kept")
+
+    def __init__(self, kept: dict[str, NDArray[Any]], first_frame: int = 0) -> None:
+        self.kept = kept
+        self.first_frame = first_frame
+
+    def __len__(self) -> int:
+        return len(self.kept["x_nm"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its columns."""
+        return sum(column.nbytes for column in self.kept.values())
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Give a quantity of all rows.
+
+        Parameters
+        ----------
+        name : str
+            A column of the table above, or ``lateral_sigma_nm``: the larger of the
+            uncertainties in x and y.
+
+        Returns
+        -------
+        NDArray, shape (n,)
+            float32, NaN where there is no value; ``frame``: int64. Do not write it.
+        """
+        if name == "lateral_sigma_nm":
+            both = self.column("x_sigma_nm"), self.column("y_sigma_nm")
+            return np.asarray(np.maximum(*both), np.float32)
+        kept = self.kept[name]
+        if name == "frame":
+            return kept.astype(np.int64) + self.first_frame
+        if name in QUANTITIES:
+            return QUANTITIES[name].values[kept]
+        return kept
+
+    def chosen(self, which: Any) -> CompactRows:
+        """Give the rows of a mask, a slice or a list of places."""
+        kept = {name: column[which] for name, column in self.kept.items()}
+        return CompactRows(kept, self.first_frame)
+
+    def whole(self) -> Localizations:
+        """Give rows of the full table; what is not kept is NaN, flags are 0."""
+        rows = empty(len(self))
+        rows["photons_sigma"] = np.nan
+        for name in LAYOUT:
+            rows[name] = self.column(name)
+        return rows
+
+
+def compacted(rows: Localizations) -> CompactRows:
+    """Keep of whole rows what a selection and a picture see of them.
+
+    Parameters
+    ----------
+    rows : Localizations, shape (n,)
+        Copied from.
+    """
+    kept: dict[str, NDArray[Any]] = {
+        "x_nm": rows["x_nm"].astype(np.float32),
+        "y_nm": rows["y_nm"].astype(np.float32),
+        "frame": np.clip(rows["frame"], 0, LAST_FRAME).astype(np.uint32),
+    }
+    for name, quantity in QUANTITIES.items():
+        kept[name] = quantity.encode(rows[name].astype(np.float32))
+    return CompactRows(kept)
+
+
+def joined(runs: Iterable[CompactRows]) -> CompactRows:
+    """Put runs one after the other."""
+    parts = list(runs)
+    if len(parts) == 1:
+        return parts[0]
+    kept = {
+        name: np.concatenate([part.kept[name] for part in parts])
+        for name in LAYOUT
+        if name != "frame"
+    }
+    frames = [part.column("frame").astype(np.uint32) for part in parts]
+    return CompactRows({**kept, "frame": np.concatenate(frames)})

@@ -1,0 +1,330 @@
+"""All rows of a session and what is drawn from them, for every thread of the viewer.
+
+Rows are numbered as they come. After a changed selection or drift a new image begins
+empty: rows below the number that was next at that moment reach it through `work`,
+the others through `add`. So each row is counted exactly once, in whatever order these
+are called.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..stream.errors import LivelocError
+from .compact import CompactRows, compacted
+from .reconstruction import (
+    SUPER_PIXEL_NM,
+    Reconstruction,
+    field_around,
+    fitting_super_pixel,
+)
+from .rows import RUN, RowStore
+from .selection import Selection
+from .statistics import ColumnHistograms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from ..stream.localizations import Localizations
+    from .drift import Drift
+    from .viewport import Rect
+
+
+class Document:
+    """Rows, the selection of them, and the image of that selection.
+
+    Parameters
+    ----------
+    metadata : Mapping[str, str]
+        With ``shape``, ``pixel_size_nm`` and ``roi_origin``, as our tables and
+        streams carry them.
+    super_pixel_nm : float
+        Edge of the image's pixels that is aimed at, see `fitting_super_pixel`.
+    spool : bool
+        Keep whole rows in a temporary file, see `RowStore`.
+
+    Attributes
+    ----------
+    lock : threading.RLock
+        Held by whoever reads or changes what several calls have to agree on, for a
+        few ms at most. Every method takes it by itself.
+    store : RowStore
+        All rows. A new object after `clear`.
+    image : Reconstruction
+        Of the selected rows, corrected for drift. A new object after `select`,
+        `correct` and `clear`.
+    columns : ColumnHistograms
+        How the quantities of all rows are distributed.
+    selection : Selection
+        Which rows are shown.
+    drift : Drift or None
+        What is taken off their positions.
+    revision : int
+        Grows with whatever changes what is shown.
+    rect : Rect
+        Edges of the field, nm.
+
+    Raises
+    ------
+    SettingsError
+        The metadata do not say the field, or one that makes no image.
+    """
+
+    def __init__(
+        self,
+        metadata: Mapping[str, str],
+        *,
+        super_pixel_nm: float = SUPER_PIXEL_NM,
+        spool: bool = True,
+    ) -> None:
+        self.metadata = dict(metadata)
+        self.lock = threading.RLock()
+        field = Reconstruction.from_metadata(self.metadata)
+        self.shape = field.shape
+        self.pixel_size_nm = field.pixel_size_nm
+        self.roi_origin = field.roi_origin
+        self.rect: Rect = field.extent_nm
+        self._super_pixel_nm = fitting_super_pixel(
+            self.shape, self.pixel_size_nm, super_pixel_nm
+        )
+        self._spool = spool
+        self.selection = Selection()
+        self.drift: Drift | None = None
+        self.columns = ColumnHistograms()
+        self.store = RowStore(self.rect, spool=spool)
+        self.image = self._empty_image()
+        self.revision = 0
+        self._owed: _Owed | None = None
+
+    @classmethod
+    def around(
+        cls, rows: Localizations, *, pixel_size_nm: float = 100.0, **options: Any
+    ) -> Document:
+        """Make a document of a table that does not say its field, and fill it.
+
+        The field is the smallest whole number of camera pixels around all rows
+        with finite positions.
+        """
+        (height, width), (left, top) = field_around(rows, pixel_size_nm)
+        metadata = {
+            "shape": f"[{height}, {width}]",
+            "roi_origin": f"[{left}, {top}]",
+            "pixel_size_nm": repr(float(pixel_size_nm)),
+        }
+        document = cls(metadata, **options)
+        document.add(rows)
+        return document
+
+    @property
+    def pending(self) -> float:
+        """Share of the rows that the image still lacks, 0..1."""
+        owed = self._owed
+        return owed.share if owed is not None else 0.0
+
+    def add(self, rows: Localizations) -> None:
+        """Take rows in, any number; the lock is free between pieces of 65,536.
+
+        Do not hold the lock while calling it: sorting and writing happen without.
+        """
+        for first in range(0, len(rows), RUN):
+            self._add_piece(rows[first : first + RUN])
+
+    def _add_piece(self, rows: Localizations) -> None:
+        compact = compacted(rows)
+        with self.lock:
+            store = self.store
+            store.append(rows, compact)
+            self.columns.add(rows)
+            self._draw(compact)
+            self.revision += 1
+        store.flush()
+        for block in store.unsorted():
+            by = store.sort(block)
+            with self.lock:
+                store.replace(block, by)
+
+    def clear(self) -> None:
+        """Forget every row; the selection and the drift stay."""
+        with self.lock:
+            self.store.close()
+            self.store = RowStore(self.rect, spool=self._spool)
+            self.columns.clear()
+            self._begin()
+
+    def select(self, selection: Selection) -> None:
+        """Show other rows. Returns at once; `work` brings the image up to date."""
+        with self.lock:
+            self.selection = selection
+            self._begin()
+
+    def correct(self, drift: Drift | None) -> None:
+        """Take another drift off. Returns at once; `work` does the rest."""
+        with self.lock:
+            self.drift = drift
+            self._begin()
+
+    def work(self, budget_s: float) -> bool:
+        """Add rows that the image lacks, for about as long.
+
+        Returns
+        -------
+        bool
+            True while there is more to do.
+        """
+        end = time.monotonic() + budget_s
+        while True:
+            with self.lock:
+                owed = self._owed
+                run = owed.next() if owed is not None else None
+                if owed is None or run is None:
+                    self._owed = None
+                    return False
+            shown = self.shown(run)
+            with self.lock:
+                if self._owed is owed:  # else another image has begun meanwhile
+                    self._count(*shown)
+                    owed.paid += len(run)
+                    self.revision += 1
+            if time.monotonic() >= end:
+                return True
+
+    def shown(
+        self, run: CompactRows
+    ) -> tuple[CompactRows, NDArray[np.float64], NDArray[np.float64]]:
+        """Give the rows of a run that the selection shows, and where they are.
+
+        Returns
+        -------
+        rows : CompactRows
+            The selected ones.
+        x_nm, y_nm : NDArray[np.float64]
+            Positions corrected for drift, to the precision a table holds (float32),
+            so that picture and saved table agree.
+        """
+        selection, drift = self.selection, self.drift
+        if selection.active:
+            mask = selection.mask(run.column, len(run))
+            if not mask.all():
+                run = run.chosen(mask)
+        x = run.column("x_nm").astype(np.float64)
+        y = run.column("y_nm").astype(np.float64)
+        if drift is not None:
+            dx, dy = drift.at(run.column("frame"))
+            x = (x - dx).astype(np.float32).astype(np.float64)
+            y = (y - dy).astype(np.float32).astype(np.float64)
+        return run, x, y
+
+    def runs(
+        self, rect: Rect | None = None, *, first: int = 0
+    ) -> Iterator[CompactRows]:
+        """Give `RowStore.runs` of all rows that may be *shown* in a rectangle.
+
+        Those lie elsewhere by as much as the drift takes off.
+        """
+        with self.lock:
+            if rect is not None and self.drift is not None:
+                rect = _moved(rect, self.drift)
+            return _locked(self.store.runs(rect, first=first), self.lock)
+
+    def selected_rows(self) -> Iterator[Localizations]:
+        """Give whole rows as they are shown, in order: selected, drift taken off.
+
+        Rows without a position or outside the field are among them: no picture
+        shows these, but no selection takes them away either.
+
+        Raises
+        ------
+        LivelocError
+            Rows were cleared meanwhile, because the session began anew.
+        """
+        with self.lock:
+            store = self.store
+            pieces = store.whole_rows()
+        while True:
+            with self.lock:
+                if self.store is not store:
+                    raise LivelocError(
+                        "the rows to be saved are gone: the session began anew. "
+                        "Save again."
+                    )
+                rows = next(pieces, None)
+            if rows is None:
+                return
+            yield self._as_shown(rows)
+
+    def close(self) -> None:
+        """Let go of the temporary file. Idempotent."""
+        with self.lock:
+            self.store.close()
+            self._owed = None
+
+    def _empty_image(self) -> Reconstruction:
+        return Reconstruction(
+            self.shape,
+            self.pixel_size_nm,
+            roi_origin=self.roi_origin,
+            super_pixel_nm=self._super_pixel_nm,
+        )
+
+    def _begin(self) -> None:
+        """Start an empty image, owed all rows there are now."""
+        self.image = self._empty_image()
+        rows = len(self.store)
+        self._owed = _Owed(self.store.runs(), rows) if rows else None
+        self.revision += 1
+
+    def _draw(self, run: CompactRows) -> None:
+        self._count(*self.shown(run))
+
+    def _count(
+        self, run: CompactRows, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> None:
+        self.image.add_positions(x, y, run.column("z_nm"))
+
+    def _as_shown(self, rows: Localizations) -> Localizations:
+        compact = compacted(rows)
+        chosen = rows[self.selection.mask(compact.column, len(rows))].copy()
+        if self.drift is not None:
+            dx, dy = self.drift.at(chosen["frame"])
+            chosen["x_nm"] = chosen["x_nm"] - dx
+            chosen["y_nm"] = chosen["y_nm"] - dy
+        return chosen
+
+
+class _Owed:
+    """Rows that a new image still lacks."""
+
+    def __init__(self, runs: Iterator[CompactRows], rows: int) -> None:
+        self._runs = runs
+        self._rows = rows
+        self.paid = 0
+
+    @property
+    def share(self) -> float:
+        return 1.0 - self.paid / self._rows
+
+    def next(self) -> CompactRows | None:
+        return next(self._runs, None)
+
+
+def _moved(rect: Rect, drift: Drift) -> Rect:
+    left, right, top, bottom = rect
+    x, y = np.asarray(drift.x_nm), np.asarray(drift.y_nm)
+    return (left + x.min(), right + x.max(), top + y.min(), bottom + y.max())
+
+
+def _locked(
+    runs: Iterator[CompactRows], lock: threading.RLock
+) -> Iterator[CompactRows]:
+    while True:
+        with lock:
+            run = next(runs, None)
+        if run is None:
+            return
+        yield run

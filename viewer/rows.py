@@ -1,0 +1,338 @@
+"""All rows of a session, compact, and quick to ask for a part of the field.
+
+Rows go into an open block; a full one is sorted by place, so that a rectangle touches
+only the cells it covers. Whole rows go to a temporary file beside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .compact import LAYOUT, SHORT_FRAMES, CompactRows, compacted, joined
+from .spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..stream.localizations import Localizations
+    from .viewport import Rect
+
+__all__ = ["RUN", "CompactRows", "RowStore", "compacted"]
+
+RUN = 65_536  # rows in one piece, at most
+BLOCK = 2**18  # rows sorted together
+CELLS = 64  # cells of a block along x, and along y
+
+
+class Block:
+    """Up to `BLOCK` successive rows; sorted by cell once it is full.
+
+    Attributes
+    ----------
+    first : int
+        Number of its first row.
+    rows : CompactRows
+        As long as the block's room.
+    count : int
+        Rows in use.
+    starts : NDArray[np.int32] or None
+        Where each cell begins, cells row by row, then the rows without a position.
+        None: not sorted, rows in the order they came.
+    order : NDArray[np.int32] or None
+        Which of its rows stands at each place, where that is still needed.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        rows: CompactRows,
+        count: int,
+        starts: NDArray[np.int32] | None = None,
+        order: NDArray[np.int32] | None = None,
+    ) -> None:
+        self.first = first
+        self.rows = rows
+        self.count = count
+        self.starts = starts
+        self.order = order
+
+    @classmethod
+    def open(cls, first: int) -> Block:
+        """Make room for rows."""
+        kept = {name: np.empty(BLOCK, kind) for name, kind in LAYOUT.items()}
+        return cls(first, CompactRows(kept), 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it holds."""
+        extra = [array for array in (self.starts, self.order) if array is not None]
+        return self.rows.nbytes + sum(array.nbytes for array in extra)
+
+    def append(self, rows: CompactRows) -> int:
+        """Copy in as many of the rows as there is room for; say how many."""
+        taken = min(len(rows), BLOCK - self.count)
+        for name, column in self.rows.kept.items():
+            column[self.count : self.count + taken] = rows.kept[name][:taken]
+        self.count += taken
+        return taken
+
+    def as_it_is(self) -> Block:
+        """Give the rows in use now; later appends do not change it."""
+        return Block(self.first, self.rows, self.count, self.starts, self.order)
+
+    def sorted(self, grid: Grid, *, keep_order: bool) -> Block:
+        """Make a block of the same rows, ordered by cell."""
+        rows = self.rows.chosen(slice(self.count))
+        cells = grid.cells(rows.kept["x_nm"], rows.kept["y_nm"])
+        order = np.argsort(cells, kind="stable").astype(np.int32)
+        counts = np.bincount(cells, minlength=CELLS * CELLS + 1)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        kept, first_frame = dict(rows.kept), 0
+        low, high = int(kept["frame"].min()), int(kept["frame"].max())
+        if high - low < SHORT_FRAMES:
+            kept["frame"] = (kept["frame"] - np.uint32(low)).astype(np.uint16)
+            first_frame = low
+        packed = CompactRows(kept, first_frame).chosen(order)
+        return Block(
+            self.first, packed, self.count, starts, order if keep_order else None
+        )
+
+    def places(self, rect: Rect | None, grid: Grid) -> NDArray[np.intp] | slice:
+        """Say where its rows within the rectangle stand; edges belong to it."""
+        if rect is None:
+            return slice(self.count)
+        if self.starts is None:
+            candidates: Any = slice(self.count)
+        else:
+            candidates = self._cells(grid.covered(rect))
+        x = self.rows.kept["x_nm"][candidates]
+        y = self.rows.kept["y_nm"][candidates]
+        left, right, top, bottom = rect
+        within = np.flatnonzero((x >= left) & (x <= right) & (y >= top) & (y <= bottom))
+        return within if self.starts is None else candidates[within]
+
+    def _cells(self, covered: tuple[int, int, int, int]) -> NDArray[np.intp]:
+        assert self.starts is not None
+        left, right, top, bottom = covered
+        lines = np.arange(top, bottom + 1) * CELLS
+        begins, ends = self.starts[lines + left], self.starts[lines + right + 1]
+        lengths = np.maximum(ends - begins, 0)
+        # Each stretch as begin, begin + 1, ...: one running sum for all of them.
+        ahead = np.cumsum(lengths) - lengths
+        return np.arange(lengths.sum()) + np.repeat(begins - ahead, lengths)
+
+
+class Grid:
+    """The cells that blocks are sorted by."""
+
+    def __init__(self, rect: Rect) -> None:
+        self._left, right, self._top, bottom = rect
+        self._per_nm = (CELLS / (right - self._left), CELLS / (bottom - self._top))
+
+    def cells(
+        self, x_nm: NDArray[np.floating], y_nm: NDArray[np.floating]
+    ) -> NDArray[np.uint16]:
+        """Give each row's cell; rows outside count to the nearest one."""
+        column, row = self._columns(x_nm), self._rows(y_nm)
+        cells = row * CELLS + column
+        cells[np.isnan(x_nm) | np.isnan(y_nm)] = CELLS * CELLS
+        return cells.astype(np.uint16)
+
+    def covered(self, rect: Rect) -> tuple[int, int, int, int]:
+        """Give the first and last column, first and last row of cells, inclusive."""
+        left, right = self._columns(np.array(rect[:2], np.float64))
+        top, bottom = self._rows(np.array(rect[2:], np.float64))
+        return int(left), int(right), int(top), int(bottom)
+
+    def _columns(self, x_nm: NDArray[np.floating]) -> NDArray[np.int32]:
+        return _cell_numbers((x_nm.astype(np.float64) - self._left) * self._per_nm[0])
+
+    def _rows(self, y_nm: NDArray[np.floating]) -> NDArray[np.int32]:
+        return _cell_numbers((y_nm.astype(np.float64) - self._top) * self._per_nm[1])
+
+
+def _cell_numbers(place: NDArray[np.float64]) -> NDArray[np.int32]:
+    return np.nan_to_num(np.clip(place, 0, CELLS - 1), nan=0.0).astype(np.int32)
+
+
+class RowStore:
+    """Every row that came, numbered from 0.
+
+    One writer or reader at a time: `Document.lock`.
+
+    Parameters
+    ----------
+    rect : Rect
+        Edges of the field. Rows outside are kept, too.
+    spool : bool
+        Keep whole rows in a temporary file. Without it `whole_rows` gives the
+        rounded values, and each row needs 4 bytes more.
+    """
+
+    def __init__(self, rect: Rect, *, spool: bool = True) -> None:
+        self._grid = Grid(rect)
+        self._blocks = [Block.open(0)]
+        self._rows = 0
+        self._spool = Spool() if spool else None
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory for all rows."""
+        return sum(block.nbytes for block in self._blocks)
+
+    @property
+    def spool_failure(self) -> str:
+        """Why whole rows are no longer kept; empty while they are."""
+        return self._spool.failure if self._spool else ""
+
+    def append(self, rows: Localizations, compact: CompactRows | None = None) -> None:
+        """Take rows in.
+
+        Parameters
+        ----------
+        rows : Localizations, shape (n,)
+            Copied.
+        compact : CompactRows, optional
+            The same rows `compacted`, where the caller has them.
+        """
+        compact = compacted(rows) if compact is None else compact
+        if self._spool:
+            self._spool.append(rows)
+        taken = 0
+        while taken < len(compact):
+            block = self._blocks[-1]
+            if block.count == BLOCK:
+                self._blocks.append(Block.open(block.first + BLOCK))
+                continue
+            taken += block.append(compact.chosen(slice(taken, None)))
+        self._rows += len(compact)
+        waiting = self.unsorted()
+        if len(waiting) > 1:  # nobody does it outside the lock
+            self.flush()
+            for block in waiting:
+                self.replace(block, self.sort(block))
+
+    def unsorted(self) -> list[Block]:
+        """Give the full blocks that wait to be sorted."""
+        recent = self._blocks[-8:]
+        return [b for b in recent if b.count == BLOCK and b.starts is None]
+
+    def sort(self, block: Block) -> Block:
+        """Sort a full block; needs no lock, `replace` does."""
+        last = block.first + block.count
+        spooled = self._spool is not None and self._spool.written >= last
+        return block.sorted(self._grid, keep_order=not spooled)
+
+    def replace(self, block: Block, by: Block) -> None:
+        """Put a sorted block in the place of its former self, if it is still there."""
+        number = block.first // BLOCK
+        if number < len(self._blocks) and self._blocks[number] is block:
+            self._blocks[number] = by
+
+    def flush(self) -> None:
+        """Write whole rows that wait; needs no lock, and may wait for the disk."""
+        if self._spool:
+            self._spool.flush()
+
+    def runs(
+        self, rect: Rect | None = None, *, first: int = 0
+    ) -> Iterator[CompactRows]:
+        """Give the rows that are there now, in runs of at most 65,536.
+
+        Parameters
+        ----------
+        rect : Rect, optional
+            Only rows in it, edges included.
+        first : int
+            Only rows with this number or a higher one.
+
+        Returns
+        -------
+        iterator of CompactRows
+            Blocks in an order of which every beginning is spread evenly over time.
+            Rows that come, or a clearing, while it is in use do not change it.
+        """
+        blocks = [block.as_it_is() for block in self._blocks]
+        blocks = [block for block in blocks if block.first + block.count > first]
+        return self._runs(blocks, rect, first)
+
+    def _runs(
+        self, blocks: Sequence[Block], rect: Rect | None, first: int
+    ) -> Iterator[CompactRows]:
+        waiting: list[CompactRows] = []
+        held = 0
+        for number in fair_order(len(blocks)):
+            block = blocks[number]
+            if block.first < first:
+                rows, which = self._late_rows(block, first, rect)
+            else:
+                rows, which = block.rows, block.places(rect, self._grid)
+            length = which.stop if isinstance(which, slice) else len(which)
+            for begin in range(0, length, RUN):
+                if isinstance(which, slice):
+                    run = rows.chosen(slice(begin, min(begin + RUN, length)))
+                else:
+                    run = rows.chosen(which[begin : begin + RUN])
+                if held + len(run) > RUN:
+                    yield joined(waiting)
+                    waiting, held = [], 0
+                waiting.append(run)
+                held += len(run)
+        if held:
+            yield joined(waiting)
+
+    def _late_rows(
+        self, block: Block, first: int, rect: Rect | None
+    ) -> tuple[CompactRows, Any]:
+        """Give the rows of a block from number `first` on, and which of them count."""
+        skipped = first - block.first
+        if block.starts is None:
+            rows = block.rows.chosen(slice(skipped, block.count))
+        elif block.order is not None:
+            rows = block.rows.chosen(block.order >= skipped)
+        else:
+            assert self._spool is not None
+            rows = compacted(self._spool.read(first, block.count - skipped))
+        late = Block(first, rows, len(rows))
+        return rows, late.places(rect, self._grid)
+
+    def whole_rows(self) -> Iterator[Localizations]:
+        """Give the rows that are there now as they came, in order, 65,536 at a time.
+
+        Rows that the temporary file does not hold have rounded values.
+        """
+        blocks = [block.as_it_is() for block in self._blocks]
+        return self._whole_rows(blocks)
+
+    def _whole_rows(self, blocks: Sequence[Block]) -> Iterator[Localizations]:
+        for block in blocks:
+            compact: CompactRows | None = None
+            for begin in range(0, block.count, RUN):
+                end = min(begin + RUN, block.count)
+                if self._spool and self._spool.kept >= block.first + end:
+                    yield self._spool.read(block.first + begin, end - begin)
+                    continue
+                if compact is None:
+                    compact = block.rows
+                    if block.order is not None:
+                        compact = compact.chosen(np.argsort(block.order))
+                yield compact.chosen(slice(begin, end)).whole()
+
+    def close(self) -> None:
+        """Let go of the temporary file. Idempotent."""
+        if self._spool:
+            self._spool.close()
+
+
+def fair_order(count: int) -> list[int]:
+    """Order 0..count-1 so that every beginning is spread evenly (van der Corput)."""
+    bits = max(1, (count - 1).bit_length())
+    reverse = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(2**bits))
+    return [number for number in reverse if number < count]
