@@ -8,6 +8,7 @@ profiles, so the sum over rows, pixel by pixel, is left to the linear algebra li
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -168,7 +169,7 @@ def _portions(
     bounds = [*starts.tolist(), rows]
     tiles: list[tuple[int, int]] = []
     begin = 0
-    for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+    for a, b in itertools.pairwise(bounds):
         for first in range(a, b, ROWS_AT_ONCE):
             last = min(first + ROWS_AT_ONCE, b)
             if tiles and last - begin > ROWS_AT_ONCE:

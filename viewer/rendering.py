@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .drawing import Drawing, coarsened, width_of
-from .reconstruction import Layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .document import Document
+    from .reconstruction import Layers
     from .render import Look, Mode
     from .viewport import Viewport
 
