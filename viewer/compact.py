@@ -99,7 +99,7 @@ def _floating(kind: type[np.unsignedinteger[Any]], shift: int, low: float) -> Qu
             codes = ((within.view(np.int32) + half) >> shift) - offset
             codes[tiny] = np.where(within[tiny] >= values[2] / 2, 2, 1)
         codes[np.isnan(given)] = 0
-        return codes.astype(kind)
+        return np.asarray(codes, kind)
 
     return Quantity(encode, values)
 
@@ -172,7 +172,7 @@ class CompactRows:
             return kept.astype(np.int64) + self.first_frame
         if name in QUANTITIES:
             return QUANTITIES[name].values[kept]
-        return kept
+        return np.asarray(kept, np.float32)
 
     def chosen(self, which: Any) -> CompactRows:
         """Give the rows of a mask, a slice or a list of places."""

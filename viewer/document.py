@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from .reconstruction import (
     field_around,
     fitting_super_pixel,
 )
-from .rows import RUN, RowStore
+from .rows import RowStore
 from .selection import Selection
 from .statistics import ColumnHistograms
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ..stream.localizations import Localizations
     from .drift import Drift
     from .viewport import Rect
+
+PIECE = 32_768  # rows taken in under one hold of the lock: a few ms
 
 
 class Document:
@@ -61,10 +64,6 @@ class Document:
         `correct` and `clear`.
     columns : ColumnHistograms
         How the quantities of all rows are distributed.
-    selection : Selection
-        Which rows are shown.
-    drift : Drift or None
-        What is taken off their positions.
     revision : int
         Grows with whatever changes what is shown.
     rect : Rect
@@ -94,8 +93,7 @@ class Document:
             self.shape, self.pixel_size_nm, super_pixel_nm
         )
         self._spool = spool
-        self.selection = Selection()
-        self.drift: Drift | None = None
+        self._choice = _Choice(Selection(), None)
         self.columns = ColumnHistograms()
         self.store = RowStore(self.rect, spool=spool)
         self.image = self._empty_image()
@@ -122,18 +120,28 @@ class Document:
         return document
 
     @property
+    def selection(self) -> Selection:
+        """Which rows are shown."""
+        return self._choice.selection
+
+    @property
+    def drift(self) -> Drift | None:
+        """What is taken off their positions."""
+        return self._choice.drift
+
+    @property
     def pending(self) -> float:
         """Share of the rows that the image still lacks, 0..1."""
         owed = self._owed
         return owed.share if owed is not None else 0.0
 
     def add(self, rows: Localizations) -> None:
-        """Take rows in, any number; the lock is free between pieces of 65,536.
+        """Take rows in, any number; the lock is free between pieces of 32,768.
 
         Do not hold the lock while calling it: sorting and writing happen without.
         """
-        for first in range(0, len(rows), RUN):
-            self._add_piece(rows[first : first + RUN])
+        for first in range(0, len(rows), PIECE):
+            self._add_piece(rows[first : first + PIECE])
 
     def _add_piece(self, rows: Localizations) -> None:
         compact = compacted(rows)
@@ -141,7 +149,7 @@ class Document:
             store = self.store
             store.append(rows, compact)
             self.columns.add(rows)
-            self._draw(compact)
+            self._count(*self._choice.of(compact))
             self.revision += 1
         store.flush()
         for block in store.unsorted():
@@ -160,13 +168,13 @@ class Document:
     def select(self, selection: Selection) -> None:
         """Show other rows. Returns at once; `work` brings the image up to date."""
         with self.lock:
-            self.selection = selection
+            self._choice = _Choice(selection, self.drift)
             self._begin()
 
     def correct(self, drift: Drift | None) -> None:
         """Take another drift off. Returns at once; `work` does the rest."""
         with self.lock:
-            self.drift = drift
+            self._choice = _Choice(self.selection, drift)
             self._begin()
 
     def work(self, budget_s: float) -> bool:
@@ -185,7 +193,7 @@ class Document:
                 if owed is None or run is None:
                     self._owed = None
                     return False
-            shown = self.shown(run)
+            shown = owed.choice.of(run)
             with self.lock:
                 if self._owed is owed:  # else another image has begun meanwhile
                     self._count(*shown)
@@ -207,18 +215,7 @@ class Document:
             Positions corrected for drift, to the precision a table holds (float32),
             so that picture and saved table agree.
         """
-        selection, drift = self.selection, self.drift
-        if selection.active:
-            mask = selection.mask(run.column, len(run))
-            if not mask.all():
-                run = run.chosen(mask)
-        x = run.column("x_nm").astype(np.float64)
-        y = run.column("y_nm").astype(np.float64)
-        if drift is not None:
-            dx, dy = drift.at(run.column("frame"))
-            x = (x - dx).astype(np.float32).astype(np.float64)
-            y = (y - dy).astype(np.float32).astype(np.float64)
-        return run, x, y
+        return self._choice.of(run)
 
     def runs(
         self, rect: Rect | None = None, *, first: int = 0
@@ -236,7 +233,8 @@ class Document:
         """Give whole rows as they are shown, in order: selected, drift taken off.
 
         Rows without a position or outside the field are among them: no picture
-        shows these, but no selection takes them away either.
+        shows these, but no selection takes them away either. What is selected later
+        does not change it.
 
         Raises
         ------
@@ -244,7 +242,7 @@ class Document:
             Rows were cleared meanwhile, because the session began anew.
         """
         with self.lock:
-            store = self.store
+            store, choice = self.store, self._choice
             pieces = store.whole_rows()
         while True:
             with self.lock:
@@ -256,7 +254,7 @@ class Document:
                 rows = next(pieces, None)
             if rows is None:
                 return
-            yield self._as_shown(rows)
+            yield choice.of_whole(rows)
 
     def close(self) -> None:
         """Let go of the temporary file. Idempotent."""
@@ -276,40 +274,71 @@ class Document:
         """Start an empty image, owed all rows there are now."""
         self.image = self._empty_image()
         rows = len(self.store)
-        self._owed = _Owed(self.store.runs(), rows) if rows else None
+        self._owed = _Owed(self._choice, self.store.runs(), rows) if rows else None
         self.revision += 1
-
-    def _draw(self, run: CompactRows) -> None:
-        self._count(*self.shown(run))
 
     def _count(
         self, run: CompactRows, x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> None:
         self.image.add_positions(x, y, run.column("z_nm"))
 
-    def _as_shown(self, rows: Localizations) -> Localizations:
-        compact = compacted(rows)
-        chosen = rows[self.selection.mask(compact.column, len(rows))].copy()
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which rows are shown, and how far from where they were found."""
+
+    selection: Selection
+    drift: Drift | None
+
+    def of(
+        self, run: CompactRows
+    ) -> tuple[CompactRows, NDArray[np.float64], NDArray[np.float64]]:
+        """Give the shown rows and their places, as `Document.shown` does."""
+        if self.selection.active:
+            mask = self.selection.mask(run.column, len(run))
+            if not mask.all():
+                run = run.chosen(mask)
+        x = run.column("x_nm").astype(np.float64)
+        y = run.column("y_nm").astype(np.float64)
         if self.drift is not None:
-            dx, dy = self.drift.at(chosen["frame"])
-            chosen["x_nm"] = chosen["x_nm"] - dx
-            chosen["y_nm"] = chosen["y_nm"] - dy
+            dx, dy = self.drift.at(run.column("frame"))
+            x = (x - dx).astype(np.float32).astype(np.float64)
+            y = (y - dy).astype(np.float32).astype(np.float64)
+        return run, x, y
+
+    def of_whole(self, rows: Localizations) -> Localizations:
+        """Copy the whole rows that are shown, at their places."""
+        compact = compacted(rows)  # what is drawn is chosen by these values, too
+        mask = self.selection.mask(compact.column, len(rows))
+        chosen = rows[mask]
+        _, chosen["x_nm"], chosen["y_nm"] = self.of(compact.chosen(mask))
         return chosen
 
 
 class _Owed:
-    """Rows that a new image still lacks."""
+    """Rows that a new image still lacks.
 
-    def __init__(self, runs: Iterator[CompactRows], rows: int) -> None:
+    Attributes
+    ----------
+    choice : _Choice
+        What is shown of them.
+    paid : int
+        Rows that it has got.
+    """
+
+    def __init__(self, choice: _Choice, runs: Iterator[CompactRows], rows: int) -> None:
+        self.choice = choice
+        self.paid = 0
         self._runs = runs
         self._rows = rows
-        self.paid = 0
 
     @property
     def share(self) -> float:
+        """What is still lacking, 0..1."""
         return 1.0 - self.paid / self._rows
 
     def next(self) -> CompactRows | None:
+        """Give the next run of them, None after the last."""
         return next(self._runs, None)
 
 

@@ -355,25 +355,26 @@ class Reconstruction:
         y /= self.super_pixel_nm
         column = np.minimum(x.astype(np.intp), width - 1)  # rounding at the edge
         row = np.minimum(y.astype(np.intp), height - 1)
-        steps, known = _depths(z)
-        if self._sums.depth_steps is None and steps is not None and not steps.any():
-            steps = None
+        steps, known = _depths(z, flat=not self.has_depth)
         self._sums.add(row * width + column, steps, known)
         self.revision += 1
         self.tiles.add(row, column, steps, known, self.revision)
 
 
 def _depths(
-    z_nm: NDArray[np.floating],
-) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-    """Give depths as whole steps, and which rows have one (None: all)."""
+    z_nm: NDArray[np.floating], *, flat: bool
+) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_] | None]:
+    """Give depths as whole steps, and which rows have one (None: all).
+
+    No steps where all are 0 and so was every row before.
+    """
     with np.errstate(invalid="ignore"):
         known = np.abs(z_nm) <= DEEPEST_NM
-    if known.all():
-        every = None
-    else:
-        every, z_nm = known, z_nm[known]
-    return np.rint(z_nm * np.float32(DEPTH_STEPS_PER_NM)).astype(np.int64), every
+    every = None if known.all() else known
+    if every is not None:
+        z_nm = z_nm[every]
+    steps = np.rint(z_nm * np.float32(DEPTH_STEPS_PER_NM)).astype(np.int64)
+    return (None if flat and not steps.any() else steps), every
 
 
 def _check_field(shape: tuple[int, int], pixel_size_nm: float) -> None:

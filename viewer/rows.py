@@ -68,9 +68,10 @@ class Block:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it holds."""
+        """Bytes in use."""
         extra = [array for array in (self.starts, self.order) if array is not None]
-        return self.rows.nbytes + sum(array.nbytes for array in extra)
+        kept = self.rows.chosen(slice(self.count)).nbytes
+        return kept + sum(array.nbytes for array in extra)
 
     def append(self, rows: CompactRows) -> int:
         """Copy in as many of the rows as there is room for; say how many."""
@@ -101,19 +102,25 @@ class Block:
             self.first, packed, self.count, starts, order if keep_order else None
         )
 
-    def places(self, rect: Rect | None, grid: Grid) -> NDArray[np.intp] | slice:
-        """Say where its rows within the rectangle stand; edges belong to it."""
+    def within(self, rect: Rect | None, grid: Grid) -> Iterator[CompactRows]:
+        """Give its rows within the rectangle, edges included, at most `RUN` at once."""
         if rect is None:
-            return slice(self.count)
-        if self.starts is None:
-            candidates: Any = slice(self.count)
-        else:
-            candidates = self._cells(grid.covered(rect))
-        x = self.rows.kept["x_nm"][candidates]
-        y = self.rows.kept["y_nm"][candidates]
+            for begin in range(0, self.count, RUN):
+                yield self.rows.chosen(slice(begin, min(begin + RUN, self.count)))
+            return
+        places = self._places(rect, grid)
+        for begin in range(0, len(places), RUN):
+            yield self.rows.chosen(places[begin : begin + RUN])
+
+    def _places(self, rect: Rect, grid: Grid) -> NDArray[np.intp]:
+        sorted_cells = self.starts is not None
+        near: Any = (
+            self._cells(grid.covered(rect)) if sorted_cells else slice(self.count)
+        )
+        x, y = self.rows.kept["x_nm"][near], self.rows.kept["y_nm"][near]
         left, right, top, bottom = rect
-        within = np.flatnonzero((x >= left) & (x <= right) & (y >= top) & (y <= bottom))
-        return within if self.starts is None else candidates[within]
+        inside = np.flatnonzero((x >= left) & (x <= right) & (y >= top) & (y <= bottom))
+        return np.asarray(near[inside] if sorted_cells else inside, np.intp)
 
     def _cells(self, covered: tuple[int, int, int, int]) -> NDArray[np.intp]:
         assert self.starts is not None
@@ -259,27 +266,20 @@ class RowStore:
             Blocks in an order of which every beginning is spread evenly over time.
             Rows that come, or a clearing, while it is in use do not change it.
         """
-        blocks = [block.as_it_is() for block in self._blocks]
-        blocks = [block for block in blocks if block.first + block.count > first]
-        return self._runs(blocks, rect, first)
+        blocks = [
+            block.as_it_is() if block.first >= first else self._late(block, first)
+            for block in self._blocks
+            if block.first + block.count > first
+        ]
+        return self._runs(blocks, rect)
 
     def _runs(
-        self, blocks: Sequence[Block], rect: Rect | None, first: int
+        self, blocks: Sequence[Block], rect: Rect | None
     ) -> Iterator[CompactRows]:
         waiting: list[CompactRows] = []
         held = 0
         for number in fair_order(len(blocks)):
-            block = blocks[number]
-            if block.first < first:
-                rows, which = self._late_rows(block, first, rect)
-            else:
-                rows, which = block.rows, block.places(rect, self._grid)
-            length = which.stop if isinstance(which, slice) else len(which)
-            for begin in range(0, length, RUN):
-                if isinstance(which, slice):
-                    run = rows.chosen(slice(begin, min(begin + RUN, length)))
-                else:
-                    run = rows.chosen(which[begin : begin + RUN])
+            for run in blocks[number].within(rect, self._grid):
                 if held + len(run) > RUN:
                     yield joined(waiting)
                     waiting, held = [], 0
@@ -288,10 +288,11 @@ class RowStore:
         if held:
             yield joined(waiting)
 
-    def _late_rows(
-        self, block: Block, first: int, rect: Rect | None
-    ) -> tuple[CompactRows, Any]:
-        """Give the rows of a block from number `first` on, and which of them count."""
+    def _late(self, block: Block, first: int) -> Block:
+        """Give a block of those of its rows that have number `first` or a higher one.
+
+        A sorted block knows them no more; the temporary file does.
+        """
         skipped = first - block.first
         if block.starts is None:
             rows = block.rows.chosen(slice(skipped, block.count))
@@ -300,8 +301,7 @@ class RowStore:
         else:
             assert self._spool is not None
             rows = compacted(self._spool.read(first, block.count - skipped))
-        late = Block(first, rows, len(rows))
-        return rows, late.places(rect, self._grid)
+        return Block(first, rows, len(rows))
 
     def whole_rows(self) -> Iterator[Localizations]:
         """Give the rows that are there now as they came, in order, 65,536 at a time.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..stream.errors import RecordingError
 from ..stream.localizations import LOCALIZATION
 
 if TYPE_CHECKING:
@@ -67,18 +68,28 @@ class Spool:
             self._flush()
 
     def read(self, first: int, rows: int) -> Localizations:
-        """Copy rows back, from row number `first` on; all must be `kept`."""
+        """Copy rows back, from row number `first` on; all must be `kept`.
+
+        Raises
+        ------
+        RecordingError
+            The spool is closed, or the disk does not give them back.
+        """
         with self._lock:
             self._flush()
             if self._file is None:
-                raise OSError("the temporary file of whole rows is closed.")
-            self._file.seek(first * LOCALIZATION.itemsize)
-            data = bytearray()
-            while len(data) < rows * LOCALIZATION.itemsize:
-                more = self._file.read(rows * LOCALIZATION.itemsize - len(data))
-                if not more:
-                    raise OSError("the temporary file of whole rows lost its end.")
-                data += more
+                raise RecordingError(
+                    "the whole rows are gone: the session they belong to was closed."
+                )
+            try:
+                self._file.seek(first * LOCALIZATION.itemsize)
+                data = self._read(rows * LOCALIZATION.itemsize)
+            except OSError as error:
+                raise RecordingError(
+                    f"rows {first} to {first + rows - 1} cannot be read back from the "
+                    f"temporary file in {tempfile.gettempdir()}: {error}. Is the disk "
+                    "in order?"
+                ) from error
         return np.frombuffer(data, LOCALIZATION)
 
     def close(self) -> None:
@@ -88,7 +99,15 @@ class Spool:
                 self._file.close()
             self._file = None
             self._waiting.clear()
-            self.kept = 0
+
+    def _read(self, length: int) -> bytearray:
+        data = bytearray()
+        while len(data) < length:
+            more = self._file.read(length - len(data))
+            if not more:
+                raise OSError("its end is missing")
+            data += more
+        return data
 
     def _flush(self) -> None:
         if not self._waiting or self._file is None:
