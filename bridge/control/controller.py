@@ -30,6 +30,8 @@ class Reading:
         Density that is wanted.
     lowest, highest : float
         Working range of the laser, same unit as `power`.
+    age_s : float
+        Of the newest frame when it is decided upon; 0 where nobody said.
     """
 
     t_s: float
@@ -44,6 +46,7 @@ class Reading:
     target_per_um2: float
     lowest: float
     highest: float
+    age_s: float = 0.0
 
 
 class Controller(Protocol):

@@ -199,7 +199,8 @@ class GuardedPower:
             return self._without_reading(unusable, now_s, dt_s)
         self._usable_s = now_s
         try:
-            wanted = law.control(replace(reading, power=self._exact))
+            age_s = max(now_s - reading.t_s, 0.0)
+            wanted = law.control(replace(reading, power=self._exact, age_s=age_s))
         except Exception as error:  # whatever a law does, the laser stays
             return self._hold(f"the law failed: {error!r}")
         if wanted is None:

@@ -21,6 +21,7 @@ ENOUGH_EMITTERS = 5.0  # seen in the memory of the filter, to trust the gain
 REACH = 3.0  # times the power whose effect is visible, while the gain is not trusted
 SURPRISE = 2.0  # standard errors beyond which the past is forgotten
 SETTLING = 10.0  # memories of the filter before its drift is believed
+LARGEST_CHANGE = 0.3  # of the logarithm of a slope, on its way from past to present
 LARGEST_LAG = 0.3  # of log gain behind its mean; more is a step, not bleaching
 SMALLEST = 1e-12
 ROUNDING = 1e-9
@@ -34,7 +35,8 @@ class RatioOptions(Options):
     on_time_s : float
         About the mean on-time; a factor of three either way is fine.
     latency_s : float
-        From the readout of a frame to the laser's answer to it.
+        Least time from the readout of a frame to the laser's answer to it; a reading
+        that is older when it is decided upon has its own.
     averaging_s : float
         Memory of the gain's estimate, beyond what the length of a block needs.
     bleaching_s : float
@@ -95,13 +97,20 @@ class _Drift:
     """Slope of a noisy log gain, from its mean and the mean of its mean."""
 
     def __init__(self, memory_s: float) -> None:
-        self._half_s = memory_s / 2
+        self._memory_s, self._half_s = memory_s, memory_s / 2
         self._once = self._twice = 0.0
 
     @property
     def per_s(self) -> float:
-        """The slope; bleaching makes it negative."""
-        return (self._once - self._twice) / self._half_s
+        """The present slope; bleaching makes it negative.
+
+        A constant density takes as many fluorophores every second, so that the gain
+        falls along a line and its logarithm ever faster. What the means tell is the
+        slope about `memory_s` ago.
+        """
+        past = (self._once - self._twice) / self._half_s
+        change = min(max(-past * self._memory_s, -LARGEST_CHANGE), LARGEST_CHANGE)
+        return past * math.exp(change)
 
     def restart(self, value: float) -> None:
         """Forget the slope."""
@@ -154,7 +163,7 @@ class RatioLaw:
         """Start the clock; without any knowledge, the present power may be right."""
         power = max(reading.power, floor)
         self._filter = _OnTimeFilter(self._options.on_time_s, power, reading.t_s)
-        self._filter.hold(power, reading.t_s + self._options.latency_s)
+        self._filter.hold(power, reading.t_s + self._latency_s(reading))
         if self._power == 0.0:
             self._density = 1 / reading.area_um2  # worth one emitter
             self._power = self._density * power / reading.target_per_um2
@@ -169,13 +178,14 @@ class RatioLaw:
     ) -> None:
         """Compare the density of a block with the power that it is the effect of."""
         dt_s = reading.t_s - last.t_s
-        seen.hold(max(reading.power, floor), reading.t_s + self._options.latency_s)
+        power = max(reading.power, floor)
+        seen.hold(power, reading.t_s + self._latency_s(reading))
         frames = reading.last_seq - reading.first_seq + 1
         share = min(1.0, frames / (reading.last_seq - last.last_seq))
         seen.advance(reading.t_s - share * dt_s)  # over what nobody has seen
         self._visible, self._block_s = seen.advance(reading.t_s), share * dt_s
         self._density *= math.exp(self._drift.per_s * dt_s)
-        new = self._weight(reading)
+        new = self._weight(reading) * self._tells(reading)
         old = (1 - new) * self._trust(reading)
         density = old * self._density + new * reading.per_um2
         self._density = max(density, SMALLEST)
@@ -183,16 +193,30 @@ class RatioLaw:
         self._last = reading
         self._follow_drift(dt_s, self._keep_in_range(reading, floor))
 
+    def _latency_s(self, reading: Reading) -> float:
+        """Give the time from the readout of the newest frame to the answer to it."""
+        return max(self._options.latency_s, reading.age_s)
+
+    def _tells(self, reading: Reading) -> float:
+        """Say how much a block tells of the gain: nothing if it was dark, as it should.
+
+        What was known of the gain is not forgotten for it.
+        """
+        expected = self._density / self._power * self._visible
+        emitters = max(expected, reading.per_um2) * reading.area_um2
+        return min(1.0, emitters / ENOUGH_EMITTERS)
+
     def _weight(self, reading: Reading) -> float:
         """Weight of a new block.
 
-        The longer a block, the less of its noise is left when the answer acts:
-        answering to it only adds to the next block's noise.
+        The longer a block and the later the answer, the less of its noise is left when
+        that acts: answering to it only adds to the next block's noise.
         """
         options, block_s = self._options, self._block_s
         response_s = options.on_time_s + options.latency_s
+        late_s = self._latency_s(reading) - options.latency_s
         return block_s / (
-            options.averaging_s + block_s * (1 + block_s / response_s / 2)
+            options.averaging_s + late_s + block_s * (1 + block_s / response_s / 2)
         )
 
     def _trust(self, reading: Reading) -> float:
@@ -226,7 +250,7 @@ class RatioLaw:
     def _answer(self, reading: Reading, floor: float) -> float:
         options = self._options
         # The answer acts after the latency, and shows within the on-time and a block.
-        ahead_s = options.latency_s + options.on_time_s + self._block_s
+        ahead_s = self._latency_s(reading) + options.on_time_s + self._block_s
         wanted = reading.target_per_um2 * self._power / self._density
         wanted *= math.exp(-self._drift.per_s * ahead_s)
         if self._density * reading.area_um2 < ENOUGH_EMITTERS:

@@ -71,9 +71,10 @@ def run(
 ):
     """Close the loop over `frames` frames.
 
-    `changes` are (frame, {name: value}): of a `Field`, or `target`, or `bias`, which
-    multiplies what the law is told. The last frame of a block is `delay_frames` old
-    when the answer to it reaches the laser. `guard` is called as
+    `changes` are (frame, {name: value}): of a `Field`, or `target`, `delay_frames`,
+    `bias`, which multiplies what the law is told, or `dark`: nobody is asked and the
+    laser is at 0. The last frame of a block is `delay_frames` old when the answer to it
+    reaches the laser. `guard` is called as
     guard(law, reading, now_s) and answers the power; without it the law's answer is
     only limited.
     """
@@ -86,16 +87,20 @@ def run(
     seen = np.empty(frames)
     every = round(1 / (ticks_per_s * FRAME_S))
     changes = sorted(changes, key=lambda change: change[0])
-    waiting, wanted = [], []
+    waiting, wanted, closed = [], [], False
     last_seq, last_t = -1, None
     for k in range(frames):
         while changes and changes[0][0] <= k:
             given = dict(changes.pop(0)[1])
             target = given.pop("target", target)
             bias = given.pop("bias", bias)
+            delay_frames = given.pop("delay_frames", delay_frames)
+            closed = given.pop("dark", closed)
             sample = replace(sample, **given)
         while waiting and waiting[0][0] <= k:
             power = waiting.pop(0)[1]
+        if closed:
+            power, waiting = 0.0, []
         fresh = rng.binomial(dark, -math.expm1(-activation * power))
         fresh += rng.poisson(
             sample.spontaneous * sample.area_um2 / (sample.on_time_frames + 1)
@@ -111,7 +116,7 @@ def run(
         density[k] = count / sample.area_um2
         seen[k] = max(0.0, bias * density[k] * (1 + sample.noise * rng.normal()))
         powers[k], darks[k], targets[k] = power, dark, target
-        if (k + 1) % every:
+        if (k + 1) % every or closed:
             continue
         first, t_s = last_seq + 1, (k + 1) * FRAME_S
         reading = Reading(
@@ -130,6 +135,7 @@ def run(
             target_per_um2=target,
             lowest=lowest,
             highest=highest,
+            age_s=delay_frames * FRAME_S,
         )
         last_seq, last_t = k, t_s
         if guard is not None:
