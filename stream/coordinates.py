@@ -1,4 +1,4 @@
-"""The coordinates of our tables, and of the text tables of other programs.
+"""The coordinates of our tables, and of the tables of other programs.
 
 Ours: nm on the full chip, the centre of the chip's first pixel at (0, 0),
 x = column, y = row, z positive away from the objective, frames from 0. How the
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
 
 from .camera_maps import to_plain
-from .errors import RecordingError, SettingsError
+from .errors import SettingsError
 from .localizations import LOCALIZATION, Localizations, empty
 
 if TYPE_CHECKING:
@@ -320,64 +317,6 @@ def _from_ours(
     return values
 
 
-def sidecar(path: Path) -> Path:
-    """Name the file that states the coordinates of a text table."""
-    return path.with_name(path.name + "-metadata.json")
-
-
-def write_csv(
-    path: str | Path,
-    rows: Localizations,
-    metadata: Mapping[str, str],
-    dialect: str = "thunderstorm",
-) -> None:
-    """Write a text table for another program, and beside it what it cannot say.
-
-    ``NAME.csv-metadata.json`` holds `metadata`, the dialect and its coordinates.
-
-    Parameters
-    ----------
-    rows : Localizations
-        Ours, full-chip nm.
-    metadata : Mapping[str, str]
-        Of the table, see `stream_metadata`; ``pixel_size_nm`` is needed.
-    dialect : str
-        A key of `DIALECTS`.
-
-    Raises
-    ------
-    SettingsError
-        Unknown dialect, or `metadata` lack one of `REQUIRED_METADATA`.
-    RecordingError
-        The disk refused it.
-    """
-    path = Path(path)
-    if dialect not in DIALECTS:
-        raise SettingsError(
-            f"cannot write a table for {dialect!r}; known are {', '.join(DIALECTS)}."
-        )
-    check_metadata(metadata)
-    spec = DIALECTS[dialect]
-    columns = from_localizations(
-        rows, dialect, pixel_size_nm=float(metadata["pixel_size_nm"])
-    )
-    about = dict(metadata) | CONVENTIONS
-    about |= {
-        "dialect": dialect,
-        "units": f"{spec.unit}, z in nm",
-        "frame_base": str(spec.frame_base),
-        "pixel_origin": f"centre of the full chip's first pixel at "
-        f"({spec.centre_px} px, {spec.centre_px} px)",
-    }
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    text = json.dumps(about, indent=1, sort_keys=True) + "\n"
-    try:
-        pacsv.write_csv(table, path)
-        sidecar(path).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be written: {error}") from error
-
-
 def check_metadata(metadata: Mapping[str, str]) -> None:
     """Refuse table metadata that do not say where the positions are.
 
@@ -392,90 +331,3 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
             f"table metadata lack {', '.join(missing)}: without them nobody can say "
             "where the positions are. Take them from stream_metadata(start)."
         )
-
-
-def read_csv(
-    path: str | Path, pixel_size_nm: float | None = None
-) -> tuple[Localizations, dict[str, str]]:
-    """Read a text table in any of `DIALECTS`, told apart by its column names.
-
-    Parameters
-    ----------
-    pixel_size_nm : float, optional
-        For tables without a ``-metadata.json`` beside them.
-
-    Returns
-    -------
-    Localizations, dict[str, str]
-        The rows, and what the file beside it says, with ``dialect`` set.
-
-    Raises
-    ------
-    SettingsError
-        Missing file, unknown columns, a cell that is no number, no pixel size.
-    """
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = [
-                name.strip() for name in file.readline().replace('"', "").split(",")
-            ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path}: cannot be read as a text table: {error}"
-        ) from error
-    dialect = _recognise(header, path)
-    metadata = _read_sidecar(path) | {"dialect": dialect}
-    if pixel_size_nm is None and "pixel_size_nm" in metadata:
-        pixel_size_nm = float(metadata["pixel_size_nm"])
-    if pixel_size_nm is not None:
-        metadata["pixel_size_nm"] = repr(float(pixel_size_nm))
-    try:
-        rows = to_localizations(
-            _read_columns(path, header, dialect), dialect, pixel_size_nm=pixel_size_nm
-        )
-    except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from error
-    return rows, metadata
-
-
-def _recognise(header: list[str], path: Path) -> str:
-    for name, spec in DIALECTS.items():
-        if set(spec.known_by) <= set(header):
-            return name
-    known = "; ".join(f"{n}: {', '.join(s.known_by)}" for n, s in DIALECTS.items())
-    raise SettingsError(
-        f"{path}: no table of localizations has the columns "
-        f"{', '.join(header)[:200]!r}. Known are {known}."
-    )
-
-
-def _read_columns(
-    path: Path, header: list[str], dialect: str
-) -> dict[str, NDArray[np.float64]]:
-    """Read the columns that the dialect knows, as float64."""
-    wanted = {name for names in DIALECTS[dialect].columns.values() for name in names}
-    include = [name for name in header if name in wanted]
-    try:
-        table = pacsv.read_csv(
-            path,
-            read_options=pacsv.ReadOptions(column_names=header, skip_rows=1),
-            convert_options=pacsv.ConvertOptions(
-                include_columns=include,
-                column_types=dict.fromkeys(include, pa.float64()),
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise SettingsError(f"not a table of numbers: {error}") from error
-    return {name: table.column(name).to_numpy() for name in include}
-
-
-def _read_sidecar(path: Path) -> dict[str, str]:
-    beside = sidecar(path)
-    if not beside.exists():
-        return {}
-    try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-        return {str(k): str(v) for k, v in found.items()}
-    except (ValueError, AttributeError) as error:
-        raise SettingsError(f"{beside}: is not a JSON object: {error}") from error

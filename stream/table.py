@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from .coordinates import CONVENTIONS, check_metadata, read_csv, write_csv
+from .coordinates import CONVENTIONS, check_metadata
 from .errors import RecordingError, SettingsError
 from .localizations import LOCALIZATION, Localizations, empty
+from .text_table import read_csv, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -305,9 +306,107 @@ def read_table(
         return rows, metadata | {"complete": "yes"}
     found = _scan(path)
     if not found.end:
-        raise SettingsError(f"{path}: the schema is torn; the table holds no rows.")
+        raise _torn(path)
     rows = _read_rows(path, found, 0, found.rows)
     return rows, found.metadata | {"complete": "yes" if found.closed else "no"}
+
+
+class ArrowPieces:
+    """A table of ours, read from its beginning on, and on again after it has grown.
+
+    Parameters
+    ----------
+    path : Path
+        An Arrow stream, whole or torn.
+    piece_rows : int
+        Batches are joined until they have about so many rows.
+
+    Attributes
+    ----------
+    metadata : dict[str, str]
+        The file's.
+    complete : bool
+        Everything was read and the writer has ended the stream.
+
+    Raises
+    ------
+    SettingsError
+        An Arrow stream that is not a localization table, or a torn schema.
+    """
+
+    def __init__(self, path: Path, piece_rows: int) -> None:
+        self._path, self._piece_rows = path, piece_rows
+        self.complete = False
+        with path.open("rb") as raw, pa.PythonFile(raw, mode="r") as source:
+            try:
+                messages = pa.ipc.MessageReader.open_stream(source)
+                schema = pa.ipc.read_schema(messages.read_next_message())
+            except (StopIteration, pa.ArrowException, OSError):
+                raise _torn(path) from None
+            self.metadata = _checked_metadata(path, schema)
+            self._end = source.tell()
+
+    def shorter(self) -> bool:
+        """Whether the file lost rows that were given: it was written anew."""
+        return self._path.stat().st_size < self._end
+
+    def read(self) -> Iterator[Localizations]:
+        """Give whole batches that were not given yet, joined."""
+        waiting: list[pa.RecordBatch] = []
+        held = 0
+        with self._path.open("rb") as file:
+            file.seek(self._end)
+            for batch, end in _whole_batches(file):
+                waiting.append(batch)
+                held += batch.num_rows
+                if held >= self._piece_rows:
+                    rows = _joined(waiting)
+                    self._end, waiting, held = end, [], 0
+                    yield rows
+                last = end
+            if waiting:
+                rows = _joined(waiting)
+                self._end = last
+                yield rows
+            file.seek(self._end)
+            self.complete = file.read(len(_END)) == _END
+
+
+def _whole_batches(file: BinaryIO) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield record batches and where they end, up to the first torn one."""
+    source = pa.PythonFile(cast("IOBase", file), mode="r")
+    messages = pa.ipc.MessageReader.open_stream(source)
+    try:
+        while True:
+            message = messages.read_next_message()
+            yield pa.ipc.read_record_batch(message, _SCHEMA), source.tell()
+    except (StopIteration, pa.ArrowException, OSError):
+        return
+
+
+def _joined(batches: list[pa.RecordBatch]) -> Localizations:
+    """Copy the rows of several batches."""
+    table = pa.Table.from_batches(batches, _SCHEMA)
+    rows = empty(table.num_rows)
+    for index, name in enumerate(LOCALIZATION.names or ()):
+        rows[name] = table.column(index).to_numpy()
+    return rows
+
+
+def _torn(path: Path) -> SettingsError:
+    return SettingsError(f"{path}: the schema is torn; the table holds no rows.")
+
+
+def _checked_metadata(path: Path, schema: pa.Schema) -> dict[str, str]:
+    """Give the metadata of a table's schema; another schema is a SettingsError."""
+    if not schema.equals(_SCHEMA):
+        raise SettingsError(
+            f"{path}: is an Arrow stream, but with the columns "
+            f"{', '.join(schema.names)[:200]}; a localization table has "
+            f"{', '.join(_SCHEMA.names)}."
+        )
+    pairs = (schema.metadata or {}).items()
+    return {k.decode(): v.decode() for k, v in pairs}
 
 
 def _read_rows(path: Path, held: _Contents, first: int, count: int) -> Localizations:
@@ -351,14 +450,7 @@ def _scan(path: Path) -> _Contents:
             schema = pa.ipc.read_schema(messages.read_next_message())
         except (StopIteration, pa.ArrowException, OSError):
             return found
-        if not schema.equals(_SCHEMA):
-            raise SettingsError(
-                f"{path}: is an Arrow stream, but with the columns "
-                f"{', '.join(schema.names)[:200]}; a localization table has "
-                f"{', '.join(_SCHEMA.names)}."
-            )
-        pairs = (schema.metadata or {}).items()
-        found.metadata = {k.decode(): v.decode() for k, v in pairs}
+        found.metadata = _checked_metadata(path, schema)
         found.end = source.tell()
         try:
             while True:

@@ -13,15 +13,14 @@ from liveloc.stream.coordinates import (
     from_localizations,
     nm_to_px,
     px_to_nm,
-    read_csv,
     stream_metadata,
     to_localizations,
-    write_csv,
 )
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.frames import StreamStart
 from liveloc.stream.localizations import LOCALIZATION, empty
 from liveloc.stream.table import read_table
+from liveloc.stream.text_table import read_csv, write_csv
 
 START = StreamStart(
     stream_id=bytes(range(16)),
