@@ -1,0 +1,99 @@
+"""Tiles on the graphics card: one texture, wrapped around like a torus.
+
+Tile (row, column) of a level lies at (row mod n, column mod m) of the texture. So
+neighbours in the image are neighbours in the texture, also across its rim, and linear
+filtering needs no borders: a tile that changed is uploaded alone, panning uploads what
+came into view, and everything is one draw call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from vispy import gloo
+
+from .scene import TILE
+
+if TYPE_CHECKING:
+    from ..document import Document
+    from .scene import TileRange
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What lies in one place of the texture."""
+
+    tiles: Any  # the pyramid it was taken from
+    level: int
+    row: int
+    column: int
+    version: int
+
+
+class TileTexture:
+    """Holds the visible tiles of one level, two floats a pixel: counts and sum of z.
+
+    Attributes
+    ----------
+    texture : vispy.gloo.Texture2D or None
+        None until something was brought.
+    uploads : int
+        Tiles uploaded so far.
+    """
+
+    def __init__(self) -> None:
+        self.texture: Any = None
+        self.uploads = 0
+        self._places = (0, 0)  # rows, columns of tiles
+        self._held: dict[tuple[int, int], _Held] = {}
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the texture, pixels."""
+        return self._places[0] * TILE, self._places[1] * TILE
+
+    def bring(self, document: Document, wanted: TileRange) -> None:
+        """Upload what is in view and is not there yet in its present version."""
+        self._make_room(wanted)
+        tiles = document.image.tiles
+        for row, column in wanted:
+            place = row % self._places[0], column % self._places[1]
+            version = tiles.version(wanted.level, row, column)
+            now = _Held(tiles, wanted.level, row, column, version)
+            if self._is(place, now):
+                continue
+            with document.lock:
+                version = tiles.version(wanted.level, row, column)
+                data = tiles.tile(wanted.level, row, column)
+            offset = place[0] * TILE, place[1] * TILE
+            self.texture.set_data(np.ascontiguousarray(data), offset=offset)
+            self._held[place] = _Held(tiles, wanted.level, row, column, version)
+            self.uploads += 1
+
+    def _is(self, place: tuple[int, int], now: _Held) -> bool:
+        held = self._held.get(place)
+        return (
+            held is not None
+            and held.tiles is now.tiles
+            and (held.level, held.row, held.column, held.version)
+            == (now.level, now.row, now.column, now.version)
+        )
+
+    def _make_room(self, wanted: TileRange) -> None:
+        rows = wanted.rows[1] - wanted.rows[0]
+        columns = wanted.columns[1] - wanted.columns[0]
+        if rows <= self._places[0] and columns <= self._places[1]:
+            return
+        self._places = max(rows, self._places[0]), max(columns, self._places[1])
+        self._held.clear()
+        if self.texture is not None:
+            self.texture.delete()
+        self.texture = gloo.Texture2D(
+            shape=(*self.shape, 2),
+            format="rg",
+            internalformat="rg32f",
+            interpolation="linear",
+            wrapping="repeat",
+        )
