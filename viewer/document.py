@@ -148,7 +148,7 @@ class Document:
         with self.lock:
             store = self.store
             store.append(rows, compact)
-            self.columns.add(rows)
+            self.columns.add(rows, compact)
             self._count(*self._choice.of(compact))
             self.revision += 1
         store.flush()

@@ -1,91 +1,52 @@
-"""What the rows are like: histograms of their quantities, statistics of a region."""
+"""How the quantities of all rows are distributed, for the sliders that select them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .compact import QUANTITIES, Z_ZERO, CompactRows, compacted
+from .region import RegionStatistics, region_statistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..stream.localizations import Localizations
-    from .document import Document
-    from .viewport import Rect
 
-ROWS_SAMPLED = 500_000  # of a region with more, medians are those of so many
-BINS = 256
-# Quantities by the names of the selection; lowest and highest value of the bins.
-LOGARITHMIC = {
-    "photons": (1.0, 1e7),
-    "background": (1e-2, 1e6),
-    "lateral_sigma_nm": (0.1, 1e4),
-    "z_sigma_nm": (0.1, 1e5),
+__all__ = ["ColumnHistograms", "RegionStatistics", "region_statistics"]
+
+MOST_BINS = 256
+# What is smaller is counted with these: a logarithmic scale begins somewhere.
+LOWEST = {
+    "photons": 1.0,
+    "background": 2.0**-6,
+    "lateral_sigma_nm": 2.0**-3,
+    "z_sigma_nm": 2.0**-2,
 }
-
-
-class _Bins:
-    """Counts in `BINS` bins; values beyond the ends are in the bins there."""
-
-    def __init__(self, low: float, high: float, *, logarithmic: bool) -> None:
-        self.low, self.high = low, high
-        self.logarithmic = logarithmic
-        self.counts = np.zeros(BINS, np.int64)
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        if self.logarithmic:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                values = np.log(values)
-        low, high = self._ends()
-        values = values[np.isfinite(values)]
-        place = (values - np.float32(low)) * np.float32(BINS / (high - low))
-        place = np.clip(place, 0, BINS - 1).astype(np.int16)
-        self.counts += np.bincount(place, minlength=BINS)
-
-    def _ends(self) -> tuple[float, float]:
-        if self.logarithmic:
-            return float(np.log(self.low)), float(np.log(self.high))
-        return self.low, self.high
-
-    def edges(self) -> NDArray[np.float64]:
-        if self.logarithmic:
-            return np.geomspace(self.low, self.high, BINS + 1)
-        return np.linspace(self.low, self.high, BINS + 1)
-
-
-class _GrowingBins(_Bins):
-    """Bins of a width that doubles until every value has one."""
-
-    def __init__(self, low: float, high: float) -> None:
-        super().__init__(low, high, logarithmic=False)
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        values = values[np.isfinite(values)]
-        if not values.size:
-            return
-        while values.min() < self.low:
-            self._double(down=True)
-        while values.max() >= self.high:
-            self._double(down=False)
-        super().add(values)
-
-    def _double(self, *, down: bool) -> None:
-        span = self.high - self.low
-        pairs = self.counts.reshape(-1, 2).sum(axis=1)
-        empty = np.zeros_like(pairs)
-        if down:
-            self.low -= span
-            self.counts = np.concatenate([empty, pairs])
-        else:
-            self.high += span
-            self.counts = np.concatenate([pairs, empty])
+CODED = (
+    "probability",
+    "lateral_sigma_nm",
+    "z_sigma_nm",
+    "z_nm",
+    "photons",
+    "background",
+)
+FRAME = "frame"
 
 
 class ColumnHistograms:
     """Histograms of every quantity that rows are selected by, kept up as rows come.
 
-    256 bins each, for ever. Not for two threads at once.
+    Exact: counted are the whole numbers that `CompactRows` keeps. 3 MB for ever. Not
+    for two threads at once.
+
+    Attributes
+    ----------
+    rows : int
+        How many were counted.
+    first_frame, last_frame : int
+        Lowest and highest frame number so far; 0 and -1 without any row.
     """
 
     def __init__(self) -> None:
@@ -94,92 +55,114 @@ class ColumnHistograms:
     def clear(self) -> None:
         """Forget every row."""
         self.rows = 0
-        self._bins: dict[str, _Bins] = {
-            name: _Bins(*ends, logarithmic=True) for name, ends in LOGARITHMIC.items()
-        }
-        self._bins["probability"] = _Bins(0.0, 1.0, logarithmic=False)
-        self._bins["z_nm"] = _GrowingBins(-64.0, 64.0)
-        self._bins["frame"] = _GrowingBins(0.0, float(BINS))
+        self.first_frame, self.last_frame = 0, -1
+        self._counts = {name: np.zeros(len(_values(name)), np.int64) for name in CODED}
+        self._frame_shift = 0  # a bin of frames is 2**shift wide
+        self._frame_counts = np.zeros(MOST_BINS, np.int64)
 
-    def add(self, rows: Localizations) -> None:
-        """Count rows."""
+    def add(self, rows: Localizations, compact: CompactRows | None = None) -> None:
+        """Count rows.
+
+        Parameters
+        ----------
+        rows : Localizations, shape (n,)
+            Copied from.
+        compact : CompactRows, optional
+            The same rows `compacted`, where the caller has them.
+        """
+        if not len(rows):
+            return
+        kept = (compacted(rows) if compact is None else compact).kept
         self.rows += len(rows)
-        for name, bins in self._bins.items():
-            bins.add(_quantity(rows, name))
+        for name, counts in self._counts.items():
+            codes = _lateral(kept) if name == "lateral_sigma_nm" else kept[name]
+            np.add.at(counts, codes, 1)
+        self._add_frames(kept[FRAME])
 
     def histogram(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Give (edges, counts) of a quantity by its name in a `Selection`.
+        """Give the distribution of a quantity by its name in a `Selection`.
 
-        Values beyond the outer edges are in the outer bins; rows without a value
-        are in none. Copies.
+        Returns
+        -------
+        edges : NDArray[np.float64], shape (bins + 1,)
+            Ascending, around the values there are, above 0 for what a logarithmic
+            scale suits (`LOWEST`). Bins get wider by factors of 2 as the range
+            grows; of a quantity in `LOWEST` the wider, the larger the value.
+        counts : NDArray[np.int64], shape (bins,)
+            At most 256. Rows without a value are in none; what is smaller than
+            `LOWEST` is in the first.
         """
-        bins = self._bins[name]
-        return bins.edges(), bins.counts.copy()
+        if name == FRAME:
+            used = (max(0, self.last_frame) >> self._frame_shift) + 1
+            edges = np.arange(used + 1, dtype=np.float64) * 2**self._frame_shift
+            return edges, self._frame_counts[:used].copy()
+        counts, first = self._known(name)
+        occupied = np.flatnonzero(counts)
+        if not occupied.size:  # around 0, or where the scale begins
+            occupied = np.array([Z_ZERO - 1 if name == "z_nm" else 0])
+        low, high = occupied[0], occupied[-1]
+        low, high = int(low) + first, int(high) + first
+        shift = 0
+        while (high >> shift) - (low >> shift) >= MOST_BINS:
+            shift += 1
+        starts = np.arange(low >> shift, (high >> shift) + 2) << shift
+        places = np.clip(starts - first, 0, len(counts))
+        sums = np.concatenate([[0], np.cumsum(counts)])[places]
+        return _edges(name, starts), np.diff(sums)
 
     def percentile(self, name: str, percent: float) -> float:
-        """Give a percentile to the width of a bin; NaN without any value."""
-        edges, counts = self.histogram(name)
-        total = int(counts.sum())
-        if not total:
+        """Give a percentile, NaN without any value; not of frames."""
+        counts, first = self._known(name)
+        below = np.cumsum(counts)
+        if not below[-1]:
             return float("nan")
-        below = np.concatenate([[0], np.cumsum(counts)])
-        return float(np.interp(total * percent / 100.0, below, edges))
+        code = int(np.searchsorted(below, below[-1] * percent / 100.0))
+        return float(_values(name)[first + min(code, len(counts) - 1)])
+
+    def _known(self, name: str) -> tuple[NDArray[np.int64], int]:
+        """Give the counts of codes from `first` on, smaller ones among the first."""
+        first = _first_code(name)
+        counts = self._counts[name][first:].copy()
+        counts[0] += self._counts[name][1:first].sum()
+        return counts, first
+
+    def _add_frames(self, frames: NDArray[np.unsignedinteger[Any]]) -> None:
+        low, high = int(frames.min()), int(frames.max())
+        self.first_frame = min(low, self.first_frame) if self.last_frame >= 0 else low
+        self.last_frame = max(high, self.last_frame)
+        while high >> self._frame_shift >= MOST_BINS:
+            pairs = self._frame_counts.reshape(-1, 2).sum(axis=1)
+            self._frame_counts[...] = 0
+            self._frame_counts[: len(pairs)] = pairs
+            self._frame_shift += 1
+        np.add.at(self._frame_counts, frames >> np.uint32(self._frame_shift), 1)
 
 
-def _quantity(rows: Localizations, name: str) -> NDArray[np.float32]:
-    if name == "lateral_sigma_nm":
-        return np.asarray(np.maximum(rows["x_sigma_nm"], rows["y_sigma_nm"]))
-    return np.asarray(rows[name])
+def _values(name: str) -> NDArray[np.float32]:
+    """Give what each code of a quantity stands for."""
+    return QUANTITIES["x_sigma_nm" if name == "lateral_sigma_nm" else name].values
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegionStatistics:
-    """The rows in a rectangle, as shown (selection and drift applied).
-
-    Medians are of rows that have the value; NaN where none has.
-
-    Attributes
-    ----------
-    rows : int
-        How many there are.
-    sampled : int
-        On how many of them medians and percentiles rest.
-    area_um2, per_um2 : float
-        The rectangle, and rows per area of it.
-    per_frame : float
-        Rows per frame, from the first frame of the document to the last.
-    photons, background, lateral_sigma_nm : float
-        Medians.
-    z_nm : tuple[float, float]
-        5th and 95th percentile.
-    precision_nm : float
-        Lateral localization precision from neighbours in consecutive frames.
-    """
-
-    rows: int
-    sampled: int
-    area_um2: float
-    per_um2: float
-    per_frame: float
-    photons: float
-    background: float
-    lateral_sigma_nm: float
-    z_nm: tuple[float, float]
-    precision_nm: float
+def _first_code(name: str) -> int:
+    """Give the lowest code that has a bin; 0 says that there is no value."""
+    if name not in LOWEST:
+        return 1
+    return int(np.searchsorted(_values(name)[1:], LOWEST[name])) + 1
 
 
-def region_statistics(
-    document: Document, rect: Rect, *, limit: int = ROWS_SAMPLED
-) -> RegionStatistics:
-    """Describe the rows in a rectangle.
+def _edges(name: str, codes: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Give the values halfway between these codes and the ones before them."""
+    values = _values(name)[1:].astype(np.float64)
+    beyond = [2 * values[0] - values[1]], [2 * values[-1] - values[-2]]
+    values = np.concatenate([[np.nan], beyond[0], values, beyond[1]])
+    codes = np.clip(codes, _first_code(name), len(values) - 2) + 1
+    edges = 0.5 * (values[codes - 1] + values[codes])
+    if name == "probability":
+        edges = np.clip(edges, 0.0, 1.0)
+    return np.asarray(edges, np.float64)
 
-    Parameters
-    ----------
-    document : Document
-        Locked for moments only.
-    rect : Rect
-        Edges in nm; the right and the lower one do not belong to it.
-    limit : int
-        Of more rows, medians are those of so many.
-    """
-    raise NotImplementedError
+
+def _lateral(kept: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """Give the code of the larger of two sigmas; none where one is not known."""
+    x, y = kept["x_sigma_nm"], kept["y_sigma_nm"]
+    return np.asarray(np.maximum(x, y) * (np.minimum(x, y) > 0))
