@@ -1,22 +1,27 @@
-"""What the window shows, without a window: image, figures and state of a session."""
+"""A running session as a window shows it: followed in the background."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..stream.activation import Activation, finite
-from ..stream.broadcast import Reset, Rows, Status
-from .reconstruction import SUPER_PIXEL_NM, Reconstruction, fitting_super_pixel
+from ..stream.broadcast import LocalizationSubscriber, Reset, Rows, Status
+from ..stream.preview import Preview
+from .document import Document
+from .reconstruction import SUPER_PIXEL_NM
+from .traces import Traces
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ..stream.broadcast import Update
 
 State = Literal["waiting", "live", "silent", "ended"]
 
 SILENCE_S = 3.0  # an engine says something several times a second
+NEWS_S = 0.1  # how soon the thread notices that it is to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,49 +68,93 @@ class Figures:
         )
 
 
+class Source(Protocol):
+    """Where news come from: a subscriber, or a test."""
+
+    def poll(self, timeout_s: float) -> Sequence[Update]:
+        """Give what came since the last call; wait for it no longer than that."""
+        ...
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the engine was last heard."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
 class LiveSession:
     """Follows one engine: through waiting, sessions, silence and their ends.
 
+    With a source, a thread of its own takes in whatever comes, as soon as it comes:
+    a window that is slow, or frozen, delays nothing and piles nothing up. Without
+    one, news are given to `apply` by hand.
+
     Parameters
     ----------
+    source : Source, optional
+        Used and closed by that thread.
     super_pixel_nm : float
-        Aimed at; see `fitting_super_pixel`.
-    min_probability, max_sigma_nm : float
-        As for `Reconstruction`.
+        Aimed at; see `Document`.
 
     Attributes
     ----------
-    reconstruction : Reconstruction or None
-        None until a session says its field.
-    sessions : int
-        Fields shown so far; a changed number means that the old view is void.
+    document : Document or None
+        None until a session says its field. The same session told once more, by an
+        engine that restarted, keeps its document.
+    traces : Traces
+        Of the present session.
+    figures : Figures
+        The newest that the engine said.
+    preview : Preview or None
+        The newest raw frame of the present session.
+    failure : Exception or None
+        What ended the thread, when nobody had closed it.
+    newest_published_ns : int
+        When the newest row was published; 0 where it had to be fetched later.
+    rows : int
+        That came so far; the document has them all.
     """
 
     def __init__(
-        self,
-        *,
-        super_pixel_nm: float = SUPER_PIXEL_NM,
-        min_probability: float = 0.0,
-        max_sigma_nm: float | None = None,
+        self, source: Source | None = None, *, super_pixel_nm: float = SUPER_PIXEL_NM
     ) -> None:
-        self._aim_nm = super_pixel_nm
-        self._filters: dict[str, Any] = {
-            "min_probability": min_probability,
-            "max_sigma_nm": max_sigma_nm,
-        }
-        self.reconstruction: Reconstruction | None = None
+        self.document: Document | None = None
+        self.traces = Traces()
         self.figures = Figures()
-        self.sessions = 0
+        self.preview: Preview | None = None
+        self.failure: Exception | None = None
+        self.newest_published_ns = 0
         self.rows = 0
+        self._aim_nm = super_pixel_nm
         self._stream_id = b""
+        self._traced_to = -1  # frames up to this one are in the traces
         self._ended = ""
         self._heard = False
+        self._source = source
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        if source is not None:
+            self._thread = threading.Thread(
+                target=self._follow, args=(source,), name="live session", daemon=True
+            )
+            self._thread.start()
 
-    @property
-    def revision(self) -> tuple[int, int]:
-        """Changes whenever the image does."""
-        image = self.reconstruction
-        return (self.sessions, image.revision if image is not None else 0)
+    @classmethod
+    def connect(
+        cls, endpoint: str, *, super_pixel_nm: float = SUPER_PIXEL_NM
+    ) -> LiveSession:
+        """Follow the engine that publishes at `endpoint`, now or later.
+
+        Raises
+        ------
+        SettingsError
+            The address is not on this machine.
+        """
+        source = LocalizationSubscriber(endpoint, previews=True)
+        return cls(source, super_pixel_nm=super_pixel_nm)
 
     @property
     def end_status(self) -> str:
@@ -114,20 +163,22 @@ class LiveSession:
 
     @property
     def complete(self) -> bool:
-        """Whether the session has ended and every row it published is in the image."""
+        """Whether the session has ended and every row it published is here."""
         published = self.figures.localizations or 0
-        return bool(self._ended and self.sessions and self.rows >= published)
+        known = self.document is not None
+        return bool(self._ended and known and self.rows >= published)
 
-    def state(self, silent_s: float) -> State:
-        """Say where the session stands, `silent_s` after the engine's last word."""
+    def state(self) -> State:
+        """Say where the session stands now."""
         if self._ended:
             return "ended"
         if not self._heard:
             return "waiting"
-        return "silent" if silent_s > SILENCE_S else "live"
+        silent = self._source is not None and self._source.silent_s > SILENCE_S
+        return "silent" if silent or self.failure is not None else "live"
 
     def apply(self, update: Update) -> None:
-        """Take in one update of the subscriber, in the order they came.
+        """Take in one update, in the order they came.
 
         Raises
         ------
@@ -138,40 +189,70 @@ class LiveSession:
         if isinstance(update, Reset):
             self._begin(update)
         elif isinstance(update, Rows):
-            if self.reconstruction is not None:
-                self.reconstruction.add(update.localizations)
-            self.rows += len(update.localizations)
+            self._add(update)
         elif isinstance(update, Status):
-            self._read_status(update.values)
+            self.figures = Figures.read(update.values)
+            self._ended = str(update.values.get("ended") or "")
+            self.traces.add_status(update.values)
+        elif isinstance(update, Preview):
+            self.preview = update
+
+    def close(self) -> None:
+        """Stop following and let go of what is held. Idempotent."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self.document is not None:
+            self.document.close()
+
+    def __enter__(self) -> LiveSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _follow(self, source: Source) -> None:
+        """Take in news until closed; a fault is kept for whoever watches."""
+        try:
+            while not self._closing.is_set():
+                for update in source.poll(NEWS_S):
+                    self.apply(update)
+        except Exception as fault:
+            self.failure = fault
+        finally:
+            source.close()
 
     def _begin(self, reset: Reset) -> None:
-        """Start an empty image; everything of the session follows as rows."""
-        image = Reconstruction.from_metadata(reset.metadata, **self._filters)
-        fitting = fitting_super_pixel(image.shape, image.pixel_size_nm, self._aim_nm)
-        image = Reconstruction(
-            image.shape,
-            image.pixel_size_nm,
-            roi_origin=image.roi_origin,
-            super_pixel_nm=fitting,
-            **self._filters,
-        )
-        old = self.reconstruction
-        same_field = old is not None and old.extent_nm == image.extent_nm
-        if old is not None and same_field and reset.stream_id == self._stream_id:
+        """Start an empty document; everything of the session follows as rows."""
+        old, same_stream = self.document, reset.stream_id == self._stream_id
+        new = Document(reset.metadata, super_pixel_nm=self._aim_nm)
+        if old is not None and same_stream and old.rect == new.rect:
+            new.close()
             old.clear()  # the same session told once more: keep the user's view
+            self._traced_to = self.traces.newest_frame
         else:
-            self.reconstruction = image
-            self.sessions += 1
+            self.document = new
+            self._traced_to = -1
+            self.traces.clear()
+            if old is not None:
+                old.close()
         if self._stream_id:  # else a status may have come first, and still holds
             self._ended = ""
-        if self._stream_id and reset.stream_id != self._stream_id:
+        if self._stream_id and not same_stream:
             self.figures = Figures()
         self._stream_id = reset.stream_id
-        self.rows = 0
+        self.preview = None
+        self.newest_published_ns = self.rows = 0
 
-    def _read_status(self, values: Mapping[str, Any]) -> None:
-        self.figures = Figures.read(values)
-        self._ended = str(values.get("ended") or "")
+    def _add(self, update: Rows) -> None:
+        rows = update.localizations
+        if self.document is not None:
+            self.document.add(rows)
+        self.rows += len(rows)
+        self.newest_published_ns = update.published_ns
+        if self._traced_to >= 0:
+            rows = rows[rows["frame"] > self._traced_to]
+        self.traces.add_rows(rows)
 
 
 def _count(value: Any) -> int | None:
