@@ -10,6 +10,7 @@ import numpy as np
 
 from .gaussians import REACH, splat
 from .reconstruction import DEEPEST_NM, Layers
+from .region import stored_rect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ class Drawing:
         self._image = document.image
         self._look = look
         self._rect = _reaching_in(look, viewport, document)
-        self._has_depth = document.image.has_depth
+        self._has_depth = document.columns.has_depth
         self._margin = 0
         if look.mode in ("fixed", "density"):
             pixels = look.width_nm / viewport.pixel_nm
@@ -95,7 +96,7 @@ class Drawing:
             self._depth_sum = np.zeros(self._canvas.shape, np.float32)
         self._depth_counts: NDArray[np.float32] | None = None  # until a z is NaN
         self._begun = 0  # rows before this one are drawn or on their way
-        self._seen = 0
+        self._looked_at = 0.0
         self._runs: Iterator[CompactRows] | None = None
 
     @property
@@ -104,7 +105,7 @@ class Drawing:
         image = self._document.image
         return (
             image is self._image
-            and image.has_depth == self._has_depth
+            and self._document.columns.has_depth == self._has_depth
             and len(self._document.store) >= self._begun
         )
 
@@ -117,31 +118,40 @@ class Drawing:
 
     def step(self) -> bool:
         """Draw the next rows; False when there are none."""
-        with self._document.lock:
-            run = self._next_run()
-            if run is None:
-                return False
-            self.revision = self._document.revision
-            shown, x_nm, y_nm = self._document.shown(run)
-            self._seen += len(run)
-        self._draw(shown, x_nm, y_nm)
+        run = self._next_run()
+        if run is None:
+            return False
+        self._draw(*self._document.shown(run))
         self.fresh = True
-        self.share = min(1.0, self._seen / max(1, self._begun))
+        if not self.finished:
+            self.share = self._looked_at
         return True
 
     def _next_run(self) -> CompactRows | None:
-        store = self._document.store
+        """Give rows that are not drawn; the document is locked for a moment only."""
         if self._runs is None:
-            if self.finished and len(store) == self._begun:
-                return None
-            self._runs = store.runs(self._rect, first=self._begun)
-            self._begun = len(store)
-        run = next(self._runs, None)
+            with self._document.lock:
+                store, self.revision = self._document.store, self._document.revision
+                if len(store) <= self._begun:
+                    self._finish()
+                    return None
+                self._runs = store.runs(
+                    self._rect, first=self._begun, progress=self._look_at
+                )
+                self._begun = len(store)
+        run = next(self._runs, None)  # of what was there then: needs no lock
         if run is None:
             self._runs = None
-            self.fresh = self.fresh or not self.finished
-            self.finished, self.share = True, 1.0
+            self._finish()
+            return self._next_run()
         return run
+
+    def _look_at(self, share: float) -> None:
+        self._looked_at = share
+
+    def _finish(self) -> None:
+        self.fresh = self.fresh or not self.finished
+        self.finished, self.share = True, 1.0
 
     def _draw(
         self, rows: CompactRows, x_nm: NDArray[np.float64], y_nm: NDArray[np.float64]
@@ -185,16 +195,16 @@ class Drawing:
 
     def layers(self) -> Layers:
         """Copy out what is drawn so far."""
-        counts = self._finish(self._counts)
+        counts = self._smoothed(self._counts)
         depth_sum = depth_counts = None
         if self._depth_sum is not None:
-            depth_sum = self._finish(self._depth_sum)
+            depth_sum = self._smoothed(self._depth_sum)
             depth_counts = counts
             if self._depth_counts is not None:
-                depth_counts = self._finish(self._depth_counts)
+                depth_counts = self._smoothed(self._depth_counts)
         return Layers(counts, depth_sum, depth_counts, self.viewport.pixel_nm)
 
-    def _finish(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _smoothed(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         pixel_nm = self.viewport.pixel_nm
         if self._margin:
             from scipy.ndimage import gaussian_filter
@@ -219,10 +229,9 @@ def _reaching_in(look: Look, viewport: Viewport, document: Document) -> Rect:
         reach_nm = REACH * max(look.width_nm, broad if broad > 0 else 0.0)
     elif look.mode != "histogram":
         reach_nm = REACH * look.width_nm + 2 * viewport.pixel_nm
-    if document.drift is not None:
-        reach_nm += document.drift.largest_nm
     left, right, top, bottom = viewport.rect
-    return (left - reach_nm, right + reach_nm, top - reach_nm, bottom + reach_nm)
+    rect = (left - reach_nm, right + reach_nm, top - reach_nm, bottom + reach_nm)
+    return stored_rect(document, rect)
 
 
 def _count(

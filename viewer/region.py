@@ -79,7 +79,9 @@ def region_statistics(
     left, right, top, bottom = rect
     rows = sampled = 0
     samples: list[dict[str, NDArray[Any]]] = []
-    for run in document.runs(rect):
+    with document.lock:
+        runs = document.store.runs(stored_rect(document, rect))
+    for run in runs:
         shown, x_nm, y_nm = document.shown(run)
         inside = (x_nm >= left) & (x_nm < right) & (y_nm >= top) & (y_nm < bottom)
         found = int(np.count_nonzero(inside))
@@ -111,6 +113,15 @@ def region_statistics(
         ),
         precision_nm=neighbour_precision(columns) if columns else float("nan"),
     )
+
+
+def stored_rect(document: Document, rect: Rect) -> Rect:
+    """Give the rectangle around where the rows shown in this one are stored."""
+    if document.drift is None:
+        return rect
+    left, right, top, bottom = rect
+    x, y = document.drift.x_nm, document.drift.y_nm
+    return (left + x.min(), right + x.max(), top + y.min(), bottom + y.max())
 
 
 def _percentile(values: NDArray[Any] | None, percent: float) -> float:

@@ -189,7 +189,7 @@ class RenderThread:
 
     def _publish(self) -> None:
         drawing = self._drawing
-        if drawing is None or not drawing.fresh:
+        if drawing is None or not drawing.fresh or not drawing.valid:
             return
         now = time.monotonic()
         due_s = LIVE_S if drawing.finished else PUBLISH_S

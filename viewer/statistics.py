@@ -47,6 +47,8 @@ class ColumnHistograms:
         How many were counted.
     first_frame, last_frame : int
         Lowest and highest frame number so far; 0 and -1 without any row.
+    has_depth : bool
+        Whether any z was not 0 so far.
     """
 
     def __init__(self) -> None:
@@ -57,6 +59,7 @@ class ColumnHistograms:
         self.rows = 0
         self.first_frame, self.last_frame = 0, -1
         self._counts = {name: np.zeros(len(_values(name)), np.int64) for name in CODED}
+        self.has_depth = False
         self._frame_shift = 0  # a bin of frames is 2**shift wide
         self._frame_counts = np.zeros(MOST_BINS, np.int64)
 
@@ -77,6 +80,9 @@ class ColumnHistograms:
         for name, counts in self._counts.items():
             codes = _lateral(kept) if name == "lateral_sigma_nm" else kept[name]
             np.add.at(counts, codes, 1)
+        if not self.has_depth:
+            z = kept["z_nm"]
+            self.has_depth = bool(np.any((z != Z_ZERO) & (z != 0)))
         self._add_frames(kept[FRAME])
 
     def histogram(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
