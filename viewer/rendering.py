@@ -101,11 +101,14 @@ class RenderThread:
         The newest state; None where the tiles suffice (see `needs_view`).
     failure : Exception or None
         Why the last request could not be drawn. The next one tries again.
+    drawn_revision : int
+        `latest` shows every row in view that the document had at this revision.
     """
 
     def __init__(self, document: Document, on_ready: Callable[[], None]) -> None:
         self.latest: RenderedView | None = None
         self.failure: Exception | None = None
+        self.drawn_revision = -1
         self._document = document
         self._on_ready = on_ready
         self._condition = threading.Condition()
@@ -203,6 +206,8 @@ class RenderThread:
             drawing.revision,
             drawing.mode,
         )
+        if drawing.finished:
+            self.drawn_revision = drawing.revision
         drawing.fresh = False
         drawing.published = drawing.finished
         self._published_s = now
