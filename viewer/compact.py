@@ -60,9 +60,10 @@ class Quantity:
 
 def _encode_depth(z_nm: NDArray[np.float32]) -> NDArray[np.uint16]:
     known = np.isfinite(z_nm)
-    steps = np.where(known, z_nm, 0) * np.float32(1.0 / Z_STEP_NM)
-    codes = np.rint(np.clip(steps, 1 - Z_ZERO, Z_ZERO - 1)) + np.float32(Z_ZERO)
-    return np.where(known, codes, 0).astype(np.uint16)
+    deepest = np.float32((Z_ZERO - 1) * Z_STEP_NM)
+    within = np.clip(np.where(known, z_nm, 0), -deepest, deepest)
+    steps = np.rint(within * np.float32(1.0 / Z_STEP_NM)) + np.float32(Z_ZERO)
+    return np.where(known, steps, 0).astype(np.uint16)
 
 
 def _depth() -> Quantity:
@@ -171,7 +172,7 @@ class CompactRows:
         if name == "frame":
             return kept.astype(np.int64) + self.first_frame
         if name in QUANTITIES:
-            return QUANTITIES[name].values[kept]
+            kept = QUANTITIES[name].values[kept]
         return np.asarray(kept, np.float32)
 
     def chosen(self, which: Any) -> CompactRows:

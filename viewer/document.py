@@ -217,18 +217,6 @@ class Document:
         """
         return self._choice.of(run)
 
-    def runs(
-        self, rect: Rect | None = None, *, first: int = 0
-    ) -> Iterator[CompactRows]:
-        """Give `RowStore.runs` of all rows that may be *shown* in a rectangle.
-
-        Those lie elsewhere by as much as the drift takes off.
-        """
-        with self.lock:
-            if rect is not None and self.drift is not None:
-                rect = _moved(rect, self.drift)
-            return _locked(self.store.runs(rect, first=first), self.lock)
-
     def selected_rows(self) -> Iterator[Localizations]:
         """Give whole rows as they are shown, in order: selected, drift taken off.
 
@@ -340,20 +328,3 @@ class _Owed:
     def next(self) -> CompactRows | None:
         """Give the next run of them, None after the last."""
         return next(self._runs, None)
-
-
-def _moved(rect: Rect, drift: Drift) -> Rect:
-    left, right, top, bottom = rect
-    x, y = np.asarray(drift.x_nm), np.asarray(drift.y_nm)
-    return (left + x.min(), right + x.max(), top + y.min(), bottom + y.max())
-
-
-def _locked(
-    runs: Iterator[CompactRows], lock: threading.RLock
-) -> Iterator[CompactRows]:
-    while True:
-        with lock:
-            run = next(runs, None)
-        if run is None:
-            return
-        yield run

@@ -395,8 +395,11 @@ def fitting_super_pixel(
 ) -> float:
     """Give the whole fraction of a camera pixel nearest to `aim_nm` that still fits.
 
-    Coarser on large chips, so that no side has more than 4096 super-pixels.
+    Coarser on large chips, so that no side has more than 4096 super-pixels: on the
+    largest several camera pixels in one.
     """
+    if max(shape) > LARGEST_OWN_CHOICE:
+        return pixel_size_nm * -(-max(shape) // LARGEST_OWN_CHOICE)
     wanted = round(pixel_size_nm / aim_nm)
     return pixel_size_nm / max(1, min(wanted, LARGEST_OWN_CHOICE // max(shape)))
 
@@ -405,6 +408,9 @@ def field_around(
     rows: Localizations, pixel_size_nm: float
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Give the smallest field around all rows with finite positions.
+
+    Where that would be wider than any chip (16,384 pixels), a few rows far off are
+    left outside: it is then the field around the middle 98 % in x and y.
 
     Returns
     -------
@@ -419,10 +425,17 @@ def field_around(
     x, y = x[good], y[good]
     if not x.size:
         x = y = np.zeros(1)
-    left, top = math.floor(x.min() + 0.5), math.floor(y.min() + 0.5)
-    width = math.floor(x.max() + 0.5) - left + 1
-    height = math.floor(y.max() + 0.5) - top + 1
+    (left, width), (top, height) = _camera_pixels(x), _camera_pixels(y)
     return (height, width), (left, top)
+
+
+def _camera_pixels(place: NDArray[np.float64]) -> tuple[int, int]:
+    """Give the first and the number of pixels that hold these places."""
+    low, high = place.min(), place.max()
+    if high - low >= LARGEST_SIDE:
+        low, high = np.percentile(place, (1.0, 99.0))
+    first = math.floor(low + 0.5)
+    return first, math.floor(high + 0.5) - first + 1
 
 
 def _image_shape(

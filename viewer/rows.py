@@ -14,7 +14,7 @@ from .compact import LAYOUT, SHORT_FRAMES, CompactRows, compacted, joined
 from .spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -163,7 +163,7 @@ class Grid:
 
 
 def _cell_numbers(place: NDArray[np.float64]) -> NDArray[np.int32]:
-    return np.nan_to_num(np.clip(place, 0, CELLS - 1), nan=0.0).astype(np.int32)
+    return np.fmin(np.fmax(place, 0), CELLS - 1).astype(np.int32)  # NaN: 0
 
 
 class RowStore:
@@ -249,7 +249,11 @@ class RowStore:
             self._spool.flush()
 
     def runs(
-        self, rect: Rect | None = None, *, first: int = 0
+        self,
+        rect: Rect | None = None,
+        *,
+        first: int = 0,
+        progress: Callable[[float], None] | None = None,
     ) -> Iterator[CompactRows]:
         """Give the rows that are there now, in runs of at most 65,536.
 
@@ -259,6 +263,9 @@ class RowStore:
             Only rows in it, edges included.
         first : int
             Only rows with this number or a higher one.
+        progress : callable, optional
+            Told before each run which share of all rows has been looked at when that
+            one is through.
 
         Returns
         -------
@@ -271,21 +278,30 @@ class RowStore:
             for block in self._blocks
             if block.first + block.count > first
         ]
-        return self._runs(blocks, rect)
+        return self._runs(blocks, rect, progress or (lambda _share: None))
 
     def _runs(
-        self, blocks: Sequence[Block], rect: Rect | None
+        self,
+        blocks: Sequence[Block],
+        rect: Rect | None,
+        progress: Callable[[float], None],
     ) -> Iterator[CompactRows]:
         waiting: list[CompactRows] = []
-        held = 0
+        held, seen, total = 0, 0.0, sum(block.count for block in blocks)
         for number in fair_order(len(blocks)):
-            for run in blocks[number].within(rect, self._grid):
+            block = blocks[number]
+            runs = list(block.within(rect, self._grid))
+            for run in runs:
                 if held + len(run) > RUN:
+                    progress(seen / total)
                     yield joined(waiting)
                     waiting, held = [], 0
                 waiting.append(run)
                 held += len(run)
+                seen += block.count / len(runs)
+            seen += 0 if runs else block.count
         if held:
+            progress(1.0)
             yield joined(waiting)
 
     def _late(self, block: Block, first: int) -> Block:

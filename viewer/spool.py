@@ -100,6 +100,9 @@ class Spool:
             self._file = None
             self._waiting.clear()
 
+    def __del__(self) -> None:
+        self.close()  # nobody can read it any more
+
     def _read(self, length: int) -> bytearray:
         data = bytearray()
         while len(data) < length:
