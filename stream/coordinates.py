@@ -193,6 +193,8 @@ def _lateral_sigma(rows: Localizations) -> NDArray[np.float64]:
     return np.asarray(np.sqrt((x * x + y * y) / 2))
 
 
+_NUMBERS = ("id", "No", "Ground-truth")  # of rows, from 1
+
 # Columns that other programs need and that follow from ours. The width of the
 # spot is not in our table: 0 says so, NaN would make Picasso drop the row.
 _DERIVED: dict[str, Callable[[Localizations], NDArray[Any]]] = {
@@ -285,12 +287,13 @@ def _to_ours(
 
 
 def from_localizations(
-    rows: Localizations, dialect: str, *, pixel_size_nm: float
+    rows: Localizations, dialect: str, *, pixel_size_nm: float, first_row: int = 0
 ) -> dict[str, NDArray[Any]]:
     """Convert our table to the columns of another program, in its order.
 
-    Positions stay on the full chip. Rounded to 1e-4 of the unit: text with no
-    more digits than a position has.
+    `first_row` is the number of the first row in the whole table, from 0. Positions
+    stay on the full chip. Rounded to 1e-4 of the unit: text with no more digits than
+    a position has.
     """
     spec = DIALECTS[dialect]
     ours = {names[0]: field for field, names in spec.columns.items()}
@@ -298,6 +301,8 @@ def from_localizations(
     for name in spec.written:
         if name in _DERIVED:
             values = _DERIVED[name](rows)
+            if name in _NUMBERS:
+                values = values + first_row
         else:
             values = _from_ours(ours[name], rows[ours[name]], spec, pixel_size_nm)
         written[name] = values if values.dtype.kind in "iu" else np.round(values, 4)

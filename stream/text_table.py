@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
@@ -18,11 +19,11 @@ from .coordinates import (
     to_localizations,
 )
 from .errors import RecordingError, SettingsError
+from .localizations import empty
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from .localizations import Localizations
@@ -35,7 +36,7 @@ def sidecar(path: Path) -> Path:
 
 def write_csv(
     path: str | Path,
-    rows: Localizations,
+    rows: Localizations | Iterable[Localizations],
     metadata: Mapping[str, str],
     dialect: str = "thunderstorm",
 ) -> None:
@@ -45,8 +46,8 @@ def write_csv(
 
     Parameters
     ----------
-    rows : Localizations
-        Ours, full-chip nm.
+    rows : Localizations, or an iterable of them
+        Ours, full-chip nm; in pieces where they are many.
     metadata : Mapping[str, str]
         Of the table, see `stream_metadata`; ``pixel_size_nm`` is needed.
     dialect : str
@@ -66,9 +67,6 @@ def write_csv(
         )
     check_metadata(metadata)
     spec = DIALECTS[dialect]
-    columns = from_localizations(
-        rows, dialect, pixel_size_nm=float(metadata["pixel_size_nm"])
-    )
     about = dict(metadata) | CONVENTIONS
     about |= {
         "dialect": dialect,
@@ -77,13 +75,32 @@ def write_csv(
         "pixel_origin": f"centre of the full chip's first pixel at "
         f"({spec.centre_px} px, {spec.centre_px} px)",
     }
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    pieces = [rows] if isinstance(rows, np.ndarray) else rows
     text = json.dumps(about, indent=1, sort_keys=True) + "\n"
     try:
-        pacsv.write_csv(table, path)
+        _write_pieces(path, pieces, dialect, float(metadata["pixel_size_nm"]))
         sidecar(path).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise RecordingError(f"{path}: cannot be written: {error}") from error
+
+
+def _write_pieces(
+    path: Path, pieces: Iterable[Localizations], dialect: str, pixel_size_nm: float
+) -> None:
+    """Write the columns of each piece below those of the one before."""
+
+    def table(rows: Localizations) -> pa.Table:
+        columns = from_localizations(
+            rows, dialect, pixel_size_nm=pixel_size_nm, first_row=written
+        )
+        return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+    written = 0
+    with pacsv.CSVWriter(path, table(empty()).schema) as writer:
+        for rows in pieces:
+            if len(rows):
+                writer.write_table(table(rows))
+                written += len(rows)
 
 
 def read_csv(

@@ -1,94 +1,155 @@
-"""Pictures and images as files: PNG with scale bar, 32-bit TIFF with pixel size."""
+"""Pictures and images as files: PNG with scale bar, TIFF and OME-TIFF with 32 bits.
+
+Each file appears whole or not at all.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-import struct
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..stream.errors import SettingsError
 from .lettering import draw_colour_bar, draw_scale_bar
-from .render import Look, depth_table, picture
+from .png import encode_png
+from .render import depth_table
+from .sheet import sheet_of
+from .viewport import Viewport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
+    from .document import Document
     from .reconstruction import Reconstruction
+    from .render import Look
+    from .sheet import Sheet
 
 SMALLEST_PICTURE = 900  # pixels on the longer side: smaller images are enlarged
+SUFFIXES = (".png", ".ome.tif", ".ome.tiff", ".tif", ".tiff")
+
+
+def save_picture(
+    path: str | Path,
+    shown: Document | Reconstruction,
+    look: Look | None = None,
+    viewport: Viewport | None = None,
+) -> None:
+    """Write PNG, TIFF or OME-TIFF, by the end of the file's name.
+
+    Raises
+    ------
+    SettingsError
+        Another end, or more pixels than fit.
+    """
+    name = Path(path).name.lower()
+    if name.endswith(".png"):
+        save_png(path, shown, look, viewport)
+    elif name.endswith((".ome.tif", ".ome.tiff")):
+        save_ome_tiff(path, shown, look, viewport)
+    elif name.endswith((".tif", ".tiff")):
+        save_tiff(path, shown, look, viewport)
+    else:
+        raise SettingsError(
+            f"{path}: cannot tell what to write. Let the name end in one of "
+            f"{', '.join(SUFFIXES)}."
+        )
 
 
 def save_png(
-    path: str | Path, reconstruction: Reconstruction, look: Look | None = None
+    path: str | Path,
+    shown: Document | Reconstruction,
+    look: Look | None = None,
+    viewport: Viewport | None = None,
 ) -> None:
-    """Write `picture_png`; the file appears whole or not at all."""
-    png = picture_png(reconstruction, look)
-    _write_whole(Path(path), lambda part: part.write_bytes(png))
+    """Write `picture_png`."""
+    png = picture_png(shown, look, viewport)
+    write_whole(Path(path), lambda part: part.write_bytes(png))
 
 
-def picture_png(reconstruction: Reconstruction, look: Look | None = None) -> bytes:
+def picture_png(
+    shown: Document | Reconstruction,
+    look: Look | None = None,
+    viewport: Viewport | None = None,
+) -> bytes:
     """Make a picture with scale bar, and colour bar for z, as PNG.
 
-    Small images are enlarged by a whole factor until the longer side has at least
-    900 pixels. The picture states its pixel size.
+    Parameters
+    ----------
+    shown : Document or Reconstruction
+        Rows as shown.
+    look : Look, optional
+        Contrast that it does not say is chosen as in the window.
+    viewport : Viewport, optional
+        Of a document: exactly these pixels. Without it the whole field, enlarged by
+        a whole factor until the longer side has at least 900 pixels.
     """
-    look = look or Look()
-    layers = reconstruction.layers()
-    zoom = max(1, math.ceil(SMALLEST_PICTURE / max(layers.counts.shape)))
-    made = picture(layers, look, zoom=zoom)
+    zoom = 1
+    if viewport is None:
+        shape = _image_shape(shown)
+        zoom = max(1, math.ceil(SMALLEST_PICTURE / max(shape)))
+        viewport = _enlarged(shown, zoom)
+    sheet = sheet_of(shown, look, viewport)
+    made = sheet.picture(zoom if viewport is None else 1)
     draw_scale_bar(made.rgb, made.pixel_nm)
     if made.depth_range_nm is not None:
-        draw_colour_bar(made.rgb, depth_table(look.depth_map), made.depth_range_nm)
-    left, _, top, _ = reconstruction.extent_nm
+        draw_colour_bar(
+            made.rgb, depth_table(sheet.look.depth_map), made.depth_range_nm
+        )
+    left_nm, top_nm = sheet.viewport.left_nm, sheet.viewport.top_nm
     text = {
         "Software": "liveloc",
         "Description": (
-            f"{reconstruction.counted} localizations, pixel {made.pixel_nm:g} nm, "
-            f"upper left corner at x {left:g} nm, y {top:g} nm"
+            f"{sheet.about['localizations']} localizations, pixel "
+            f"{made.pixel_nm:g} nm, upper left corner at x {left_nm:g} nm, "
+            f"y {top_nm:g} nm"
         ),
+        "Comment": _lines(sheet, but=("pixel_nm", "localizations")),
     }
     return encode_png(made.rgb, pixel_nm=made.pixel_nm, text=text)
 
 
-def save_tiff(path: str | Path, reconstruction: Reconstruction) -> None:
+def _image_shape(shown: Document | Reconstruction) -> tuple[int, ...]:
+    image: Reconstruction = getattr(shown, "image", shown)
+    return image.counts.shape
+
+
+def _enlarged(shown: Document | Reconstruction, zoom: int) -> Viewport | None:
+    """Give a document's field with finer pixels, which it can draw itself."""
+    image = getattr(shown, "image", None)
+    if image is None:
+        return None
+    return Viewport.covering(image.extent_nm, image.super_pixel_nm / zoom)
+
+
+def save_tiff(
+    path: str | Path,
+    shown: Document | Reconstruction,
+    look: Look | None = None,
+    viewport: Viewport | None = None,
+) -> None:
     """Write the counts as 32-bit floats, as ImageJ reads them with its scale.
 
     With depths a second channel holds the mean z in nm (NaN where there is none).
-    The same image gives the same bytes.
+    The same image gives the same bytes. Without a look: the bare histogram.
     """
     import tifffile
 
-    planes = [reconstruction.counts.astype(np.float32)]
-    if reconstruction.has_depth:
-        planes.append(reconstruction.mean_depth_nm())
-    left, _, top, _ = reconstruction.extent_nm
-    pixel_um = reconstruction.super_pixel_nm / 1000.0
-    column, row = reconstruction.roi_origin
-    info = (
-        f"pixel_nm: {reconstruction.super_pixel_nm:g}\n"
-        f"camera_pixel_nm: {reconstruction.pixel_size_nm:g}\n"
-        f"roi_origin_px: {column}, {row}\n"
-        f"upper_left_corner_nm: {left:g}, {top:g}\n"
-        "axes: x = column, y = row\n"
-        f"localizations: {reconstruction.counted}\n"
-    )
+    sheet = sheet_of(shown, look, viewport)
+    planes, pixel_um = sheet.planes, sheet.viewport.pixel_nm / 1000.0
     metadata = {
         "axes": "CYX",
         "unit": "um",
-        "Labels": ["localizations", "mean z in nm"][: len(planes)],
-        "Info": info,
+        "Labels": list(planes),
+        "Info": _lines(sheet),
     }
-    _write_whole(
+    write_whole(
         Path(path),
         lambda part: tifffile.imwrite(
             part,
-            np.stack(planes),
+            np.stack(list(planes.values())),
             imagej=True,
             resolution=(1.0 / pixel_um, 1.0 / pixel_um),
             metadata=metadata,
@@ -96,42 +157,60 @@ def save_tiff(path: str | Path, reconstruction: Reconstruction) -> None:
     )
 
 
-def encode_png(
-    rgb: NDArray[np.uint8], *, pixel_nm: float = 0.0, text: dict[str, str] | None = None
-) -> bytes:
-    """Encode an 8-bit RGB picture, shape (height, width, 3), as PNG.
+def save_ome_tiff(
+    path: str | Path,
+    shown: Document | Reconstruction,
+    look: Look | None = None,
+    viewport: Viewport | None = None,
+) -> None:
+    """Write the same planes as `save_tiff` as OME-TIFF.
 
-    Parameters
-    ----------
-    rgb : NDArray[np.uint8]
-        Row 0 on top.
-    pixel_nm : float
-        Edge of a pixel, written as pixels per metre; 0 leaves it out.
-    text : dict[str, str], optional
-        Latin-1 keys and values, for people and other programs.
+    ``PositionX`` and ``PositionY`` are the centre of the first pixel on the chip.
     """
-    height, width, channels = rgb.shape
-    if channels != 3 or rgb.dtype != np.uint8:
-        raise ValueError(f"picture is {rgb.dtype} {rgb.shape}, needs uint8 RGB.")
-    lines = np.zeros((height, 1 + width * 3), np.uint8)  # each line: filter 0, pixels
-    lines[:, 1:] = rgb.reshape(height, width * 3)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = [_chunk(b"IHDR", header)]
-    if pixel_nm > 0:
-        per_metre = min(round(1e9 / pixel_nm), 2**31 - 1)
-        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
-    for key, value in (text or {}).items():
-        chunks.append(_chunk(b"tEXt", f"{key}\0{value}".encode("latin-1", "replace")))
-    chunks.append(_chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _chunk(b"IEND", b"")
+    import tifffile
+
+    sheet = sheet_of(shown, look, viewport)
+    planes, view = sheet.planes, sheet.viewport
+    pixel_um = view.pixel_nm / 1000.0
+    across_um = (view.left_nm + view.pixel_nm / 2) / 1000.0
+    down_um = (view.top_nm + view.pixel_nm / 2) / 1000.0
+    metadata = {
+        "axes": "CYX",
+        "Name": Path(path).name,
+        "Description": _lines(sheet),
+        "PhysicalSizeX": pixel_um,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": pixel_um,
+        "PhysicalSizeYUnit": "µm",
+        "Channel": {"Name": list(planes)},
+        "Plane": {
+            "PositionX": [across_um] * len(planes),
+            "PositionXUnit": ["µm"] * len(planes),
+            "PositionY": [down_um] * len(planes),
+            "PositionYUnit": ["µm"] * len(planes),
+        },
+    }
+    write_whole(
+        Path(path),
+        lambda part: tifffile.imwrite(
+            part,
+            np.stack(list(planes.values())),
+            ome=True,
+            photometric="minisblack",
+            resolution=(1e4 / pixel_um, 1e4 / pixel_um),
+            resolutionunit="CENTIMETER",
+            metadata=metadata,
+        ),
+    )
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    check = zlib.crc32(kind + data)
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+def _lines(sheet: Sheet, but: tuple[str, ...] = ()) -> str:
+    """Write what is to be said, a line each."""
+    told = {name: text for name, text in sheet.about.items() if name not in but}
+    return "".join(f"{name}: {text}\n" for name, text in told.items())
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside `path` and move into place: nobody ever reads half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

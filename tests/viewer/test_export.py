@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from liveloc.stream.localizations import empty
 from liveloc.viewer import Look, Reconstruction
-from liveloc.viewer.export import encode_png
 from liveloc.viewer.lettering import scale_bar, text_mask
+from liveloc.viewer.png import encode_png
 
 if TYPE_CHECKING:
     from pathlib import Path
