@@ -193,6 +193,8 @@ class RenderThread:
     def _publish(self) -> None:
         drawing = self._drawing
         if drawing is None or not drawing.fresh or not drawing.valid:
+            if drawing is not None and drawing.valid and drawing.finished:
+                self.drawn_revision = drawing.revision  # new rows, none in view
             return
         now = time.monotonic()
         due_s = LIVE_S if drawing.finished else PUBLISH_S
