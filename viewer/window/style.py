@@ -87,9 +87,9 @@ QComboBox {{ background: {RAISED}; color: {TEXT}; border: 1px solid {EDGE};
 QComboBox:hover, QComboBox:focus {{ border-color: {ACCENT}; }}
 QComboBox:disabled {{ color: {FAINT}; border-color: {LINE}; background: {PANEL}; }}
 QComboBox::drop-down {{ border: none; width: 18px; }}
-QComboBox::down-arrow {{ image: none; width: 6px; height: 6px; margin-right: 8px;
-    border-radius: 3px; background: {DIM}; }}
-QComboBox::down-arrow:hover {{ background: {ACCENT}; }}
+QComboBox::down-arrow {{ image: none; width: 0; height: 0; margin-right: 8px;
+    border-left: 4px solid {RAISED}; border-right: 4px solid {RAISED};
+    border-top: 5px solid {DIM}; }}
 QComboBox QAbstractItemView {{ background: {RAISED}; color: {TEXT};
     border: 1px solid {EDGE}; selection-background-color: #24405f;
     selection-color: {TEXT}; outline: none; }}
