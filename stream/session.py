@@ -261,6 +261,8 @@ class ControlSection(_Section):
         Density to hold: emitters that are on, per um2 and frame. ``present`` takes what
         is measured while the first `settle_frames` frames are taken at `laser.power`.
         A list changes it from given frames on.
+    highest_target_per_um2 : float
+        No target above it, whoever asks for it while the session runs.
     settle_frames : int
         See above.
     region : (x, y, width, height), optional
@@ -280,12 +282,28 @@ class ControlSection(_Section):
     target_per_um2: (
         Positive | Literal["present"] | list[tuple[int, Positive]] | None
     ) = None
+    highest_target_per_um2: Positive = 5.0
     settle_frames: Annotated[int, Field(ge=1)] = 100
     region: tuple[int, int, int, int] | None = None
     block_frames: Annotated[int, Field(ge=1, le=10_000)] = 2
     ticks_per_s: Positive = 50.0
     dry_run: bool = False
     stop: StopSection = StopSection()
+
+    @model_validator(mode="after")
+    def _target_is_allowed(self) -> ControlSection:
+        given = self.target_per_um2
+        steps = given if isinstance(given, list) else [(0, given)]
+        for _, density in steps:
+            if not isinstance(density, int | float):
+                continue
+            if density > self.highest_target_per_um2:
+                raise ValueError(
+                    f"target_per_um2 is {density:g}, above highest_target_per_um2, "
+                    f"which is {self.highest_target_per_um2:g}. Lower one or raise the "
+                    "other"
+                )
+        return self
 
 
 class StreamSection(_Section):

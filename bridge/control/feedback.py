@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .laws import close_law
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .controller import Controller, Reading
     from .guard import GuardedPower
     from .stop_rules import StopRules
+    from .target import Target
 
 JOIN_S = 2.0
 TELL_EVERY_S = 0.25
@@ -47,7 +49,9 @@ class Feedback:
     laser : GuardedLaser
         Read only: its present power.
     settings : ControlSection
-        Target, pace, dry run.
+        Pace, dry run.
+    target : Target
+        What is to be held.
     rules : StopRules
         When to end.
     power : float
@@ -73,6 +77,7 @@ class Feedback:
         interlock: LaserInterlock,
         laser: GuardedLaser,
         settings: ControlSection,
+        target: Target,
         rules: StopRules,
         *,
         power: float,
@@ -83,7 +88,7 @@ class Feedback:
         self._laser, self._settings, self._rules = laser, settings, rules
         self._power, self._stop, self._log = power, stop, log
         self.tell: Callable[[], None] | None = None
-        self._target = _Target(settings)
+        self._target = target
         self._wake = threading.Condition()
         self._blocks: list[BlockDensity] = []
         self._closing = False
@@ -158,7 +163,10 @@ class Feedback:
         """Make one decision."""
         reading = self._read(blocks)
         now_s = time.monotonic()
-        if self._target.settle(reading):
+        settling = self._target.settle(reading)
+        if self._target.hear(reading, now_s):
+            reading = replace(reading, target_per_um2=self.target_per_um2)
+        elif settling:
             self._interlock.want(self._power, MEASURING)
             self._log(decision(reading, None, self._power, MEASURING))
             return
@@ -196,46 +204,6 @@ class Feedback:
                 {"kind": "stop", "t_ns": time.monotonic_ns(), "evidence": evidence}
             )
             self._stop(evidence)
-
-
-class _Target:
-    """The density to hold: given, changed on schedule, or measured."""
-
-    def __init__(self, settings: ControlSection) -> None:
-        given = settings.target_per_um2
-        self._settle_frames = settings.settle_frames
-        self._present = given == "present"
-        self._later: list[tuple[int, float]] = []
-        self.per_um2, self.since_frame = 0.0, 0
-        if isinstance(given, list):
-            self._later = sorted(given)
-            self.at(0)
-        elif isinstance(given, int | float):
-            self.per_um2 = float(given)
-        self._frames, self._sum = 0, 0.0
-
-    def at(self, frame: int) -> float:
-        """Give the target from a frame on."""
-        while self._later and self._later[0][0] <= frame:
-            self.since_frame, self.per_um2 = self._later.pop(0)
-        return self.per_um2
-
-    def settle(self, reading: Reading) -> bool:
-        """Take part in measuring the present density; True while that goes on.
-
-        The first half of the frames is left out: the laser has just come on.
-        """
-        if not self._present or self.per_um2 > 0 or reading.frames == 0:
-            return False
-        if reading.last_seq >= self._settle_frames // 2:
-            self._sum += reading.per_um2 * reading.frames
-            self._frames += reading.frames
-        if reading.last_seq < self._settle_frames or not self._frames:
-            return True
-        self.per_um2 = max(self._sum / self._frames, 1e-6)
-        self.since_frame = reading.last_seq + 1
-        _log.info("the present density is the target: %.3g per um2", self.per_um2)
-        return True
 
 
 def decision(

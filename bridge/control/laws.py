@@ -34,23 +34,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A law, its options, and whether it looks at density and target."""
+    """A law, its options, whether it needs a target, and whether it looks at one."""
 
     law: Callable[[Any], Controller]
     options: type[Options]
     aims: bool
+    looks: bool
 
 
 _KINDS = {
-    "ratio": _Kind(RatioLaw, RatioOptions, True),
-    "pi": _Kind(PiLaw, PiOptions, True),
-    "dead_band": _Kind(DeadBandLaw, DeadBandOptions, True),
-    "htsmlm": _Kind(HtsmlmLaw, HtsmlmOptions, True),
-    "constant": _Kind(ConstantLaw, ConstantOptions, False),
-    "linear": _Kind(LinearLaw, LinearOptions, False),
-    "exponential": _Kind(ExponentialLaw, ExponentialOptions, False),
-    "file": _Kind(FileLaw, FileOptions, False),
-    "user": _Kind(UserLaw, UserOptions, False),
+    "ratio": _Kind(RatioLaw, RatioOptions, True, True),
+    "pi": _Kind(PiLaw, PiOptions, True, True),
+    "dead_band": _Kind(DeadBandLaw, DeadBandOptions, True, True),
+    "htsmlm": _Kind(HtsmlmLaw, HtsmlmOptions, True, True),
+    "constant": _Kind(ConstantLaw, ConstantOptions, False, False),
+    "linear": _Kind(LinearLaw, LinearOptions, False, False),
+    "exponential": _Kind(ExponentialLaw, ExponentialOptions, False, False),
+    "file": _Kind(FileLaw, FileOptions, False, False),
+    "user": _Kind(UserLaw, UserOptions, False, True),
 }
 LAWS = tuple(_KINDS)
 
@@ -58,6 +59,11 @@ LAWS = tuple(_KINDS)
 def needs_target(name: str) -> bool:
     """Whether a law cannot do without a target density; raises SettingsError."""
     return _kind(name).aims
+
+
+def looks_at_target(name: str) -> bool:
+    """Whether a target density means anything to a law; raises SettingsError."""
+    return _kind(name).looks
 
 
 def check_options(

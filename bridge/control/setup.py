@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from ...stream.errors import SettingsError
 from ...stream.laser_state import LaserState
 from .feedback import Feedback
 from .guard import GuardedPower, GuardOptions
-from .laws import needs_target, open_law
+from .laws import looks_at_target, needs_target, open_law
 from .stop_rules import StopRules
+from .target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +65,7 @@ class ControlLog:
     def alarm(self, text: str) -> None:
         """Append what somebody should look after, and log it."""
         _log.warning("%s", text)
-        self.write({"kind": "alarm", "text": text})
+        self.write({"kind": "alarm", "t_ns": time.monotonic_ns(), "text": text})
 
     def close(self) -> None:
         """Close the file. Idempotent."""
@@ -112,12 +114,20 @@ def open_feedback(
         options = options.model_copy(update={"quantum": 1.0})
     guard = GuardedPower(low, high, laser_settings.power, options)
     rules = StopRules(control.stop, settings.session)
+    target = Target(
+        control,
+        folder=settings.session,
+        heard=looks_at_target(control.law),
+        log=log.write,
+        alarm=log.alarm,
+    )
     return Feedback(
         law,
         guard,
         interlock,
         laser,
         control,
+        target,
         rules,
         power=laser_settings.power,
         stop=stop,

@@ -4,15 +4,26 @@ import threading
 import time
 
 import pytest
+from readings import READING
 
+from liveloc.bridge.control import target as target_module
 from liveloc.bridge.control.feedback import Feedback
 from liveloc.bridge.control.guard import GuardedPower
 from liveloc.bridge.control.stop_rules import StopRules
+from liveloc.bridge.control.target import Target, TargetFile
 from liveloc.stream.density import BlockDensity
 from liveloc.stream.latency import Latency
 from liveloc.stream.session import ControlSection, StopSection
+from liveloc.stream.target_file import TARGET_FILE, write_target
 
 HIGHEST = 20.0
+LOOK_S = 0.1
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Look at the file more often than in life."""
+    monkeypatch.setattr(target_module, "LOOK_S", LOOK_S)
 
 
 class Laser:
@@ -63,10 +74,10 @@ def block(seq, per_um2=0.5, frames=5, age_s=0.0, **changes):
 class Loop:
     """A feedback whose decisions can be waited for."""
 
-    def __init__(self, answer=lambda reading: 3.0, **control):
+    def __init__(self, answer=lambda reading: 3.0, *, folder=None, **control):
         self.laser, self.law = Laser(), Law(answer)
         self.interlock = Interlock(self.laser)
-        self.lines, self.stops = [], []
+        self.lines, self.stops, self.alarms = [], [], []
         self._news = threading.Condition()
         settings = ControlSection(
             **{"law": "ratio", "target_per_um2": 0.5, "ticks_per_s": 1000} | control
@@ -77,6 +88,7 @@ class Loop:
             self.interlock,
             self.laser,
             settings,
+            Target(settings, folder=folder, log=self._note, alarm=self.alarms.append),
             StopRules(settings.stop),
             power=5.0,
             stop=self.stops.append,
@@ -204,6 +216,123 @@ def test_the_target_changes_on_schedule():
             loop.decide(block(seq))
         told = [reading.target_per_um2 for reading in loop.law.readings]
         assert told == [0.5, 0.5, 1.0, 1.0]
+
+
+def asked(loop, folder, target, seq, **written):
+    """Ask for a target and wait until the loop has looked; give its lines since."""
+    write_target(folder, target, **written)
+    return after_a_look(loop, seq)
+
+
+def after_a_look(loop, seq, looks=1):
+    """Give blocks until the loop has looked at the file so often."""
+    first = len(loop.lines)
+    end = time.monotonic() + (LOOK_S + 0.05) * looks
+    while time.monotonic() < end:
+        loop.decide(block(seq, per_um2=0.7))
+        seq += 5
+        time.sleep(0.02)
+    return loop.lines[first:]
+
+
+def targets_of(lines):
+    return [one["target_per_um2"] for one in lines if one["kind"] == "decision"]
+
+
+def test_somebody_asks_for_another_target_while_it_runs(tmp_path):
+    with Loop(folder=tmp_path, target_per_um2=[(0, 0.5), (10_000, 0.1)]) as loop:
+        loop.decide(block(0))
+        lines = asked(loop, tmp_path, 0.8, 5, origin="viewer")
+        told = [line for line in lines if line["kind"] == "target"]
+        assert len(told) == 1
+        assert told[0]["origin"] == "viewer"
+        assert (told[0]["before"], told[0]["target_per_um2"]) == (0.5, 0.8)
+        assert told[0]["frames"] is None
+        assert targets_of(lines)[-1] == 0.8
+        assert loop.feedback.report()["target_per_um2"] == 0.8
+        assert loop.feedback.report()["target_since_frame"] == told[0]["since_frame"]
+        loop.decide(block(10_000))
+        assert loop.lines[-1]["target_per_um2"] == 0.8  # the schedule is over
+    assert not loop.alarms
+
+
+def test_the_density_of_late_is_taken_as_the_target(tmp_path):
+    with Loop(folder=tmp_path, settle_frames=40) as loop:
+        for seq in range(0, 60, 5):
+            loop.decide(block(seq, per_um2=9.0))
+        for seq in range(60, 100, 5):
+            loop.decide(block(seq, per_um2=0.7))
+        lines = asked(loop, tmp_path, "present", 100)
+        (told,) = (line for line in lines if line["kind"] == "target")
+        assert told["asked"] == "present"
+        assert told["target_per_um2"] == pytest.approx(0.7)
+        first, last = told["frames"]
+        assert last - first + 1 == 40
+        assert told["since_frame"] == last + 1
+
+
+def test_the_present_density_waits_for_enough_frames(tmp_path):
+    with Loop(folder=tmp_path, settle_frames=1000) as loop:
+        lines = asked(loop, tmp_path, "present", 0)
+        assert not [line for line in lines if line["kind"] == "target"]
+        loop.decide(block(200, per_um2=0.9, frames=800))
+        assert loop.feedback.target_per_um2 == pytest.approx(0.9, abs=0.1)
+    assert not loop.alarms
+
+
+def test_no_emitters_and_too_many_are_no_target(tmp_path):
+    with Loop(folder=tmp_path, settle_frames=20, highest_target_per_um2=1.0) as loop:
+        for seq in range(0, 40, 5):
+            loop.decide(block(seq, per_um2=0.0))
+        write_target(tmp_path, "present")
+        time.sleep(1.2 * LOOK_S)
+        loop.decide(block(40, per_um2=0.0))
+        write_target(tmp_path, 1.5)
+        time.sleep(1.2 * LOOK_S)
+        loop.decide(block(45))
+        assert loop.feedback.target_per_um2 == 0.5
+    assert ["0 per um2 is not above 0" in text for text in loop.alarms] == [True, False]
+    assert "1.5 per um2 is not above 0 and at most 1" in loop.alarms[1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b'{"target_per_um2": 0.8, "safe": 50}', b"\0" * 9000]
+)
+def test_nonsense_in_its_place_raises_one_alarm_and_changes_nothing(tmp_path, content):
+    with Loop(folder=tmp_path) as loop:
+        loop.decide(block(0))
+        (tmp_path / TARGET_FILE).write_bytes(content)
+        lines = after_a_look(loop, 5, looks=4)
+        assert set(targets_of(lines)) == {0.5}
+        assert len(loop.alarms) == 1
+        assert "The target stays" in loop.alarms[0]
+        (tmp_path / TARGET_FILE).unlink()
+        assert set(targets_of(after_a_look(loop, 500))) == {0.5}
+        lines = asked(loop, tmp_path, 0.8, 700)
+        assert targets_of(lines)[-1] == 0.8
+    assert len(loop.alarms) == 1
+
+
+def test_who_is_just_writing_is_not_blamed(tmp_path):
+    alarms = []
+    looks = TargetFile(tmp_path, alarms.append)
+    (tmp_path / TARGET_FILE).write_text('{"target_per')
+    assert looks.news(0.0) is None
+    (tmp_path / TARGET_FILE).write_text('{"target_per_um2": 0.8}')
+    assert looks.news(0.05) is None  # not that often
+    assert looks.news(1.0).per_um2 == 0.8
+    assert looks.news(2.0) is None  # once
+    assert not alarms
+
+
+def test_a_law_that_looks_at_no_target_says_so(tmp_path):
+    told = []
+    target = Target(
+        ControlSection(law="linear"), folder=tmp_path, heard=False, alarm=told.append
+    )
+    write_target(tmp_path, 0.8)
+    assert not target.hear(READING, 0.0)
+    assert "law linear does not look at a target" in told[0]
 
 
 def test_a_rule_that_is_met_stops_once_and_says_why():
