@@ -336,6 +336,11 @@ class ArrowPieces:
 
     def __init__(self, path: Path, piece_rows: int) -> None:
         self._path, self._piece_rows = path, piece_rows
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Begin anew; raises as the class does."""
+        path = self._path
         self.complete = False
         with path.open("rb") as raw, pa.PythonFile(raw, mode="r") as source:
             try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..stream.errors import SettingsError
+from .document import Document
 from .lettering import draw_colour_bar, draw_scale_bar
 from .png import encode_png
 from .render import depth_table
@@ -22,7 +23,6 @@ from .viewport import Viewport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .document import Document
     from .reconstruction import Reconstruction
     from .render import Look
     from .sheet import Sheet
@@ -112,16 +112,15 @@ def picture_png(
 
 
 def _image_shape(shown: Document | Reconstruction) -> tuple[int, ...]:
-    image: Reconstruction = getattr(shown, "image", shown)
+    image = shown.image if isinstance(shown, Document) else shown
     return image.counts.shape
 
 
 def _enlarged(shown: Document | Reconstruction, zoom: int) -> Viewport | None:
     """Give a document's field with finer pixels, which it can draw itself."""
-    image = getattr(shown, "image", None)
-    if image is None:
+    if not isinstance(shown, Document):
         return None
-    return Viewport.covering(image.extent_nm, image.super_pixel_nm / zoom)
+    return Viewport.covering(shown.rect, shown.image.super_pixel_nm / zoom)
 
 
 def save_tiff(
