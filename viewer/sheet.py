@@ -132,7 +132,14 @@ def shown_as(document: Document) -> dict[str, str]:
     said = "not corrected"
     if drift is not None:
         said = f"corrected, up to {drift.largest_nm:.1f} nm"
-    return {"selection": json.dumps(document.selection.as_dict()), "drift": said}
+    ranges = document.selection.as_dict().items()
+    shown = {name: [_plain(end) for end in ends] for name, ends in ranges}
+    return {"selection": json.dumps(shown), "drift": said}
+
+
+def _plain(end: float | None) -> float | None:
+    """Write whole numbers as such, whatever they came from."""
+    return int(end) if end is not None and float(end).is_integer() else end
 
 
 def _about(
