@@ -39,14 +39,11 @@ def display_available() -> tuple[bool, str]:
     On Linux with a display named in the environment this starts a child for about
     half a second, because Qt aborts where it cannot start.
     """
-    missing = [
-        name for name in ("PySide6", "vispy") if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        return False, (
-            f"{' and '.join(missing)} not installed. Reinstall liveloc with pip. "
-            + _HEADLESS
-        )
+    if importlib.util.find_spec("PySide6") is None:
+        return False, f"PySide6 not installed. Reinstall liveloc with pip. {_HEADLESS}"
+    platform = os.environ.get("QT_QPA_PLATFORM", "")
+    if platform.startswith("offscreen"):
+        return True, "windows nobody sees: QT_QPA_PLATFORM is 'offscreen'"
     if sys.platform in ("win32", "darwin"):
         return True, "windows open on this system's own display"
     named = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
@@ -77,9 +74,9 @@ def _probed(named: str) -> tuple[bool, str]:
     if child.returncode == 0:
         return True, f"display {named}, with OpenGL"
     if child.returncode == 3:
-        return False, (
-            f"display {named} has no OpenGL. Install a driver or software rendering "
-            f"(Debian, Ubuntu: apt install libgl1-mesa-dri). {_HEADLESS}"
+        return True, (
+            f"display {named}, without OpenGL: slower. Install a driver or software "
+            "rendering (Debian, Ubuntu: apt install libgl1-mesa-dri)."
         )
     return False, f"display {named}: {_reason(child.stderr)} {_HEADLESS}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
@@ -10,46 +11,57 @@ from typing import TYPE_CHECKING, Any
 
 from ..stream.errors import SettingsError
 from .display import display_available
-from .reconstruction import SUPER_PIXEL_NM
 
 if TYPE_CHECKING:
-    from .window.main_window import LiveWindow
+    from .render import Look
+    from .selection import Selection
+    from .watched import Watched
+    from .window.main_window import ViewerWindow
 
 SHOWN_S = 0.5  # after the end: time for the last picture to be on screen
 
 
 def run_viewer(
-    endpoint: str,
+    watched: Watched,
     *,
     title: str = "liveloc",
-    super_pixel_nm: float = SUPER_PIXEL_NM,
-    min_probability: float = 0.0,
-    max_sigma_nm: float | None = None,
+    address: str = "",
+    look: Look | None = None,
+    selection: Selection | None = None,
+    source: Path | None = None,
     screenshot: Path | None = None,
     exit_after_end: bool = False,
     save_folder: Path | None = None,
+    report: Path | None = None,
 ) -> int:
-    """Show the sessions of the engine at `endpoint` until the window is closed.
+    """Show what is watched until the window is closed.
 
-    Blocks; call it from the main thread. The engine may start later, restart or
-    end in between; a session under way is shown from its first localization.
+    Blocks; call it from the main thread. An engine may start later, restart or end
+    in between; a session under way is shown from its first localization.
 
     Parameters
     ----------
-    endpoint : str
-        Where the engine publishes localizations.
+    watched : Watched
+        A `LiveSession` or an `OpenedSession`; closed at the end, whatever happens.
     title : str
         Of the window.
-    super_pixel_nm : float
-        Edge of an image pixel aimed at, see `Reconstruction`.
-    min_probability, max_sigma_nm : float
-        What is shown, see `Reconstruction`.
+    address : str
+        Where news are expected from, said while there are none.
+    look : Look, optional
+        How to draw; as it was the last time if not given.
+    selection : Selection, optional
+        Which rows are shown, to begin with.
+    source : Path, optional
+        Folder of the session, or the table: what a saved view (key V) refers to.
     screenshot : Path, optional
         The window as the user saw it last is saved there as PNG.
     exit_after_end : bool
         Close the window when a session has ended and was shown.
     save_folder : Path, optional
-        Where key S puts pictures; the present folder if not given.
+        Where files are saved; the present folder if not given.
+    report : Path, optional
+        What was measured is written there as JSON when the window closes:
+        ``published_to_screen_ms``, ``renderer``, ``redraws``, ``redraw_ms``.
 
     Returns
     -------
@@ -60,36 +72,42 @@ def run_viewer(
     Raises
     ------
     SettingsError
-        No display, no such endpoint, a picture that cannot be written.
+        No display, a picture that cannot be written.
     """
-    works, reason = display_available()
-    if not works:
-        raise SettingsError(f"viewer: {reason}")
-    from PySide6.QtWidgets import QApplication
+    try:
+        works, reason = display_available()
+        if not works:
+            raise SettingsError(f"viewer: {reason}")
+        from PySide6.QtWidgets import QApplication
 
-    from ..stream.broadcast import LocalizationSubscriber
-    from .live import LiveSession
-    from .window.main_window import LiveWindow
+        from .window.main_window import ViewerWindow
 
-    application = QApplication.instance() or QApplication(sys.argv[:1])
-    session = LiveSession(
-        super_pixel_nm=super_pixel_nm,
-        min_probability=min_probability,
-        max_sigma_nm=max_sigma_nm,
-    )
-    window = LiveWindow(
-        session,
-        LocalizationSubscriber(endpoint),
-        title=title,
-        address=endpoint,
-        save_folder=save_folder or Path(),
-    )
-    return _show(application, window, screenshot, exit_after_end)
+        application = QApplication.instance() or QApplication(sys.argv[:1])
+        window = ViewerWindow(
+            watched,
+            title=title,
+            address=address,
+            save_folder=save_folder or Path(),
+            look=look,
+            selection=selection,
+            source=source,
+        )
+        _show(application, window, screenshot, exit_after_end)
+        if report is not None:
+            report.write_text(json.dumps(window.report(), indent=1) + "\n", "utf-8")
+    finally:
+        watched.close()
+    if window.failure is not None:
+        raise window.failure
+    return int(exit_after_end and watched.end_status not in ("", "ok"))
 
 
 def _show(
-    application: Any, window: LiveWindow, screenshot: Path | None, exit_after_end: bool
-) -> int:
+    application: Any,
+    window: ViewerWindow,
+    screenshot: Path | None,
+    exit_after_end: bool,
+) -> None:
     """Run Qt's loop around the window."""
     if screenshot is not None:
         window.photograph_at_close(screenshot)
@@ -103,13 +121,9 @@ def _show(
         window.close()
         if before is not None:
             signal.signal(signal.SIGINT, before)
-    if window.failure is not None:
-        raise window.failure
-    ended = window.session.end_status
-    return int(exit_after_end and ended not in ("", "ok"))
 
 
-def _closing_on_interrupt(window: LiveWindow) -> Any:
+def _closing_on_interrupt(window: ViewerWindow) -> Any:
     """Let Ctrl-C close the window; give the handler that was there before.
 
     Python gets to run the handler in the window's timer calls, so within 50 ms:

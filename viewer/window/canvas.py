@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         QWheelEvent,
     )
 
-    from ..viewport import Viewport
+    from ..viewport import Rect, Viewport
     from .scene import Scene
 
 CHOICE = "LIVELOC_VIEWER_CANVAS"  # "raster": do not try OpenGL
@@ -242,7 +242,7 @@ class Canvas(QWidget):
     def _tell(self, place: QPointF) -> None:
         self.cursor_moved.emit(self.camera.to_nm(place.x(), place.y()))
 
-    def _spanned(self, start: QPointF, end: QPointF) -> tuple[float, ...]:
+    def _spanned(self, start: QPointF, end: QPointF) -> Rect:
         first = self.camera.to_nm(start.x(), start.y())
         last = self.camera.to_nm(end.x(), end.y())
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -95,6 +95,6 @@ def steadied(shown: float, wanted: float | None) -> float:
     return shown if abs(wanted - shown) < SMALL_CHANGE * shown else wanted
 
 
-def _thinned(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _thinned(values: NDArray[Any]) -> NDArray[Any]:
     step = max(1, math.isqrt(values.size // SAMPLES))
     return values[::step, ::step]

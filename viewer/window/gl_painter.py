@@ -21,10 +21,11 @@ from vispy.gloo import gl
 from vispy.gloo.context import FakeCanvas, forget_canvas, set_current_canvas
 
 from ...stream.errors import SettingsError
-from .scene import BACKGROUND, Colours, Scene, tile_range
+from .scene import BACKGROUND, TILE, Colours, Scene, common, tile_range
 from .tile_texture import TileTexture
 
 if TYPE_CHECKING:
+    from ..document import Document
     from ..rendering import RenderedView
     from ..viewport import Rect, Viewport
 
@@ -104,6 +105,7 @@ class GlPainter:
         try:
             self._begin()
             self.renderer = str(gl.glGetParameter(gl.GL_RENDERER))
+            self._prove()
         except RuntimeError as error:
             raise NoGraphicsError(f"OpenGL: {error}") from error
 
@@ -127,7 +129,7 @@ class GlPainter:
         gloo.set_state(blend=False, depth_test=False, cull_face=False)
         gloo.clear(color=tuple(part / 255 for part in BACKGROUND))
         if scene.document is not None and not scene.covered:
-            self._draw_tiles(scene)
+            self._draw_tiles(scene, scene.document)
         if scene.view is not None:
             self._draw_view(scene, scene.view)
         self._canvas.flush()
@@ -140,6 +142,25 @@ class GlPainter:
             self._target = None
             self._context.doneCurrent()
         forget_canvas(self._canvas)
+
+    def _prove(self) -> None:
+        """Draw what is known: not every driver has textures of floats."""
+        self._aim(4, 4)
+        gloo.set_viewport(0, 0, 4, 4)
+        three_of_four = np.full((2, 2, 2), 3.0, np.float32)
+        program = self._program(Colours(table_name="gray", gamma=1.0), four=False)
+        program["u_sums"] = gloo.Texture2D(
+            three_of_four, format="rg", internalformat="rg32f", interpolation="linear"
+        )
+        program["a_place"] = program["a_texture"] = _corners((0.0, 1.0, 0.0, 1.0))
+        program["u_scale"], program["u_gamma"] = 0.25, 1.0
+        program.draw("triangle_strip")
+        self._canvas.flush()
+        red = self._target.toImage(False).pixelColor(1, 1).red()
+        if abs(red - 191) > 3:
+            raise NoGraphicsError(
+                f"OpenGL: {self.renderer} draws {red} for 191. A newer driver may help."
+            )
 
     def _begin(self) -> None:
         if not self._context.makeCurrent(self._surface):
@@ -159,20 +180,26 @@ class GlPainter:
         if not self._target.bind():
             raise NoGraphicsError("OpenGL: the target cannot be bound.")
 
-    def _draw_tiles(self, scene: Scene) -> None:
-        document = scene.document
-        wanted = document and tile_range(document, scene.viewport)
-        if document is None or wanted is None:
+    def _draw_tiles(self, scene: Scene, document: Document) -> None:
+        wanted = tile_range(document, scene.viewport)
+        if wanted is None:
             return
+        before = self._tiles.shape
         self._tiles.bring(document, wanted)
         height, width = self._tiles.shape
-        left, right, top, bottom = shown = _common(document.rect, scene.viewport.rect)
+        if before != (height, width):
+            self._canvas.flush()
+            if gl.glGetError():
+                raise NoGraphicsError(
+                    f"OpenGL: no room for a texture of {width} x {height} pixels."
+                )
+        left, right, top, bottom = shown = common(document.rect, scene.viewport.rect)
         if left >= right or top >= bottom:
             return
         # Texture coordinates grow over the rim; whole turns are taken off here, where
         # numbers are exact, not in the shader.
-        first = wanted.columns[0] * 256 // width * width
-        above = wanted.rows[0] * 256 // height * height
+        first = wanted.columns[0] * TILE // width * width
+        above = wanted.rows[0] * TILE // height * height
 
         def column(x_nm: float) -> float:
             return ((x_nm - document.rect[0]) / wanted.texel_nm - first) / width
@@ -193,9 +220,9 @@ class GlPainter:
     def _draw_view(self, scene: Scene, view: RenderedView) -> None:
         self._upload_view(view)
         there = view.viewport.rect
-        shown = _common(there, scene.viewport.rect)
+        shown = common(there, scene.viewport.rect)
         if scene.document is not None:
-            shown = _common(shown, scene.document.rect)
+            shown = common(shown, scene.document.rect)
         left, right, top, bottom = shown
         if left >= right or top >= bottom or scene.document is None:
             return
@@ -275,15 +302,6 @@ def _depth_sum(view: RenderedView) -> Any:
     known = layers.depth_counts > 1e-6
     share = np.where(known, layers.counts / np.where(known, layers.depth_counts, 1), 0)
     return np.where(known, layers.depth_sum_nm * share, _UNKNOWN_DEPTH * layers.counts)
-
-
-def _common(one: Rect, other: Rect) -> Rect:
-    return (
-        max(one[0], other[0]),
-        min(one[1], other[1]),
-        max(one[2], other[2]),
-        min(one[3], other[3]),
-    )
 
 
 def _on_screen(rect: Rect, viewport: Viewport) -> Rect:

@@ -1,172 +1,226 @@
-"""The live window: the image as a texture, zoom and pan, one status line.
+"""The window: an image in the middle, panels around it, one line below.
 
-The window only shows; what it shows is in `live.LiveSession`. It asks its source
-for news 20 times a second and redraws when something changed: at most 10 times a
-second, and so rarely that it takes no more than about a third of one core.
+The window only shows. What it shows is followed and drawn by other threads; here news
+are noticed, painted when they are due, and timed until they are on the screen.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QMainWindow, QVBoxLayout, QWidget
-from vispy import app as vispy_app
-from vispy import scene
-from vispy.color import Colormap
-from vispy.visuals.transforms import STTransform
+from PySide6.QtCore import QByteArray, QCoreApplication, Qt, QTimer, Signal
+from PySide6.QtWidgets import QApplication, QMainWindow
 
 from ...stream.errors import SettingsError
-from ..render import (
-    Look,
-    automatic_limit,
-    colour_table,
-    depth_layers,
-    picture,
-    smoothed,
-)
-from .overlay import Overlay
+from .canvas import Canvas
+from .controller import Controller
+from .docks import Docks, fitting_size
+from .help_sheet import HelpSheet
+from .memory import Memory, load, save
+from .pacing import Pace, ScreenLatency
+from .scene import value_at
+from .shortcuts import action_of
 from .statusbar import StatusLine
+from .style import dress, figure
+from .tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from PySide6.QtGui import QCloseEvent, QKeyEvent
 
-    from ...stream.broadcast import Update
-    from ..live import LiveSession
+    from ..render import Look
+    from ..selection import Selection
+    from ..viewport import Rect
+    from ..watched import Watched
 
-POLL_MS = 50
-REDRAW_S = 0.1  # at least this long from redraw to redraw
-LONGEST_PAUSE_S = 3.0
-BUSY_SHARE = 0.3  # of one core, at most, where the graphics are software
+POLL_MS = 33  # from look to look for news
 STATE_S = 0.25  # from status line to status line
-NOTICE_S = 2.5
-LOST_S = 30.0  # of silence: a session that nobody ended is over all the same
-BACKGROUND = "#0b0d11"
-STYLE = f"""
-QMainWindow, QWidget {{ background: {BACKGROUND}; color: #e8eaee; }}
-QFrame#status {{ background: #15181e; border-top: 1px solid #262b34; }}
-QFrame#status QLabel {{ background: transparent; font-size: 14px; }}
-QToolTip {{ background: #262b34; color: #e8eaee; border: none; padding: 4px; }}
-"""
+NOTICE_S = 3.0
+LOST_S = 27.0  # in silence: a session that nobody ended is over all the same
+TRACE_S = 0.5  # from screen latency to screen latency in the plots
+FAULTS = 25  # redraws in a row that fail: then it is no use
+STEP = 0.15  # of the canvas: what an arrow key moves
+ZOOM = 1.5  # what + and - do
 
 
-class Source(Protocol):
-    """Where news come from: a subscriber, or a test."""
-
-    def poll(self, timeout_s: float) -> Sequence[Update]:
-        """Give what came since the last call, in order."""
-        ...
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds since the engine was last heard."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        ...
-
-
-class LiveWindow(QMainWindow):
-    """Shows one `LiveSession` as it grows.
+class ViewerWindow(QMainWindow):
+    """Shows one `Watched` as it grows.
 
     Parameters
     ----------
-    session : LiveSession
-        Filled by this window from `source`.
-    source : Source
-        Owned by the window from here on: closed with it.
+    watched : Watched
+        Closed with the window.
     title, address : str
-        Of the window; where the engine is expected.
+        Of the window; where news are expected from.
     save_folder : Path
-        Where key S puts pictures.
+        Where files are saved.
+    look, selection
+        To begin with; a look that is not given is the remembered one.
+    source : Path, optional
+        Folder of the session or table: what a saved view refers to.
 
     Attributes
     ----------
     failure : Exception or None
-        What ended the window, when it was not the user.
+        A bug that was met, or what ended the following.
+    faults : int
+        Turns that failed; the window went on.
+    screen_latency : Latency
+        From rows published until they are on screen.
     """
+
+    _view_ready = Signal()
 
     def __init__(
         self,
-        session: LiveSession,
-        source: Source,
+        watched: Watched,
         *,
         title: str = "liveloc",
         address: str = "",
         save_folder: Path = Path(),
         look: Look | None = None,
+        selection: Selection | None = None,
+        source: Path | None = None,
     ) -> None:
         super().__init__()
-        self.session = session
+        self.watched = watched
         self.failure: Exception | None = None
-        self._source = source
-        self._address = address
-        self._save_folder = save_folder
-        self._look = look or Look()
-        self._held_limit: float | None = None  # while automatic contrast is off
-        self._shown_limit = 1.0
-        self._drawn: tuple[Any, ...] = ()
-        self._drawn_at_s = self._stated_at_s = -10.0  # monotonic
-        self._spent_s = 0.0  # processor time when that redraw began
+        self.faults = 0
+        self._address, self._source = address, source
+        remembered = load()
+        self.controller = Controller(
+            watched,
+            look=look or remembered.look,
+            selection=selection,
+            on_ready=self._view_ready.emit,
+        )
+        self.pace, self._latency = Pace(), ScreenLatency()
+        self.screen_latency = self._latency.latency
+        self._shown: tuple[Any, ...] = ()
+        self._faults_in_a_row = 0
+        self._stated_s = self._traced_s = -10.0  # monotonic
         self._notice_until_s = 0.0
         self._photograph: Path | None = None
         self._close_after_s: float | None = None
-        self._unchanged_since_s = time.monotonic()
+        self._unchanged_since_s = self._heard_s = time.monotonic()
+        self._cursor_nm: tuple[float, float] | None = None
         self._closed = False
-        self._build(title)
-        self._show_state(time.monotonic())
-        self._timer = QTimer(self)
-        self._timer.timeout.connect(self._tick)
-        self._timer.start(POLL_MS)
+        self._tasks = Tasks(self.controller, save_folder, self)
+        self._build(title, remembered)
+        self._connect()
+        self._turn()
 
-    # What the user can do
+    # What the keys do (shortcuts.SHORTCUTS)
 
-    def reset_view(self) -> None:
+    def show_whole(self) -> None:
         """Show the whole field."""
-        image = self.session.reconstruction
-        if image is not None:
-            left, right, top, bottom = image.extent_nm
-            self._view.camera.set_range((left, right), (top, bottom), margin=0.01)
+        self.canvas.camera.show_whole()
+        self._redraw_soon()
+
+    def zoom_in(self) -> None:
+        """Magnify the middle."""
+        self._zoom(ZOOM)
+
+    def zoom_out(self) -> None:
+        """Show more around the middle."""
+        self._zoom(1.0 / ZOOM)
+
+    def move_left(self) -> None:
+        """Look farther left."""
+        self._pan(1, 0)
+
+    def move_right(self) -> None:
+        """Look farther right."""
+        self._pan(-1, 0)
+
+    def move_up(self) -> None:
+        """Look farther up."""
+        self._pan(0, 1)
+
+    def move_down(self) -> None:
+        """Look farther down."""
+        self._pan(0, -1)
 
     def toggle_contrast(self) -> None:
         """Hold the present contrast, or let it follow the image again."""
-        automatic = self._held_limit is not None
-        self._held_limit = None if automatic else self._shown_limit
-        self.notify(f"Contrast {'automatic' if automatic else 'held'}")
+        self._changed_look(self.controller.toggle_contrast())
 
     def toggle_colour(self) -> None:
         """Change between z and intensity as colour."""
-        image = self.session.reconstruction
-        if image is None or not image.has_depth:
-            self.notify("No z in this table: colour is intensity")
-            return
-        to_depth = self._look.colour == "intensity"
-        self._look = replace(self._look, colour="auto" if to_depth else "intensity")
-        self.notify("Colour is z" if to_depth else "Colour is intensity")
+        self._changed_look(self.controller.toggle_colour())
 
-    def save_picture(self) -> Path | None:
-        """Save the whole field as PNG with scale bar; None if that failed."""
-        image = self.session.reconstruction
-        if image is None:
-            self.notify("Nothing to save yet")
-            return None
-        name = f"liveloc-{datetime.now().astimezone():%Y%m%d-%H%M%S}.png"
-        path = (self._save_folder / name).resolve()
-        try:
-            image.save_png(path, replace(self._look, limit=self._held_limit))
-        except OSError as error:
-            self.notify(f"Not saved: {error}")
-            return None
-        self.notify(f"Saved {path}")
-        return path
+    def next_mode(self) -> None:
+        """Draw rows in the next of the ways there are."""
+        self._changed_look(self.controller.next_mode())
+
+    def toggle_drift(self) -> None:
+        """Correct drift, estimated first if need be, or no longer."""
+        self._tasks.toggle_drift()
+
+    def choose_region(self) -> None:
+        """Let the next drag draw a region."""
+        self.canvas.choosing = True
+        self.notify("Drag a rectangle")
+
+    def save_picture(self) -> None:
+        """Save what is in view, or the region, as PNG with scale bar."""
+        self._tasks.save("picture", self.controller.picture_job(self.canvas.viewport))
+
+    def export_table(self) -> None:
+        """Save the rows as they are shown, of the region or of the whole field."""
+        self._tasks.save("table", self.controller.table_job())
+
+    def save_view(self) -> None:
+        """Save all that makes this picture, so that it can be made again."""
+        if self._source is None:
+            self.notify("A view needs a table: open the saved session, then save it")
+            return
+        viewport = self.canvas.viewport
+        self._tasks.save("view", self.controller.view_job(viewport, self._source))
+
+    def toggle_picture_panel(self) -> None:
+        """Show or hide the settings of the picture."""
+        self.docks.toggle("picture")
+
+    def toggle_filter_panel(self) -> None:
+        """Show or hide the filters."""
+        self.docks.toggle("filter")
+
+    def toggle_region_panel(self) -> None:
+        """Show or hide the statistics of the region."""
+        self.docks.toggle("region")
+
+    def toggle_camera_panel(self) -> None:
+        """Show or hide the camera image."""
+        self.docks.toggle("camera")
+
+    def toggle_plots_panel(self) -> None:
+        """Show or hide the plots."""
+        self.docks.toggle("plots")
+
+    def toggle_help(self) -> None:
+        """Show or hide the sheet with the keys."""
+        self._help.toggle()
+
+    def escape(self) -> None:
+        """Close the help sheet; without one, clear the region."""
+        self.canvas.choosing = False
+        if self._help.isVisible():
+            self._help.hide()
+        else:
+            self.set_region(None)
+
+    # What others do with the window
+
+    def set_region(self, region: Rect | None) -> None:
+        """Choose a part of the field for statistics and exports; None: the field."""
+        self.controller.region = self.canvas.overlay.region = region
+        if region is None:
+            self.docks.region.show_statistics(None)
+        else:
+            self.docks.show("region")
+        self.canvas.update()
 
     def photograph_at_close(self, path: Path) -> None:
         """Save the window as the user saw it last, when it closes."""
@@ -178,226 +232,267 @@ class LiveWindow(QMainWindow):
 
     def notify(self, text: str) -> None:
         """Show a line for a moment."""
-        self._overlay.notice = text
+        self.canvas.overlay.notice = text
         self._notice_until_s = time.monotonic() + NOTICE_S
-        self._overlay.update()
+        self.canvas.update()
+
+    def report(self) -> dict[str, Any]:
+        """Give what was measured: screen latency, redraws, what painted them."""
+        return {
+            "published_to_screen_ms": self.screen_latency.as_dict(),
+            "renderer": self.canvas.renderer,
+            "redraws": self.pace.redraws,
+            "redraw_ms": self.pace.cost_ms.as_dict(),
+            "faults": self.faults,
+        }
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the screen shows all there is."""
+        wanted = self.controller.wanted(self.canvas.viewport)
+        return wanted == self._shown and self.controller.settled
 
     # What Qt calls
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """R, A, C, S; anything else is Qt's."""
-        actions: dict[int, Callable[[], object]] = {
-            Qt.Key.Key_R: self.reset_view,
-            Qt.Key.Key_A: self.toggle_contrast,
-            Qt.Key.Key_C: self.toggle_colour,
-            Qt.Key.Key_S: self.save_picture,
-        }
-        action = actions.get(event.key())
+        """Do what the table of shortcuts says; anything else is Qt's."""
+        held = event.modifiers() & (
+            Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
+        )
+        try:
+            name = Qt.Key(event.key()).name.removeprefix("Key_")
+        except ValueError:
+            name = ""
+        action = None if held else action_of(name)
         if action is None:
             super().keyPressEvent(event)
         else:
-            action()
+            getattr(self, action)()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Let go of the connection and the graphics context."""
+        """Remember the layout, let go of everything."""
         super().closeEvent(event)
         if self._closed:
             return
         self._closed = True
         self._timer.stop()
-        self._source.close()
+        self._soon.stop()
         if self._photograph is not None and not self._save_photograph():
             self.failure = self.failure or SettingsError(
                 f"screenshot: {self._photograph} cannot be written. Does its folder "
                 "exist, does it end in .png?"
             )
-        self._canvas.close()
+        geometry, layout = self.saveGeometry().data(), self.saveState().data()
+        save(Memory(self.controller.look, bytes(geometry), bytes(layout)))
+        self._tasks.close()
+        self.controller.close()
+        self.watched.close()
+        self.canvas.close_painter()
+        self.failure = self.failure or self.watched.failure
 
     def _save_photograph(self) -> bool:
         """Save what the window shows, with the last news in it."""
-        if self._wanted() != self._drawn:
-            self._redraw(self._wanted())
+        self._redraw()
         return bool(self.grab().save(str(self._photograph)))
+
+    # How it is built
+
+    def _build(self, title: str, remembered: Memory) -> None:
+        application = QCoreApplication.instance()
+        if isinstance(application, QApplication):
+            dress(application)
+        self.setWindowTitle(title)
+        self.canvas = Canvas()
+        self._status = StatusLine()
+        self.setCentralWidget(self.canvas)
+        self.statusBar().addWidget(self._status, 1)
+        self.statusBar().setSizeGripEnabled(False)
+        self._help = HelpSheet(self.canvas)
+        self.docks = Docks(self)
+        self.docks.picture.set_look(self.controller.look)
+        self.docks.filter.set_selection(self.controller.selection)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMinimumSize(640, 480)
+        self.resize(fitting_size(self.screen().availableGeometry()))
+        if remembered.geometry:
+            self.restoreGeometry(QByteArray(remembered.geometry))
+        if remembered.layout:
+            self.restoreState(QByteArray(remembered.layout))
+        if remembered.problem:
+            self.notify(remembered.problem)
+        elif self.canvas.without_opengl:
+            self.notify(f"Without OpenGL, slower: {self.canvas.without_opengl}")
+
+    def _connect(self) -> None:
+        docks, canvas = self.docks, self.canvas
+        docks.picture.changed.connect(self._take_look)
+        docks.filter.changed.connect(self._take_selection)
+        docks.region.clear_requested.connect(lambda: self.set_region(None))
+        docks.region.export_requested.connect(self._export_region)
+        canvas.moved.connect(self._redraw_soon)
+        canvas.region_drawn.connect(self.set_region)
+        canvas.cursor_moved.connect(self._show_cursor)
+        self._tasks.said.connect(self.notify)
+        self._tasks.measured.connect(docks.region.show_statistics)
+        queued = Qt.ConnectionType.QueuedConnection
+        self._view_ready.connect(self._turn, queued)  # emitted by another thread
+        self._soon = QTimer(self)  # redraws when news are due
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._turn)
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._turn)
+        self._timer.start(POLL_MS)
 
     # How it works
 
-    def _build(self, title: str) -> None:
-        """Put canvas, overlay and status line together."""
-        self.setWindowTitle(title)
-        self.setStyleSheet(STYLE)
-        vispy_app.use_app("pyside6")
-        self._canvas = scene.SceneCanvas(keys=None, show=False, bgcolor=BACKGROUND)
-        self._view = self._canvas.central_widget.add_view()
-        self._view.camera = scene.PanZoomCamera(aspect=1)
-        self._view.camera.flip = (False, True, False)  # rows count downwards
-        blank = np.zeros((2, 2), np.float32)
-        self._density = self._image(blank, clim=(0.0, 1.0))
-        self._coloured = self._image(np.zeros((2, 2, 3), np.uint8), clim=(0, 255))
-        self._canvas.events.draw.connect(self._follow_view)
-        self._canvas.events.resize.connect(self._cover_canvas)
-
-        self._status = StatusLine()
-        middle = QWidget()
-        layout = QVBoxLayout(middle)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self._canvas.native, 1)
-        layout.addWidget(self._status)
-        self.setCentralWidget(middle)
-        self._overlay = Overlay(middle)
-        self._overlay.depth_map = self._look.depth_map
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self._canvas.native.setFocusProxy(self)
-        self.resize(960, 1000)
-        self.setMinimumSize(480, 400)
-
-    def _image(self, data: Any, clim: tuple[float, float]) -> Any:
-        image = scene.visuals.Image(
-            data,
-            parent=self._view.scene,
-            texture_format="auto",
-            interpolation="linear",
-            clim=clim,
-        )
-        image.visible = False
-        return image
-
-    def _tick(self) -> None:
-        """Take news, redraw if due. A fault here is a bug: it ends the window."""
+    def _turn(self) -> None:
+        """Take news, redraw if due. What fails once is said, and tried again."""
+        if self._closed:
+            return
         try:
-            now = time.monotonic()
-            for update in self._source.poll(0.0):
-                self.session.apply(update)
-            wanted = self._wanted()
-            if wanted != self._drawn and self._may_redraw(now):
-                self._redraw(wanted)
-            if now - self._stated_at_s >= STATE_S:
-                self._stated_at_s = now
-                self._show_state(now)
-            self._close_if_over(now)
+            self._take_news()
+            self._faults_in_a_row = 0
         except Exception as error:
-            self.failure = error
-            self._timer.stop()
-            self.close()
+            self.faults += 1
+            self._faults_in_a_row += 1
+            self.failure = self.failure or error
+            self.notify(f"Fault: {type(error).__name__}: {error}")
+            if self._faults_in_a_row >= FAULTS:
+                self.close()
+
+    def _take_news(self) -> None:
+        now = time.monotonic()
+        # The stamp first: the document has its rows, and maybe more.
+        published_ns = self.watched.newest_published_ns
+        if self.controller.follow():
+            self._take_document()
+        document = self.controller.document
+        if document is not None:
+            self._latency.noticed(published_ns, document.revision)
+            self.controller.ask(self.canvas.viewport)
+        if self.controller.wanted(self.canvas.viewport) != self._shown:
+            due_s = self.pace.due_in_s()
+            if due_s <= 0:
+                self._redraw()
+            elif not self._soon.isActive():
+                self._soon.start(max(1, round(due_s * 1e3)))
+        if now - self._stated_s >= STATE_S:
+            self._stated_s = now
+            self._show_state(now)
+            self._tasks.measure_region()
+        self.docks.refresh(self.watched, self.controller)
+        self._close_if_over(now)
+
+    def _take_document(self) -> None:
+        """Another session: begin anew, with the same settings."""
+        self._latency.forget()
+        self.docks.forget()
+        self.set_region(None)
+        document = self.controller.document
+        if document is not None:
+            self.canvas.camera.look_at(document.rect)
+
+    def _redraw(self) -> None:
+        """Paint what there is now, and time it."""
+        self.pace.begin()
+        viewport = self.canvas.viewport
+        wanted = self.controller.wanted(viewport)
+        scene = self.controller.scene(viewport)
+        revision = self.controller.shown_revision(scene)
+        self._show_bar()
+        self.canvas.show_scene(scene)
+        self._shown = wanted
+        self.pace.end()
+        longest_ms = self._latency.shown(revision)
+        now = time.monotonic()
+        if longest_ms is not None and now - self._traced_s >= TRACE_S:
+            self._traced_s = now
+            self.watched.traces.add_screen_latency(longest_ms)
+
+    def _redraw_soon(self) -> None:
+        """Redraw for the user: at once, but once for all events that wait."""
+        self._shown = ()
+        self.pace.hurry()
+        self._soon.start(0)
+
+    def _zoom(self, factor: float) -> None:
+        self.canvas.camera.zoom(factor)
+        self._redraw_soon()
+
+    def _pan(self, right: int, down: int) -> None:
+        width, height = self.canvas.camera.size
+        self.canvas.camera.pan(right * STEP * width, down * STEP * height)
+        self._redraw_soon()
+
+    def _take_look(self, look: Look) -> None:
+        self.controller.set_look(look)
+        self._redraw_soon()
+
+    def _changed_look(self, said: str) -> None:
+        self.docks.picture.set_look(self.controller.look)
+        self.notify(said)
+        self._redraw_soon()
+
+    def _take_selection(self, selection: Selection) -> None:
+        self.controller.select(selection)
+
+    def _export_region(self, kind: str) -> None:
+        self.export_table() if kind == "table" else self.save_picture()
+
+    def _show_cursor(self, place: tuple[float, float] | None) -> None:
+        """Say where the cursor is, and what is there."""
+        document, text = self.controller.document, ""
+        if place is not None and document is not None:
+            x, y = place
+            text = f"x {x:,.0f}  y {y:,.0f} nm".replace(",", "\u2009")
+            value = value_at(document, self.canvas.viewport, x, y)
+            if value == value:  # in the field
+                text += f"   {figure(value)} /\u00b5m\u00b2"
+        self._status.show_cursor(text)
+
+    def _show_bar(self) -> None:
+        """Let the colour bar say what colours mean now."""
+        overlay, document = self.canvas.overlay, self.controller.document
+        colours = self.controller.colours
+        overlay.table = colours.table if document is not None else None
+        if colours.depth_range_nm is not None:
+            low, high = (
+                f"{end:+.0f} nm" if end else "0 nm" for end in colours.depth_range_nm
+            )
+            overlay.bar_ends, overlay.bar_title = (low, high), "z"
+        elif document is not None:
+            per_um2 = colours.limit / (document.image.super_pixel_nm / 1e3) ** 2
+            overlay.bar_ends = ("0", f"{figure(per_um2)} /\u00b5m\u00b2")
+            overlay.bar_title = ""
+
+    def _show_state(self, now: float) -> None:
+        state = self.watched.state()
+        self._status.show_figures(state, self.watched.figures, self.watched.end_status)
+        if state != "silent":
+            self._heard_s = now
+        document, failure = self.controller.document, self.watched.failure
+        heading = message = note = ""
+        if failure is not None and document is None:
+            heading, message = "This cannot be shown", str(failure)
+        elif failure is not None:
+            note = f"No further news: {failure}"
+        elif document is None:
+            heading, message = "Waiting for the engine", self._address
+        elif not len(document.store) and state == "live":
+            heading, message = "Connected", "waiting for the first localizations"
+        overlay = self.canvas.overlay
+        notice = overlay.notice if now < self._notice_until_s else ""
+        new = (heading, message, notice, note)
+        if new != (overlay.heading, overlay.message, overlay.notice, overlay.note):
+            overlay.heading, overlay.message, overlay.notice, overlay.note = new
+            self.canvas.update()
 
     def _close_if_over(self, now: float) -> None:
         """Close, where that is wished, when the end has been on screen for a while."""
-        shown = self.session.complete and self._wanted() == self._drawn
-        lost = self.session.sessions and self._source.silent_s > LOST_S
-        if not (shown or lost):
+        over = self.watched.complete and self.up_to_date
+        lost = now - self._heard_s > LOST_S or self.watched.failure is not None
+        if not (over or lost):
             self._unchanged_since_s = now
         elif self._close_after_s is not None:
             if now - self._unchanged_since_s >= self._close_after_s:
                 self.close()
-
-    def _wanted(self) -> tuple[Any, ...]:
-        """Everything that a redraw depends on."""
-        look = replace(self._look, limit=self._held_limit)
-        return (*self.session.revision, self._binning(), look)
-
-    def _may_redraw(self, now: float) -> bool:
-        """Leave the processor to camera and engine.
-
-        What this process used since the last redraw, painting included, counts.
-        """
-        spent = time.process_time() - self._spent_s
-        pause = max(REDRAW_S, min(spent / BUSY_SHARE, LONGEST_PAUSE_S))
-        return now - self._drawn_at_s >= pause
-
-    def _redraw(self, wanted: tuple[Any, ...]) -> None:
-        """Upload the image at the scale of the view."""
-        self._drawn_at_s, self._spent_s = time.monotonic(), time.process_time()
-        image = self.session.reconstruction
-        new_field = not self._drawn or wanted[0] != self._drawn[0]
-        if image is not None:
-            binning, look = wanted[-2:]
-            self._upload(binning, look)
-            if new_field:
-                self.reset_view()
-            self._canvas.update()
-        self._drawn = wanted
-
-    def _upload(self, binning: int, look: Look) -> None:
-        image = self.session.reconstruction
-        if image is None:
-            return
-        layers = image.layers(binning)
-        # The smoothing is meant in super-pixels, whatever the scale of the view.
-        look = replace(look, smooth=look.smooth / binning)
-        if look.limit is not None:
-            look = replace(look, limit=look.limit * binning**2)
-        if depth_layers(layers, look) is None:
-            density = smoothed(layers.counts, look.smooth)
-            limit = look.limit or automatic_limit(
-                density, layers.counts, look.percentile
-            )
-            self._density.set_data(np.ascontiguousarray(density))
-            self._density.clim = (0.0, limit)
-            self._density.gamma = look.gamma
-            self._density.cmap = _vispy_map(look.intensity_map)
-            shown, hidden, depths = self._density, self._coloured, None
-        else:
-            made = picture(layers, look)
-            limit, depths = made.limit, made.depth_range_nm
-            self._coloured.set_data(made.rgb)
-            shown, hidden = self._coloured, self._density
-        left, _, top, _ = image.extent_nm
-        shown.transform = STTransform(
-            scale=(layers.pixel_nm, layers.pixel_nm), translate=(left, top)
-        )
-        shown.visible, hidden.visible = True, False
-        self._shown_limit = limit / binning**2
-        self._overlay.depth_range_nm = depths
-
-    def _binning(self) -> int:
-        """How many super-pixels a screen pixel covers, as a power of two.
-
-        Added up before they are drawn, so that zooming out never skips any.
-        """
-        image = self.session.reconstruction
-        if image is None:
-            return 1
-        nm_per_pixel = self._nm_per_pixel() / self.devicePixelRatioF()
-        covered = nm_per_pixel / image.super_pixel_nm
-        return 1 << min(10, max(0, int(np.floor(np.log2(max(covered, 1.0))))))
-
-    def _nm_per_pixel(self) -> float:
-        """Edge of a logical screen pixel in the sample."""
-        transform = self._view.scene.transform
-        ends = transform.imap([[0.0, 0.0], [100.0, 0.0]])
-        return float(abs(ends[1][0] - ends[0][0])) / 100.0
-
-    def _follow_view(self, event: Any = None) -> None:
-        """Let the scale bar follow zoom and pan."""
-        scale = self._nm_per_pixel() if self.session.reconstruction else 0.0
-        if abs(scale - self._overlay.nm_per_pixel) > 1e-6 * scale:
-            self._overlay.nm_per_pixel = scale
-            self._overlay.update()
-
-    def _cover_canvas(self, event: Any = None) -> None:
-        """Keep the overlay on the canvas."""
-        self._overlay.setGeometry(self._canvas.native.geometry())
-
-    def _show_state(self, now: float) -> None:
-        state = self.session.state(self._source.silent_s)
-        self._status.show_figures(state, self.session.figures, self.session.end_status)
-        heading = message = ""
-        if self.session.reconstruction is None:
-            heading = "Waiting for the engine"
-            message = self._address
-        elif not self.session.reconstruction.counted and state == "live":
-            heading, message = "Connected", "waiting for the first localizations"
-        overlay = self._overlay
-        notice = overlay.notice if now < self._notice_until_s else ""
-        if (heading, message, notice) != (
-            overlay.heading,
-            overlay.message,
-            overlay.notice,
-        ):
-            overlay.heading, overlay.message, overlay.notice = heading, message, notice
-            overlay.update()
-
-
-def _vispy_map(name: str) -> Any:
-    table = colour_table(name)
-    return Colormap(table[:: len(table) // 256].astype(np.float32) / 255.0)

@@ -1,121 +1,149 @@
-"""What lies over the image in the window: scale bar, colour bar, messages."""
+"""What lies over the image: scale bar, colour bars, the region, messages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QLinearGradient, QPainter, QPen
-from PySide6.QtWidgets import QWidget
+from PySide6.QtGui import QColor, QFont, QLinearGradient, QPainter, QPainterPath, QPen
 
 from ..lettering import scale_bar
-from ..render import depth_table
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QPaintEvent
+    import numpy as np
+    from numpy.typing import NDArray
 
-MARGIN = 22.0  # from the window's edges, logical pixels
+    from ..viewport import Rect
+    from .camera import Camera
+
+MARGIN = 20.0  # from the canvas' edges, logical pixels
 _WHITE = QColor(245, 246, 248)
 _DIM = QColor(150, 156, 168)
-_SHADE = QColor(0, 0, 0, 150)
+_SHADE = QColor(0, 0, 0, 190)
+_ACCENT = QColor(92, 200, 255)
 
 
-class Overlay(QWidget):
-    """Draws over the canvas and lets the mouse through.
+class Overlay:
+    """Draws over the image.
 
     Attributes
     ----------
-    nm_per_pixel : float
-        Of the view, logical pixels; 0 hides the scale bar.
-    depth_range_nm : tuple[float, float] or None
-        Ends of the colour bar; None hides it.
-    depth_map : str
-        Its colours, as in `Look`.
+    table : NDArray[np.uint8] or None, shape (n, 3)
+        Colours of the colour bar; None hides it.
+    bar_ends : tuple[str, str]
+        Written at its lower and its upper end.
+    bar_title : str
+        Written beside its middle.
     heading, message : str
         Stand in the middle while there is no image yet; empty otherwise.
     notice : str
         A line at the top, for what a key just did.
+    region : Rect or None
+        Drawn as a frame, nm.
+    note : str
+        Written small in the upper left corner, for what is unusual.
     """
 
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.setAttribute(Qt.WidgetAttribute.WA_NoSystemBackground)
-        self.nm_per_pixel = 0.0
-        self.depth_range_nm: tuple[float, float] | None = None
-        self.depth_map = "turbo"
+    def __init__(self) -> None:
+        self.table: NDArray[np.uint8] | None = None
+        self.bar_ends = ("", "")
+        self.bar_title = ""
         self.heading = ""
         self.message = ""
         self.notice = ""
+        self.note = ""
+        self.region: Rect | None = None
 
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw what is set (called by Qt)."""
-        painter = QPainter(self)
+    def draw(self, painter: QPainter, camera: Camera) -> None:
+        """Draw all that is set onto the canvas that `camera` describes."""
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        width, height = camera.size
         if self.heading:
-            self._draw_message(painter)
-        elif self.nm_per_pixel > 0:
-            self._draw_scale_bar(painter)
-            if self.depth_range_nm is not None:
-                self._draw_colour_bar(painter, self.depth_range_nm)
+            self._draw_message(painter, width, height)
+        else:
+            if self.region is not None:
+                _draw_region(painter, camera, self.region)
+            _draw_scale_bar(painter, camera)
+            if self.table is not None:
+                self._draw_colour_bar(painter, height, self.table)
+        if self.note:
+            box = QRectF(MARGIN, 12.0, width - 2 * MARGIN, 20.0)
+            _write(painter, box, self.note, 12, Qt.AlignmentFlag.AlignLeft)
         if self.notice:
-            self._draw_notice(painter)
-        painter.end()
+            self._draw_notice(painter, width)
 
-    def _draw_scale_bar(self, painter: QPainter) -> None:
-        bar = scale_bar(self.width() * self.nm_per_pixel * 0.8)
-        length = bar.length_nm / self.nm_per_pixel
-        right, bottom = self.width() - MARGIN, self.height() - MARGIN
-        box = QRectF(right - length, bottom - 5.0, length, 5.0)
-        painter.setPen(QPen(_SHADE, 2.0))
-        painter.setBrush(_WHITE)
-        painter.drawRect(box)
-        painter.fillRect(box, _WHITE)
-        label = QRectF(right - max(length, 120.0), bottom - 34.0, 120.0, 24.0)
-        label.moveCenter(QPointF(box.center().x(), label.center().y()))
-        label.moveRight(min(label.right(), self.width() - 6.0))
-        _write(painter, label, bar.label, 15)
-
-    def _draw_colour_bar(self, painter: QPainter, ends_nm: tuple[float, float]) -> None:
-        height = min(150.0, self.height() * 0.35)
-        box = QRectF(MARGIN, self.height() - MARGIN - height, 12.0, height)
+    def _draw_colour_bar(
+        self, painter: QPainter, canvas_height: int, table: NDArray[np.uint8]
+    ) -> None:
+        height = min(150.0, canvas_height * 0.35)
+        box = QRectF(MARGIN, canvas_height - MARGIN - height, 11.0, height)
         gradient = QLinearGradient(box.bottomLeft(), box.topLeft())
-        table = depth_table(self.depth_map)
         for step in range(33):
             red, green, blue = table[step * (len(table) - 1) // 32].tolist()
             gradient.setColorAt(step / 32, QColor(red, green, blue))
-        painter.setPen(QPen(_SHADE, 2.0))
+        painter.setPen(QPen(_SHADE, 3.0))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRect(box)
         painter.fillRect(box, gradient)
-        low, high = (f"{end:+.0f} nm" if end else "0 nm" for end in ends_nm)
-        left = Qt.AlignmentFlag.AlignLeft
-        beside = QRectF(box.right() + 8.0, 0.0, 120.0, 20.0)
+        low, high = self.bar_ends
+        beside = QRectF(box.right() + 8.0, 0.0, 160.0, 18.0)
         for text, y in (
             (high, box.top() + 6),
-            ("z", box.center().y()),
+            (self.bar_title, box.center().y()),
             (low, box.bottom() - 6),
         ):
             beside.moveCenter(QPointF(beside.center().x(), y))
-            _write(painter, beside, text, 13, left)
+            _write(painter, beside, text, 12, Qt.AlignmentFlag.AlignLeft)
 
-    def _draw_message(self, painter: QPainter) -> None:
-        middle = QRectF(0.0, self.height() / 2 - 44.0, self.width(), 40.0)
+    def _draw_message(self, painter: QPainter, width: int, height: int) -> None:
+        middle = QRectF(0.0, height / 2 - 44.0, width, 40.0)
         _write(painter, middle, self.heading, 24)
-        middle.translate(0.0, 42.0)
+        middle = QRectF(24.0, height / 2 - 2.0, width - 48.0, 80.0)
         painter.setFont(_font(14))
         painter.setPen(_DIM)
-        painter.drawText(middle, Qt.AlignmentFlag.AlignCenter, self.message)
+        flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
+        painter.drawText(middle, flags | Qt.TextFlag.TextWordWrap, self.message)
 
-    def _draw_notice(self, painter: QPainter) -> None:
+    def _draw_notice(self, painter: QPainter, canvas_width: int) -> None:
         painter.setFont(_font(13))
-        width = painter.fontMetrics().horizontalAdvance(self.notice) + 32.0
-        box = QRectF(0.0, 16.0, min(width, self.width() - 8.0), 30.0)
-        box.moveCenter(QPointF(self.width() / 2, box.center().y()))
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(38, 42, 50, 225))
+        metrics = painter.fontMetrics()
+        room = canvas_width - 56.0
+        text = metrics.elidedText(self.notice, Qt.TextElideMode.ElideMiddle, int(room))
+        width = metrics.horizontalAdvance(text) + 32.0
+        box = QRectF(0.0, 16.0, width, 30.0)
+        box.moveCenter(QPointF(canvas_width / 2, box.center().y()))
+        painter.setPen(QPen(QColor(70, 77, 90), 1.0))
+        painter.setBrush(QColor(30, 34, 42, 235))
         painter.drawRoundedRect(box, 15.0, 15.0)
         painter.setPen(_WHITE)
-        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, self.notice)
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+
+
+def _draw_scale_bar(painter: QPainter, camera: Camera) -> None:
+    width, height = camera.size
+    bar = scale_bar(width * camera.nm_per_pixel * 0.8)
+    length = bar.length_nm / camera.nm_per_pixel
+    right, bottom = width - MARGIN, height - MARGIN
+    box = QRectF(right - length, bottom - 5.0, length, 5.0)
+    painter.setPen(QPen(_SHADE, 3.0))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.drawRect(box)
+    painter.fillRect(box, _WHITE)
+    label = QRectF(0.0, bottom - 32.0, 120.0, 22.0)
+    label.moveCenter(QPointF(box.center().x(), label.center().y()))
+    label.moveRight(min(label.right(), width - 6.0))
+    _write(painter, label, bar.label, 14)
+
+
+def _draw_region(painter: QPainter, camera: Camera, region: Rect) -> None:
+    left, top = camera.to_screen(region[0], region[2])
+    right, bottom = camera.to_screen(region[1], region[3])
+    box = QRectF(left, top, right - left, bottom - top)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.setPen(QPen(_SHADE, 3.0))
+    painter.drawRect(box)
+    painter.setPen(QPen(_ACCENT, 1.4))
+    painter.drawRect(box)
 
 
 def _font(size: int) -> QFont:
@@ -131,11 +159,18 @@ def _write(
     size: int,
     align: Qt.AlignmentFlag = Qt.AlignmentFlag.AlignHCenter,
 ) -> None:
-    """Write white on a dark shadow, legible on any image."""
-    painter.setFont(_font(size))
-    flags = align | Qt.AlignmentFlag.AlignVCenter
-    painter.setPen(_SHADE)
-    for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        painter.drawText(box.translated(dx, dy), flags, text)
-    painter.setPen(_WHITE)
-    painter.drawText(box, flags, text)
+    """Write white letters with a dark rim, legible on any image."""
+    font = _font(size)
+    painter.setFont(font)
+    metrics = painter.fontMetrics()
+    x = box.left()
+    if align == Qt.AlignmentFlag.AlignHCenter:
+        x = box.center().x() - metrics.horizontalAdvance(text) / 2
+    y = box.center().y() + (metrics.ascent() - metrics.descent()) / 2
+    path = QPainterPath()
+    path.addText(QPointF(x, y), font, text)
+    rim = QPen(_SHADE, 3.0)
+    rim.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.strokePath(path, rim)
+    painter.fillPath(path, _WHITE)

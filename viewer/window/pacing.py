@@ -45,6 +45,10 @@ class Pace:
         """Say how long news still have to wait; 0 or less: redraw."""
         return self._began_s + self.pause_s() - time.monotonic()
 
+    def hurry(self) -> None:
+        """Let the next redraw be due now: the user asked for it."""
+        self._began_s = -10.0
+
     def begin(self) -> None:
         """Note that a redraw begins."""
         self._began_s, self._spent_s = time.monotonic(), time.process_time()

@@ -11,11 +11,13 @@ import numpy as np
 from ..render import colour_table, depth_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from ..document import Document
     from ..rendering import RenderedView
-    from ..viewport import Viewport
+    from ..viewport import Rect, Viewport
 
 TILE = 256
 BACKGROUND = (11, 13, 17)  # around the field
@@ -105,7 +107,7 @@ class TileRange:
     rows: tuple[int, int]
     columns: tuple[int, int]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         for row in range(*self.rows):
             for column in range(*self.columns):
                 yield row, column
@@ -153,4 +155,15 @@ def value_at(document: Document, viewport: Viewport, x_nm: float, y_nm: float) -
     row, column = int((y_nm - top) / texel_nm), int((x_nm - left) / texel_nm)
     with document.lock:
         tile = image.tiles.tile(level, row // TILE, column // TILE)
-    return float(np.asarray(tile)[row % TILE, column % TILE, 0]) / (texel_nm / 1e3) ** 2
+    count = float(tile[row % TILE, column % TILE, 0])
+    return float(count / (texel_nm / 1e3) ** 2)
+
+
+def common(one: Rect, other: Rect) -> Rect:
+    """Give the rectangle that two have in common; ends before it begins if none."""
+    return (
+        max(one[0], other[0]),
+        min(one[1], other[1]),
+        max(one[2], other[2]),
+        min(one[3], other[3]),
+    )

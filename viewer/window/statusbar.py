@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _WORDS = {
     "ended": "Ended",
 }
 _GOOD, _BAD = "#e8eaee", "#ff6b6b"
-_KEYS = "R view   A contrast   C colour   S save"
+_KEYS = "? keys"
 _UNKNOWN = "\u2013"  # a dash
 _THIN = "\u2009"  # between groups of three digits
 _PER_UM2 = "/\u00b5m\u00b2"
@@ -51,6 +51,11 @@ class StatusLine(QFrame):
         self._activation = {name: self._label(name) for name in ("density", "laser")}
         self._show_activation(None)
         self._layout.addStretch(1)
+        self._cursor = QLabel()
+        self._cursor.setObjectName("cursor")
+        self._cursor.setTextFormat(Qt.TextFormat.PlainText)
+        self._cursor.setStyleSheet("color: #aab1bd; font-size: 12px;")
+        self._layout.addWidget(self._cursor)
         keys = _Hint(_KEYS)
         keys.setStyleSheet("color: #666d7a; font-size: 12px;")
         self._layout.addWidget(keys)
@@ -77,6 +82,10 @@ class StatusLine(QFrame):
         shown = _UNKNOWN if latency is None else f"{latency:.0f} ms"
         _set(values["latency"], _pair(shown, "latency"))
         self._show_activation(figures.activation)
+
+    def show_cursor(self, text: str) -> None:
+        """Say where the cursor is."""
+        self._cursor.setText(text)
 
     def _show_activation(self, now: Activation | None) -> None:
         """Show density and laser, as far as they are known; nothing without a laser."""

@@ -1,0 +1,64 @@
+"""The keys and what they do: one table, for the window and for its help sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """One thing that keys do.
+
+    Attributes
+    ----------
+    keys : tuple[str, ...]
+        Names in `Qt.Key` without ``Key_``; any of them.
+    shown : str
+        The keys as written for people.
+    does : str
+        For the help sheet.
+    action : str
+        Method of `ViewerWindow`.
+    """
+
+    keys: tuple[str, ...]
+    shown: str
+    does: str
+    action: str
+
+
+SHORTCUTS = (
+    Shortcut(("R", "Home"), "R", "whole field", "show_whole"),
+    Shortcut(("Plus", "Equal"), "+", "zoom in", "zoom_in"),
+    Shortcut(("Minus",), "\u2212", "zoom out", "zoom_out"),
+    Shortcut(("Left",), "←", "move left", "move_left"),
+    Shortcut(("Right",), "→", "move right", "move_right"),
+    Shortcut(("Up",), "↑", "move up", "move_up"),
+    Shortcut(("Down",), "↓", "move down", "move_down"),
+    Shortcut(("A",), "A", "hold contrast, or automatic again", "toggle_contrast"),
+    Shortcut(("C",), "C", "colour: z or intensity", "toggle_colour"),
+    Shortcut(("M",), "M", "next way to draw", "next_mode"),
+    Shortcut(("D",), "D", "drift correction on or off", "toggle_drift"),
+    Shortcut(("X",), "X", "draw a region", "choose_region"),
+    Shortcut(("S",), "S", "save the picture", "save_picture"),
+    Shortcut(("E",), "E", "export the table as shown", "export_table"),
+    Shortcut(("V",), "V", "save the view (YAML)", "save_view"),
+    Shortcut(("G",), "G", "picture settings", "toggle_picture_panel"),
+    Shortcut(("F",), "F", "filters", "toggle_filter_panel"),
+    Shortcut(("T",), "T", "statistics of the region", "toggle_region_panel"),
+    Shortcut(("I",), "I", "camera image", "toggle_camera_panel"),
+    Shortcut(("P",), "P", "plots", "toggle_plots_panel"),
+    Shortcut(("H", "Question", "F1"), "?", "this sheet", "toggle_help"),
+    Shortcut(("Escape",), "Esc", "close the sheet, clear the region", "escape"),
+)
+MOUSE = (
+    ("wheel", "zoom about the cursor"),
+    ("drag", "move"),
+    ("shift + drag", "draw a region"),
+    ("double click", "whole field"),
+)
+
+
+def action_of(key: str) -> str | None:
+    """Give the method that a key calls, by its name in `Qt.Key`; None for none."""
+    return next((s.action for s in SHORTCUTS if key in s.keys), None)

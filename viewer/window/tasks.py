@@ -1,0 +1,102 @@
+"""What takes seconds and is done beside the window: files, drift, statistics."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Signal
+
+from ..drift import estimate_drift
+from ..region import region_statistics
+from .jobs import Jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .controller import Controller
+    from .jobs import Outcome
+
+REGION_S = 1.0  # from statistics to statistics of a region that grows
+SAVED = ("picture", "table", "view")
+
+
+class Tasks(QObject):
+    """Starts them and says what became of them.
+
+    Attributes
+    ----------
+    said : Signal(str)
+        A line for the user.
+    measured : Signal(object)
+        `RegionStatistics` of the region chosen now.
+    """
+
+    said = Signal(str)
+    measured = Signal(object)
+
+    def __init__(self, controller: Controller, folder: Path, parent: QObject) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._folder = folder
+        self._measured_s = -10.0  # monotonic
+        self._measured_for: tuple[Any, ...] = ()
+        self._jobs = Jobs(self)
+        self._jobs.done.connect(self._take)
+
+    def save(self, name: str, job: Callable[[Path], Path] | None) -> None:
+        """Write a file; None says that there is nothing to write yet."""
+        if job is None:
+            self.said.emit("Nothing to save yet")
+        elif self._jobs.start(name, lambda: job(self._folder)):
+            self.said.emit(f"Saving the {name} ...")
+        else:
+            self.said.emit(f"The {name} is still being saved")
+
+    def toggle_drift(self) -> None:
+        """Correct drift, estimated first if need be, or no longer."""
+        said, document = self._controller.drop_drift(), self._controller.document
+        if said is not None or document is None:
+            self.said.emit(said or "Nothing to correct yet")
+        elif self._jobs.start("drift", lambda: (document, estimate_drift(document))):
+            self.said.emit("Estimating drift ...")
+
+    def measure_region(self) -> None:
+        """Measure the region again when there is something new, now and then."""
+        document, region = self._controller.document, self._controller.region
+        now = time.monotonic()
+        if document is None or region is None:
+            self._measured_for = ()
+            return
+        wanted = (id(document), document.revision, region)
+        same_region = self._measured_for[2:] == (region,)
+        if wanted == self._measured_for:
+            return
+        if same_region and now - self._measured_s < REGION_S:
+            return
+        if self._jobs.start(
+            "region", lambda: (region, region_statistics(document, region))
+        ):
+            self._measured_s, self._measured_for = now, wanted
+
+    def close(self) -> None:
+        """Wait for what runs: a file is written to its end. Idempotent."""
+        self._jobs.close()
+
+    def _take(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            failed = "Not saved: " if outcome.name in SAVED else ""
+            self.said.emit(f"{failed}{outcome.error}")
+        elif outcome.name == "drift":
+            document, drift = outcome.result
+            if document is not None and document is self._controller.document:
+                document.correct(drift)
+                across = max(float(abs(drift.x_nm).max()), float(abs(drift.y_nm).max()))
+                self.said.emit(f"Drift corrected: up to {across:.0f} nm")
+        elif outcome.name == "region":
+            region, statistics = outcome.result
+            if region == self._controller.region:
+                self.measured.emit(statistics)
+        else:
+            self.said.emit(f"Saved {outcome.result}")
