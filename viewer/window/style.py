@@ -61,7 +61,7 @@ QTabBar::tab:selected {{ background: {PANEL}; color: {TEXT};
 QTabWidget::pane {{ border: none; background: {PANEL}; }}
 
 QPushButton, QToolButton {{ background: {RAISED}; color: {TEXT};
-    border: 1px solid {EDGE}; border-radius: 5px; padding: 5px 12px; }}
+    border: 1px solid {EDGE}; border-radius: 5px; padding: 5px 9px; }}
 QPushButton:hover, QToolButton:hover {{ border-color: {ACCENT}; }}
 QPushButton:pressed, QToolButton:pressed {{ background: {LINE}; }}
 QPushButton:focus, QToolButton:focus {{ border-color: {ACCENT}; }}
