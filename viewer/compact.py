@@ -127,29 +127,38 @@ LAYOUT: dict[str, np.dtype[Any]] = {
 
 
 class CompactRows:
-    """A run of rows, column by column.
+    """A run of rows, column by column; a column is gathered when it is asked for.
 
     Parameters
     ----------
     kept : dict
-        An array per name of `LAYOUT`, as long as each other. Not copied.
+        An array per name of `LAYOUT`, as long as each other. Not copied. What is
+        chosen of them is in `codes`.
     first_frame : int
         What is to be added to the kept frame numbers.
+    places : NDArray[np.intp], optional
+        Where its rows are in those arrays; all of them, in their order, if not given.
     """
 
-    __slots__ = ("first_frame", "kept")
+    __slots__ = ("_places", "first_frame", "kept")
 
-    def __init__(self, kept: dict[str, NDArray[Any]], first_frame: int = 0) -> None:
+    def __init__(
+        self,
+        kept: dict[str, NDArray[Any]],
+        first_frame: int = 0,
+        places: NDArray[np.intp] | None = None,
+    ) -> None:
         self.kept = kept
         self.first_frame = first_frame
+        self._places = places
 
     def __len__(self) -> int:
-        return len(self.kept["x_nm"])
+        return len(self.kept["x_nm"] if self._places is None else self._places)
 
     @property
     def nbytes(self) -> int:
         """Bytes of its columns."""
-        return sum(column.nbytes for column in self.kept.values())
+        return len(self) * sum(column.itemsize for column in self.kept.values())
 
     def column(self, name: str) -> NDArray[Any]:
         """Give a quantity of all rows.
@@ -168,17 +177,50 @@ class CompactRows:
         if name == "lateral_sigma_nm":
             both = self.column("x_sigma_nm"), self.column("y_sigma_nm")
             return np.asarray(np.maximum(*both), np.float32)
-        kept = self.kept[name]
+        kept = self.codes(name)
         if name == "frame":
             return kept.astype(np.int64) + self.first_frame
         if name in QUANTITIES:
             kept = QUANTITIES[name].values[kept]
         return np.asarray(kept, np.float32)
 
+    def codes(self, name: str) -> NDArray[Any]:
+        """Give a column as it is kept; frames: less those of `packed`."""
+        column = self.kept[name]
+        return column if self._places is None else column[self._places]
+
     def chosen(self, which: Any) -> CompactRows:
         """Give the rows of a mask, a slice or a list of places."""
-        kept = {name: column[which] for name, column in self.kept.items()}
-        return CompactRows(kept, self.first_frame)
+        if self._places is None and isinstance(which, slice):
+            kept = {name: column[which] for name, column in self.kept.items()}
+            return CompactRows(kept, self.first_frame)
+        if not isinstance(which, slice):
+            which = np.asarray(which)
+            masked = which.dtype == np.bool_
+            which = np.flatnonzero(which) if masked else which.astype(np.intp)
+        places = which if self._places is None else self._places[which]
+        return CompactRows(self.kept, self.first_frame, places)
+
+    def packed(self) -> CompactRows:
+        """Copy the rows, with frames in 2 bytes where they lie close enough."""
+        kept = {name: self.codes(name).copy() for name in LAYOUT if name != "frame"}
+        frames = self.column("frame")
+        first = int(frames.min()) if len(self) else 0
+        close = not len(self) or int(frames.max()) - first < SHORT_FRAMES
+        first = first if close else 0
+        kept["frame"] = (frames - first).astype(np.uint16 if close else np.uint32)
+        return CompactRows(kept, first)
+
+    def copy_into(self, room: CompactRows, begin: int) -> None:
+        """Write the rows into others that lie in one piece, frames whole."""
+        for name in LAYOUT:
+            column = self.column(name) if name == "frame" else self.codes(name)
+            room.codes(name)[begin : begin + len(self)] = column
+
+    @classmethod
+    def room(cls, rows: int) -> CompactRows:
+        """Make room for so many rows, contents undefined."""
+        return cls({name: np.empty(rows, kind) for name, kind in LAYOUT.items()})
 
     def whole(self) -> Localizations:
         """Give rows of the full table; what is not kept is NaN, flags are 0."""
@@ -212,10 +254,9 @@ def joined(runs: Iterable[CompactRows]) -> CompactRows:
     parts = list(runs)
     if len(parts) == 1:
         return parts[0]
-    kept = {
-        name: np.concatenate([part.kept[name] for part in parts])
-        for name in LAYOUT
-        if name != "frame"
-    }
-    frames = [part.column("frame").astype(np.uint32) for part in parts]
-    return CompactRows({**kept, "frame": np.concatenate(frames)})
+    together = CompactRows.room(sum(len(part) for part in parts))
+    begin = 0
+    for part in parts:
+        part.copy_into(together, begin)
+        begin += len(part)
+    return together

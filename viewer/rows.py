@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .compact import LAYOUT, SHORT_FRAMES, CompactRows, compacted, joined
+from .compact import CompactRows, compacted, joined
 from .spool import Spool
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class Block:
     @classmethod
     def open(cls, first: int) -> Block:
         """Make room for rows."""
-        kept = {name: np.empty(BLOCK, kind) for name, kind in LAYOUT.items()}
-        return cls(first, CompactRows(kept), 0)
+        return cls(first, CompactRows.room(BLOCK), 0)
 
     @property
     def nbytes(self) -> int:
@@ -76,8 +75,7 @@ class Block:
     def append(self, rows: CompactRows) -> int:
         """Copy in as many of the rows as there is room for; say how many."""
         taken = min(len(rows), BLOCK - self.count)
-        for name, column in self.rows.kept.items():
-            column[self.count : self.count + taken] = rows.kept[name][:taken]
+        rows.chosen(slice(taken)).copy_into(self.rows, self.count)
         self.count += taken
         return taken
 
@@ -88,19 +86,13 @@ class Block:
     def sorted(self, grid: Grid, *, keep_order: bool) -> Block:
         """Make a block of the same rows, ordered by cell."""
         rows = self.rows.chosen(slice(self.count))
-        cells = grid.cells(rows.kept["x_nm"], rows.kept["y_nm"])
+        cells = grid.cells(rows.column("x_nm"), rows.column("y_nm"))
         order = np.argsort(cells, kind="stable").astype(np.int32)
         counts = np.bincount(cells, minlength=CELLS * CELLS + 1)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        kept, first_frame = dict(rows.kept), 0
-        low, high = int(kept["frame"].min()), int(kept["frame"].max())
-        if high - low < SHORT_FRAMES:
-            kept["frame"] = (kept["frame"] - np.uint32(low)).astype(np.uint16)
-            first_frame = low
-        packed = CompactRows(kept, first_frame).chosen(order)
-        return Block(
-            self.first, packed, self.count, starts, order if keep_order else None
-        )
+        packed = rows.chosen(order).packed()
+        kept_order = order if keep_order else None
+        return Block(self.first, packed, self.count, starts, kept_order)
 
     def within(self, rect: Rect | None, grid: Grid) -> Iterator[CompactRows]:
         """Give its rows within the rectangle, edges included, at most `RUN` at once."""
@@ -113,24 +105,27 @@ class Block:
             yield self.rows.chosen(places[begin : begin + RUN])
 
     def _places(self, rect: Rect, grid: Grid) -> NDArray[np.intp]:
-        sorted_cells = self.starts is not None
-        near: Any = (
-            self._cells(grid.covered(rect)) if sorted_cells else slice(self.count)
-        )
-        x, y = self.rows.kept["x_nm"][near], self.rows.kept["y_nm"][near]
+        near: Any = slice(self.count)
+        if self.starts is not None:
+            near = self._cells(self.starts, grid.covered(rect))
+        x, y = self.rows.column("x_nm")[near], self.rows.column("y_nm")[near]
         left, right, top, bottom = rect
         inside = np.flatnonzero((x >= left) & (x <= right) & (y >= top) & (y <= bottom))
-        return np.asarray(near[inside] if sorted_cells else inside, np.intp)
+        return inside if self.starts is None else np.asarray(near[inside], np.intp)
 
-    def _cells(self, covered: tuple[int, int, int, int]) -> NDArray[np.intp]:
-        assert self.starts is not None
+    @staticmethod
+    def _cells(
+        starts: NDArray[np.int32], covered: tuple[int, int, int, int]
+    ) -> NDArray[np.intp]:
+        """Give the places in these cells, from their first to their last line."""
         left, right, top, bottom = covered
         lines = np.arange(top, bottom + 1) * CELLS
-        begins, ends = self.starts[lines + left], self.starts[lines + right + 1]
+        begins, ends = starts[lines + left], starts[lines + right + 1]
         lengths = np.maximum(ends - begins, 0)
         # Each stretch as begin, begin + 1, ...: one running sum for all of them.
         ahead = np.cumsum(lengths) - lengths
-        return np.arange(lengths.sum()) + np.repeat(begins - ahead, lengths)
+        places = np.arange(int(lengths.sum())) + np.repeat(begins - ahead, lengths)
+        return np.asarray(places, np.intp)
 
 
 class Grid:

@@ -153,11 +153,12 @@ class Tiles:
         out[:height, :width, 0] = counts
         if sums.depth_steps is None:
             return out
-        depth = sums.depth_steps[place] / np.float32(DEPTH_STEPS_PER_NM)
+        depth = out[:height, :width, 1]
+        depth[...] = sums.depth_steps[place]
+        depth *= np.float32(1.0 / DEPTH_STEPS_PER_NM)
         if sums.depthless is not None:  # as if the others had the mean of these
-            with_depth = counts - sums.depthless[place]
-            depth = depth * (counts / np.maximum(with_depth, 1))
-        out[:height, :width, 1] = depth
+            with_depth = np.maximum(counts - sums.depthless[place], 1)
+            np.multiply(depth, counts / with_depth, out=depth, casting="same_kind")
         return out
 
     def counts(self, level: int) -> NDArray[np.uint32]:
@@ -240,9 +241,8 @@ def _halves(shape: tuple[int, int], level: int) -> tuple[int, int]:
 def _halved(fine: NDArray[Any]) -> NDArray[Any]:
     """Add up 2 x 2 pixels; the last ones may be cut off by the edge."""
     height, width = fine.shape
-    out = np.zeros((-(-height // 2), -(-width // 2)), fine.dtype)
-    for first_row in range(min(2, height)):
-        for first_column in range(min(2, width)):
-            part = fine[first_row::2, first_column::2]
-            out[: part.shape[0], : part.shape[1]] += part
+    lines = fine[::2].copy()
+    lines[: height // 2] += fine[1::2]
+    out: NDArray[Any] = lines[:, ::2].copy()
+    out[:, : width // 2] += lines[:, 1::2]
     return out

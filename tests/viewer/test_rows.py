@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from liveloc.stream.errors import RecordingError
 from liveloc.stream.localizations import LOCALIZATION, Localizations, empty
 from liveloc.viewer import compact, rows, spool
-from liveloc.viewer.compact import QUANTITIES, CompactRows, compacted
+from liveloc.viewer.compact import QUANTITIES, compacted
 from liveloc.viewer.rows import RowStore, fair_order
 
 FIELD = (-50.0, 6350.0, -50.0, 3150.0)
@@ -258,10 +258,18 @@ def test_closing_lets_go_and_later_reading_says_so() -> None:
         next(pieces)
 
 
-def test_long_frames_and_chosen_rows_survive_joining() -> None:
-    made = empty(4)
-    made["frame"] = [0, 7, 70_000, 2**32 - 1]
+def test_chosen_joined_and_packed_rows_stay_the_same_rows() -> None:
+    made = empty(5)
+    made["frame"] = [0, 7, 70_000, 2**31 + 9, 2**32 - 1]
+    made["photons"] = np.arange(5)
     run = compacted(made)
-    base = CompactRows({**run.kept, "frame": np.arange(4, dtype=np.uint16)}, 2**31)
-    both = compact.joined([run.chosen([0, 3]), base.chosen(slice(1, 3))])
-    assert both.column("frame").tolist() == [0, 2**32 - 1, 2**31 + 1, 2**31 + 2]
+    odd = run.chosen(np.array([False, True, False, True, False]))
+    close = run.chosen([3, 3]).packed()
+    assert close.nbytes == 2 * (compact.BYTES_PER_ROW - 2)
+    both = compact.joined([run.chosen([4, 0]), close.chosen(slice(1)), odd, run])
+    order = [4, 0, 3, 1, 3, 0, 1, 2, 3, 4]
+    assert both.column("frame").tolist() == made["frame"][order].tolist()
+    late = both.chosen(slice(1, None)).chosen([2, 0]).chosen(slice(1, 2))
+    assert (len(late), numbers([late])) == (1, [0])
+    assert run.packed().column("frame").tolist() == made["frame"].tolist()
+    assert len(run.chosen([]).packed()) == 0
