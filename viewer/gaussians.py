@@ -9,8 +9,9 @@ profiles, so the sum over rows, pixel by pixel, is left to the linear algebra li
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
 
     from .viewport import Viewport
 
+_Piece = tuple[int, int, int]  # rows of one tile: its number, first row, end
+
 REACH = 4.0  # sigmas to either side; what lies beyond is put into what lies within
 STEPS = 1024  # entries per sigma of the table of the normal distribution
 SMALLEST_PX = 0.02  # a narrower Gaussian is a point
+ROWS_OF_A_TILE = 64  # fewer are not worth a matrix product
 ROWS_AT_ONCE = 4096  # of a matrix product: its factors stay in the cache
-WINDOWS = (2, 3, 4, 6, 8, 11, 14, 18, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+WINDOWS = (3, 5, 8, 13, 21, 34, 55, 97)  # pixels that a profile takes
+FEW_ROWS = 8192  # go with those of the next windows
+BROAD_PX = 12.0  # broader ones are drawn in larger pixels, good to 1e-4 of their peak
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +102,83 @@ def splat(
         [None if w is None else np.asarray(w, np.float32) for w in weights],
     )
     rows = rows.chosen(_visible(rows, viewport.shape))
+    coarse_x, coarse_y = _coarseness(rows.x_sigma), _coarseness(rows.y_sigma)
+    broad = (coarse_x > 0) | (coarse_y > 0)
+    if not broad.any():
+        _draw(out, rows)
+        return out
+    _draw(out, rows.chosen(~broad))
+    for x_level, y_level in {*zip(coarse_x[broad], coarse_y[broad], strict=True)}:
+        alike = rows.chosen((coarse_x == x_level) & (coarse_y == y_level))
+        _draw_coarsely(out, alike, 2 ** int(x_level), 2 ** int(y_level))
+    return out
+
+
+def _coarseness(sigma: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Say how often pixels are to be doubled until no sigma is above `BROAD_PX`."""
+    return np.ceil(np.log2(np.maximum(sigma / BROAD_PX, 1.0))).astype(np.uint8)
+
+
+def _draw_coarsely(
+    out: list[NDArray[np.float32]], rows: _Rows, across: int, down: int
+) -> None:
+    """Draw broad Gaussians in pixels as many times larger, and interpolate."""
+    height, width = out[0].shape
+    margin = 3
+    shape = (-(-height // down) + 2 * margin, -(-width // across) + 2 * margin)
+    coarse = [np.zeros(shape, np.float32) for _ in out]
+    # Integrating over larger pixels widens; so much narrower they are drawn.
+    x_sigma = np.sqrt(rows.x_sigma**2 - (across**2 - 1) / 12.0) / across
+    y_sigma = np.sqrt(rows.y_sigma**2 - (down**2 - 1) / 12.0) / down
+    x, y = rows.x / across + margin, rows.y / down + margin
+    _draw(coarse, _Rows(x, y, x_sigma, y_sigma, rows.weights))
+    along_x = _interpolation(width, shape[1], across, margin)
+    along_y = _interpolation(height, shape[0], down, margin)
+    for image, sums in zip(out, coarse, strict=True):
+        image += (along_x @ (along_y @ sums).T).T
+
+
+def _interpolation(fine: int, coarse: int, factor: int, margin: int) -> Any:
+    """Give the sparse matrix from coarse to fine pixels: a cubic through four."""
+    from scipy.sparse import csr_matrix
+
+    if factor == 1:
+        return csr_matrix(np.eye(fine, coarse, margin, dtype=np.float32))
+    place = (np.arange(fine) + 0.5) / factor + margin - 0.5
+    first = np.floor(place).astype(np.int32) - 1
+    t = place - first - 1
+    weights = np.stack(
+        [
+            -t * (t - 1) * (t - 2) / 6,
+            (t + 1) * (t - 1) * (t - 2) / 2,
+            -(t + 1) * t * (t - 2) / 2,
+            (t + 1) * t * (t - 1) / 6,
+        ],
+        axis=1,
+    )
+    columns = first[:, None] + np.arange(4)
+    begins = np.arange(0, 4 * fine + 1, 4)
+    values = (weights / factor).astype(np.float32).ravel()
+    return csr_matrix((values, columns.ravel(), begins), (fine, coarse))
+
+
+def _draw(out: list[NDArray[np.float32]], rows: _Rows) -> None:
+    """Draw rows in groups whose profiles take about as many pixels."""
     need = np.ceil(2 * REACH * np.maximum(rows.x_sigma, rows.y_sigma)) + 1
     kinds = np.searchsorted(WINDOWS, need).astype(np.uint8)
-    for kind in np.unique(kinds):
-        of_kind = rows.chosen(kinds == kind)
-        window = (
-            WINDOWS[kind] if kind < len(WINDOWS) else int(need[kinds == kind].max())
-        )
-        _add(out, of_kind, window)
-    return out
+    counts = np.bincount(kinds, minlength=len(WINDOWS)).tolist()
+    group: list[int] = []
+    for kind, count in enumerate(counts):
+        if count:
+            group.append(kind)
+        if not group:
+            continue
+        few = sum(counts[k] for k in group) < FEW_ROWS and any(counts[kind + 1 :])
+        if few and kind < group[0] + 2:
+            continue  # the next, wider ones take them along
+        whole = len(group) == 1 and count == len(kinds)
+        _add(out, rows if whole else rows.chosen(np.isin(kinds, group)), WINDOWS[kind])
+        group = []
 
 
 def _known(sigma_nm: NDArray[np.floating], fallback_nm: float) -> NDArray[np.float64]:
@@ -130,21 +204,15 @@ def _visible(rows: _Rows, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 def _add(out: list[NDArray[np.float32]], rows: _Rows, window: int) -> None:
     """Add rows whose profiles all fit into `window` pixels."""
-    first_x = np.floor(rows.x - REACH * rows.x_sigma).astype(np.int64)
-    first_y = np.floor(rows.y - REACH * rows.y_sigma).astype(np.int64)
-    side = 32 if window <= 32 else 64
-    tile_x, tile_y = first_x // side, first_y // side
-    low = int(tile_x.min())
-    across = int(tile_x.max()) - low + 1
-    order = np.argsort(tile_y * across + (tile_x - low), kind="stable")
-    rows = rows.chosen(order)
-    first_x, first_y = first_x[order], first_y[order]
-    tile_x, tile_y = tile_x[order], tile_y[order]
-    starts = np.flatnonzero(
-        np.diff(tile_y, prepend=tile_y[0] - 1) | np.diff(tile_x, prepend=tile_x[0])
-    )
+    first_x = np.floor(rows.x - REACH * rows.x_sigma).astype(np.int32)
+    first_y = np.floor(rows.y - REACH * rows.y_sigma).astype(np.int32)
+    side = _fitting_side(len(rows.x), out[0].shape)
+    order, starts = _by_tile(first_x // side, first_y // side)
+    rows, first_x, first_y = rows.chosen(order), first_x[order], first_y[order]
+    lefts = (first_x[starts] // side * side).tolist()
+    tops = (first_y[starts] // side * side).tolist()
     extent = side + window - 1
-    for begin, end, tiles in _portions(starts, len(order)):
+    for begin, end, tiles in _portions([*starts.tolist(), len(order)]):
         part = rows.chosen(slice(begin, end))
         x_start, y_start = first_x[begin:end], first_y[begin:end]
         x_profiles = _profiles(
@@ -153,31 +221,65 @@ def _add(out: list[NDArray[np.float32]], rows: _Rows, window: int) -> None:
         y_profiles = _profiles(
             part.y - y_start, part.y_sigma, y_start % side, window, extent
         )
-        for image, weight in zip(out, part.weights, strict=True):
-            factors = x_profiles if weight is None else x_profiles * weight[:, None]
-            for a, b in tiles:
-                patch = (
-                    y_profiles[a - begin : b - begin].T @ factors[a - begin : b - begin]
-                )
-                _paste(image, patch, int(tile_y[a]) * side, int(tile_x[a]) * side)
+        factors = _weighted(x_profiles, part.weights)
+        for tile, a, b in tiles:
+            patch = y_profiles[a - begin : b - begin].T @ factors[a - begin : b - begin]
+            _paste(out, patch, tops[tile], lefts[tile], extent)
 
 
-def _portions(
-    starts: NDArray[np.intp], rows: int
-) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Cut sorted rows into portions of whole tiles, large tiles into several."""
-    bounds = [*starts.tolist(), rows]
-    tiles: list[tuple[int, int]] = []
+def _fitting_side(rows: int, shape: tuple[int, int]) -> int:
+    """Choose the edge of tiles so that most hold enough rows to be worth a product."""
+    wanted = math.sqrt(ROWS_OF_A_TILE * shape[0] * shape[1] / max(rows, 1))
+    return 2 ** round(math.log2(min(max(wanted, 16.0), 64.0)))
+
+
+def _by_tile(
+    column: NDArray[np.int32], row: NDArray[np.int32]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Give the order of rows tile by tile, and where each tile begins in it."""
+    column, row = column - column.min(), row - row.min()
+    tile = row * (column.max() + 1) + column
+    if tile.max() < 2**16:
+        tile = tile.astype(np.uint16)  # sorted four times as fast
+    order = np.argsort(tile, kind="stable")
+    tile = tile[order]
+    return order, np.concatenate([[0], np.flatnonzero(tile[1:] != tile[:-1]) + 1])
+
+
+def _weighted(
+    profiles: NDArray[np.float32], weights: list[NDArray[np.float32] | None]
+) -> NDArray[np.float32]:
+    """Put the profiles, once for each of the weights, side by side."""
+    if weights == [None]:
+        return profiles
+    rows, extent = profiles.shape
+    factors = np.empty((rows, len(weights), extent), np.float32)
+    for number, weight in enumerate(weights):
+        if weight is None:
+            factors[:, number] = profiles
+        else:
+            np.multiply(profiles, weight[:, None], out=factors[:, number])
+    return factors.reshape(rows, -1)
+
+
+def _portions(bounds: list[int]) -> Iterator[tuple[int, int, list[_Piece]]]:
+    """Cut rows sorted by tile into portions: first row, end, pieces of tiles.
+
+    Parameters
+    ----------
+    bounds : list of int
+        Where each tile begins, and the end.
+    """
+    pieces: list[_Piece] = []
     begin = 0
-    for a, b in itertools.pairwise(bounds):
+    for tile, (a, b) in enumerate(itertools.pairwise(bounds)):
         for first in range(a, b, ROWS_AT_ONCE):
             last = min(first + ROWS_AT_ONCE, b)
-            if tiles and last - begin > ROWS_AT_ONCE:
-                yield begin, first, tiles
-                begin, tiles = first, []
-            tiles.append((first, last))
-    if tiles:
-        yield begin, rows, tiles
+            if pieces and last - begin > ROWS_AT_ONCE:
+                yield begin, first, pieces
+                begin, pieces = first, []
+            pieces.append((tile, first, last))
+    yield begin, bounds[-1], pieces
 
 
 def _profiles(
@@ -231,15 +333,21 @@ def _normal_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _paste(
-    image: NDArray[np.float32], patch: NDArray[np.float32], top: int, left: int
+    images: list[NDArray[np.float32]],
+    patch: NDArray[np.float32],
+    top: int,
+    left: int,
+    extent: int,
 ) -> None:
-    """Add a patch; what lies beyond the edges of the image is lost."""
-    height, width = image.shape
-    first_row, first_column = max(0, -top), max(0, -left)
-    last_row = min(patch.shape[0], height - top)
-    last_column = min(patch.shape[1], width - left)
-    if last_row <= first_row or last_column <= first_column:
+    """Add a patch for each image; what lies beyond the edges is lost."""
+    height, width = images[0].shape
+    rows = slice(max(0, -top), min(extent, height - top))
+    first, last = max(0, -left), min(extent, width - left)
+    if rows.stop <= rows.start or last <= first:
         return
-    image[
-        top + first_row : top + last_row, left + first_column : left + last_column
-    ] += patch[first_row:last_row, first_column:last_column]
+    where = (
+        slice(top + rows.start, top + rows.stop),
+        slice(left + first, left + last),
+    )
+    for number, image in enumerate(images):
+        image[where] += patch[rows, number * extent + first : number * extent + last]
