@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import logging
 import os
@@ -43,6 +42,7 @@ from .stream.terminal import (
     say,
     summary,
 )
+from .viewer.commands import render, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -272,41 +272,6 @@ def engine(
 
 
 @app.command()
-def view(
-    connect: Annotated[
-        str, typer.Option(help="Where the engine publishes localizations.")
-    ] = "tcp://127.0.0.1:5556",
-    keep: Annotated[bool, typer.Option(help="Stay open after the end.")] = True,
-    super_pixel: Annotated[float, typer.Option(help="nm per pixel shown.")] = 20.0,
-    folder: Annotated[
-        Path | None, typer.Option("--save", help="Where key S saves pictures.")
-    ] = None,
-    screenshot: Annotated[
-        Path | None, typer.Option(help="Save the window here when it closes.")
-    ] = None,
-    supervised: Supervised = False,
-) -> None:
-    """Show the super-resolution image of a running session, from its first frame.
-
-    Example: liveloc view --connect tcp://127.0.0.1:5556
-    """
-    from .viewer.run import run_viewer
-
-    if supervised:
-        from .stream.supervision import when_parent_ends
-
-        when_parent_ends(_thread.interrupt_main)
-    code = run_viewer(
-        connect,
-        super_pixel_nm=super_pixel,
-        exit_after_end=not keep,
-        screenshot=screenshot,
-        save_folder=folder,
-    )
-    raise typer.Exit(code)
-
-
-@app.command()
 def replay(
     path: Annotated[Path, typer.Argument(help="Recorded session, .tif or .dax.")],
     engine_at: Annotated[
@@ -417,6 +382,8 @@ def fit(
     say(summary(report))
 
 
+app.command()(view)
+app.command()(render)
 app.command()(evaluate)
 app.command()(train)
 app.add_typer(calibrate, name="calibrate")
@@ -478,9 +445,18 @@ def _complete_report(folder: Path, engine_restarts: int) -> dict[str, Any]:
     report["laser"] = bridge_report.get("laser")
     report["bridge"] = bridge_report
     report["engine"]["restarts"] = engine_restarts
+    report["viewer"] = _viewer_report(folder)
     report["feedback"] = _feedback(folder, bridge_report.get("feedback"))
     report["accuracy"] = _accuracy(folder)
     return report
+
+
+def _viewer_report(folder: Path) -> dict[str, Any] | None:
+    """Give what the session's window measured; None where none was open."""
+    from .stream.live import VIEWER_REPORT
+
+    path = folder / VIEWER_REPORT
+    return _read_json(path) if path.exists() else None
 
 
 def _feedback(folder: Path, told: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ UNEXPLAINED = 3  # exit code: the balance of a stream does not close
 REFUSED = 2  # exit code: a mistake of the user
 ENGINE_RESTARTS = 3
 FINISH_SECONDS = 30.0
+VIEWER_REPORT = "viewer.json"  # in the session's folder, of the window it opened
 
 
 @dataclass(slots=True)
@@ -87,10 +88,13 @@ def run_session(
         viewer = None
         if window:
             pixel = str(settings.viewer.super_pixel_nm)
+            report = str(folder / VIEWER_REPORT)
             look = ("--super-pixel", pixel, "--save", str(folder), "--keep")
-            viewer = start("view", "--connect", endpoint, *look)
+            viewer = start("view", "--connect", endpoint, *look, "--report", report)
         bridge = start("bridge", str(folder))
-        watch = _Watch(subscriber, engine, bridge, viewer, outcome, progress, notice)
+        watch = _Watch(
+            subscriber, endpoint, engine, bridge, viewer, outcome, progress, notice
+        )
         watch.until_the_engine_is_done()
         if viewer is not None and viewer.poll() is None:
             notice("the acquisition has ended; close the window to finish")
@@ -111,6 +115,7 @@ class _Watch:
     """Passes status on and notices which process ends how."""
 
     subscriber: LocalizationSubscriber
+    endpoint: str
     engine: Child
     bridge: Child
     viewer: Child | None
@@ -147,7 +152,10 @@ class _Watch:
             self.outcome.stopped = True
             self.bridge.ask_to_stop()
         else:
-            self.notice(f"no window: {self.viewer.last_words()}")
+            self.notice(
+                f"the window has ended: {self.viewer.last_words()} The session goes "
+                f"on; look again with 'liveloc view --connect {self.endpoint}'"
+            )
             self.viewer = None
 
     def _check_bridge(self) -> None:

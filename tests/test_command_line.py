@@ -44,7 +44,9 @@ def float_movie(tmp_path):
     return path
 
 
-COMMANDS = "demo run bridge engine view record replay fit evaluate train doctor".split()
+COMMANDS = (
+    "demo run bridge engine view render record replay fit evaluate train doctor"
+).split()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -88,6 +90,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, movie, float_movie):
         (("replay", movie, "--engine", "tcp://127.0.0.1:9"), "liveloc engine"),
         (("evaluate", tmp_path / "a.csv", movie), "a.csv"),
         (("evaluate", movie, movie), "movie.tif"),
+        (("view", tmp_path / "gone.arrow"), "gone.arrow"),
+        (("view", tmp_path), "localizations.arrow"),
+        (("view", movie, "--connect", "tcp://127.0.0.1:9"), "not both"),
+        (("render", tmp_path / "gone.yaml", "--out", out / "a.png"), "gone.yaml"),
+        (("render", bad_key, "--out", out / "a.png"), "camera"),
         (("train", tmp_path / "gone.yaml"), "gone.yaml"),
     ]
     for arguments, names in cases:

@@ -1,0 +1,102 @@
+# ruff: noqa: TC001, TC003  (typer reads annotations at run time)
+"""The commands that look: view, render."""
+
+from __future__ import annotations
+
+import _thread
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..stream.command_options import Supervised
+from ..stream.errors import SettingsError
+from ..stream.terminal import say, waiting
+
+if TYPE_CHECKING:
+    from .watched import Watched
+
+ENGINE = "tcp://127.0.0.1:5556"
+
+
+def view(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="Session's folder or table; a running engine without."),
+    ] = None,
+    connect: Annotated[
+        str | None,
+        typer.Option(help=f"Where an engine publishes localizations, else {ENGINE}."),
+    ] = None,
+    keep: Annotated[bool, typer.Option(help="Stay open after the end.")] = True,
+    super_pixel: Annotated[
+        float, typer.Option(min=0.1, help="nm per pixel of the histogram, about.")
+    ] = 20.0,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Of a table that does not say it, nm.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--save", help="Where pictures and tables go.")
+    ] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(help="Save the window here when it closes.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write here what was measured.")
+    ] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Show the super-resolution image of a running session, or of a finished one.
+
+    Example: liveloc view sessions/cell1, or beside a running engine:
+    liveloc view --connect tcp://127.0.0.1:5556
+    """
+    from .run import run_viewer
+
+    if path is not None and connect is not None:
+        raise SettingsError("give a path or --connect, not both.")
+    if supervised:
+        from ..stream.supervision import when_parent_ends
+
+        when_parent_ends(_thread.interrupt_main)
+    code = run_viewer(
+        _watched(path, connect or ENGINE, pixel_size, super_pixel),
+        title="liveloc" if path is None else f"{path.resolve().name} - liveloc",
+        address=str(path) if path is not None else connect or ENGINE,
+        screenshot=screenshot,
+        exit_after_end=not keep,
+        save_folder=folder,
+        report=report,
+    )
+    raise typer.Exit(code)
+
+
+def _watched(
+    path: Path | None, endpoint: str, pixel_size: float | None, super_pixel: float
+) -> Watched:
+    if path is None:
+        from .live import LiveSession
+
+        return LiveSession.connect(endpoint, super_pixel_nm=super_pixel)
+    from .opening import open_session
+
+    return open_session(path, pixel_size_nm=pixel_size, super_pixel_nm=super_pixel)
+
+
+def render(
+    view_file: Annotated[
+        Path, typer.Argument(metavar="VIEW.yaml", help="Saved by the viewer, or made.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Picture: .png, .tif (32 bit) or .ome.tif.")
+    ],
+) -> None:
+    """Make the picture of a saved view again, without a window.
+
+    Example: liveloc render view.yaml --out figure.png
+    """
+    from .view_file import View, render_view
+
+    with waiting("drawing"):
+        render_view(View.load(view_file), out)
+    say(f"picture in {out}")
