@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import xml.etree.ElementTree as ElementTree
 import zlib
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,27 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.stream.localizations import empty
+from liveloc.stream.coordinates import DIALECTS
+from liveloc.stream.errors import RecordingError, SettingsError
+from liveloc.stream.localizations import Localizations, empty
+from liveloc.stream.table import TableWriter, read_table
 from liveloc.viewer import Look, Reconstruction
+from liveloc.viewer.document import Document
+from liveloc.viewer.drift import Drift
+from liveloc.viewer.export import (
+    save_ome_tiff,
+    save_picture,
+    save_png,
+    save_tiff,
+)
+from liveloc.viewer.export_table import save_table
 from liveloc.viewer.lettering import scale_bar, text_mask
 from liveloc.viewer.png import encode_png
+from liveloc.viewer.selection import Selection
+from liveloc.viewer.viewport import Viewport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -132,6 +149,229 @@ def test_a_tiff_holds_the_counts_and_their_scale(tmp_path: Path, depth: float) -
     assert imagej is not None
     assert imagej["unit"] == "um"
     assert "upper_left_corner_nm: 150, 250" in imagej["Info"]
+
+
+FIELD = {"shape": "[16, 24]", "roi_origin": "[2, 3]", "pixel_size_nm": "100.0"}
+PART = Viewport(left_nm=600.0, top_nm=500.0, pixel_nm=12.5, shape=(40, 60))
+DRIFT = Drift(np.array([0, 100]), np.array([0.0, 40.0]), np.array([5.0, -15.0]))
+
+
+def grid() -> Localizations:
+    """Emitters at the centres of camera pixels, one each, those in row r r+1 times."""
+    y, x = np.mgrid[3:19, 2:26].reshape(2, -1)
+    rows = empty(x.size).repeat(y - 2)
+    rows["x_nm"], rows["y_nm"] = 100.0 * x.repeat(y - 2), 100.0 * y.repeat(y - 2)
+    rows["frame"] = np.arange(len(rows)) % 100
+    rows["photons"] = np.arange(len(rows))
+    rows["z_nm"] = 50.0
+    rows["x_sigma_nm"] = rows["y_sigma_nm"] = 8.0
+    return rows
+
+
+@pytest.fixture
+def document() -> Iterator[Document]:
+    made = Document(FIELD)
+    made.add(grid())
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("save", [save_tiff, save_ome_tiff])
+@pytest.mark.parametrize("mode", ["histogram", "fixed", "sigma"])
+def test_what_lies_on_a_camera_pixels_centre_is_there_in_every_image(
+    tmp_path: Path, document: Document, save: object, mode: str
+) -> None:
+    """The half pixel: binned back to camera pixels, each emitter is in its own."""
+    assert callable(save)
+    look = Look(mode=mode, width_nm=8.0)
+    field = Viewport.covering(document.rect, 12.5)
+    save(tmp_path / "a.tif", document, look, field)
+    counts = tifffile.imread(tmp_path / "a.tif")[0]
+    assert counts.shape == (16 * 8, 24 * 8)
+    camera = counts.reshape(16, 8, 24, 8).sum(axis=(1, 3))
+    wanted = np.broadcast_to(np.arange(1, 17)[:, None], (16, 24))
+    assert np.allclose(camera, wanted, rtol=1e-3)
+    inner = counts[8 * 5 : 8 * 6, 8 * 7 : 8 * 8]  # one camera pixel, its own centre
+    places = np.arange(8) - 3.5
+    assert abs((inner.sum(axis=0) * places).sum() / inner.sum()) <= 0.51
+    assert abs((inner.sum(axis=1) * places).sum() / inner.sum()) <= 0.51
+
+
+def test_an_ome_tiff_says_pixel_channels_and_origin(
+    tmp_path: Path, document: Document
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    save_ome_tiff(path, document, Look(mode="sigma"), PART)
+    with tifffile.TiffFile(path) as file:
+        planes, text = file.asarray(), file.ome_metadata
+        assert file.is_ome
+    assert planes.dtype == np.float32
+    assert planes.shape == (2, 40, 60)
+    assert planes[1][planes[0] > 0.1] == pytest.approx(50.0, abs=0.01)
+    assert np.isnan(planes[1][planes[0] == 0]).all()
+    assert text is not None
+    name = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
+    root = ElementTree.fromstring(text)
+    pixels = next(root.iter(f"{name}Pixels"))
+    for axis, size in (("X", 60), ("Y", 40)):
+        assert pixels.get(f"Size{axis}") == str(size)
+        assert float(pixels.get(f"PhysicalSize{axis}", "")) == pytest.approx(0.0125)
+        assert pixels.get(f"PhysicalSize{axis}Unit") == "µm"
+    channels = [channel.get("Name") for channel in root.iter(f"{name}Channel")]
+    assert channels == ["localizations", "mean z in nm"]
+    plane = next(root.iter(f"{name}Plane"))
+    assert float(plane.get("PositionX", "")) == pytest.approx(0.60625)
+    assert float(plane.get("PositionY", "")) == pytest.approx(0.50625)
+    description = next(root.iter(f"{name}Description")).text or ""
+    assert "upper_left_corner_nm: 600, 500" in description
+
+
+def test_a_picture_of_a_part_is_that_part_and_says_what_is_shown(
+    tmp_path: Path, document: Document
+) -> None:
+    document.select(Selection(photons=(500.0, None)))
+    document.correct(DRIFT)
+    save_png(tmp_path / "a.png", document, Look(), PART)
+    read, chunks = decode_png((tmp_path / "a.png").read_bytes())
+    assert read.shape == (*PART.shape, 3)
+    said = chunks[b"tEXt"]
+    for text in (
+        b"pixel 12.5 nm, upper left corner at x 600 nm, y 500 nm",
+        b'selection: {"photons": [500, null]}',
+        b"drift: corrected, up to 40.0 nm",
+        b"drawn_as: sigma",
+    ):
+        assert text in said
+    assert struct.unpack(">IIB", chunks[b"pHYs"]) == (80_000_000, 80_000_000, 1)
+
+
+def test_the_whole_field_of_a_document_is_drawn_large(
+    tmp_path: Path, document: Document
+) -> None:
+    save_png(tmp_path / "a.png", document)
+    read, _ = decode_png((tmp_path / "a.png").read_bytes())
+    assert max(read.shape) >= 900
+    assert read.shape[0] * 24 == read.shape[1] * 16
+
+
+def test_density_is_in_localizations_per_area(
+    tmp_path: Path, document: Document
+) -> None:
+    save_tiff(tmp_path / "a.tif", document, Look(mode="density", width_nm=60), PART)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        density = file.asarray()[0]
+        assert file.imagej_metadata is not None
+        assert file.imagej_metadata["Labels"][0] == "localizations per um2"
+    rows = (PART.rect[2] / 100 + PART.rect[3] / 100) / 2 - 2  # of the middle
+    assert density.mean() == pytest.approx(100 * rows, rel=0.1)  # 1 per 0.01 um2
+
+
+def test_the_end_of_the_name_decides(tmp_path: Path, document: Document) -> None:
+    for name, kind in (
+        ("a.PNG", b"\x89PNG"),
+        ("a.tif", b"II*\0"),
+        ("b.ome.tiff", b"II*\0"),
+    ):
+        save_picture(tmp_path / "new" / name, document)
+        assert (tmp_path / "new" / name).read_bytes().startswith(kind)
+    assert b"OME" in (tmp_path / "new" / "b.ome.tiff").read_bytes()
+    with pytest.raises(SettingsError, match=r"end in one of \.png"):
+        save_picture(tmp_path / "a.bmp", document)
+    huge = Viewport(left_nm=0.0, top_nm=0.0, pixel_nm=0.01, shape=(20_000, 10))
+    with pytest.raises(SettingsError, match="at most 16384 a side"):
+        save_png(tmp_path / "a.png", document, Look(), huge)
+
+
+def test_an_empty_document_gives_an_empty_picture(tmp_path: Path) -> None:
+    with_nothing = Document(FIELD)
+    save_png(tmp_path / "a.png", with_nothing)
+    save_tiff(tmp_path / "a.tif", with_nothing, Look(), PART)
+    assert not tifffile.imread(tmp_path / "a.tif").any()
+    assert save_table(with_nothing, tmp_path / "a.csv") == 0
+    assert save_table(with_nothing, tmp_path / "a.arrow") == 0
+    assert len(read_table(tmp_path / "a.arrow")[0]) == 0
+    with_nothing.close()
+
+
+def as_shown(rect: tuple[float, float, float, float] | None) -> Localizations:
+    """Do by hand what selection, drift and rectangle do."""
+    rows = grid()
+    rows = rows[(rows["photons"] >= 500) & (rows["frame"] <= 90)]
+    dx, dy = DRIFT.at(rows["frame"])
+    rows["x_nm"] -= dx.astype(np.float32)
+    rows["y_nm"] -= dy.astype(np.float32)
+    if rect is None:
+        return rows
+    left, right, top, bottom = rect
+    x, y = rows["x_nm"], rows["y_nm"]
+    return rows[(x >= left) & (x < right) & (y >= top) & (y < bottom)]
+
+
+@pytest.mark.parametrize("rect", [None, (600.0, 1400.0, 700.0, 1900.0)])
+def test_the_saved_table_is_what_is_shown(
+    tmp_path: Path,
+    document: Document,
+    rect: tuple[float, float, float, float] | None,
+) -> None:
+    document.select(Selection(photons=(500.0, None), frame=(None, 90.0)))
+    document.correct(DRIFT)
+    wanted = as_shown(rect)
+    assert save_table(document, tmp_path / "a.arrow", rect) == len(wanted) > 50
+    rows, metadata = read_table(tmp_path / "a.arrow")
+    assert np.array_equal(rows["photons"], wanted["photons"])
+    assert rows["x_nm"] == pytest.approx(wanted["x_nm"], abs=1e-3)
+    assert json.loads(metadata["selection"]) == document.selection.as_dict()
+    assert json.loads(metadata["drift_subtracted"]) == DRIFT.as_dict()
+    assert ("rectangle_nm" in metadata) == (rect is not None)
+    assert metadata["shape"] == FIELD["shape"]
+    assert metadata["complete"] == "yes"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.arrow"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_saved_text_table_is_read_back(
+    tmp_path: Path, document: Document, dialect: str
+) -> None:
+    path = tmp_path / "a.csv"
+    written = save_table(document, path, dialect=dialect)
+    rows, metadata = read_table(path)
+    assert written == len(rows) == len(grid())
+    assert rows["x_nm"] == pytest.approx(grid()["x_nm"], abs=0.02)
+    assert metadata["dialect"] == dialect
+    assert "selection" not in metadata
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == ["a.csv", "a.csv-metadata.json"]
+
+
+def test_rows_are_numbered_through_all_pieces_of_a_text_table(tmp_path: Path) -> None:
+    document = Document({**FIELD, "shape": "[200, 200]"})
+    rows = empty(70_000)
+    rows["x_nm"], rows["frame"] = 1000.0, np.arange(70_000)
+    document.add(rows)
+    save_table(document, tmp_path / "a.csv")
+    document.close()
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    numbers = [int(line.split(",")[0]) for line in lines[1:]]
+    assert numbers == list(range(1, 70_001))
+
+
+def test_a_table_that_cannot_be_saved_leaves_nothing_and_says_why(
+    tmp_path: Path, document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=r"ends in \.arrow or \.csv"):
+        save_table(document, tmp_path / "a.xlsx")
+    with pytest.raises(SettingsError, match="known are liveloc, thunderstorm"):
+        save_table(document, tmp_path / "a.csv", dialect="excel")
+
+    def full(*_: object) -> None:
+        raise RecordingError("no space left")
+
+    monkeypatch.setattr(TableWriter, "append", full)
+    (tmp_path / "a.arrow").write_bytes(b"of before")
+    with pytest.raises(RecordingError, match="no space left"):
+        save_table(document, tmp_path / "a.arrow")
+    assert (tmp_path / "a.arrow").read_bytes() == b"of before"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.arrow"]
 
 
 @given(st.floats(1.0, 1e7))
