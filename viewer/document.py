@@ -138,7 +138,8 @@ class Document:
     def add(self, rows: Localizations) -> None:
         """Take rows in, any number; the lock is free between pieces of 32,768.
 
-        Do not hold the lock while calling it: sorting and writing happen without.
+        Do not hold the lock while calling it: sorting and writing to disk happen
+        without.
         """
         for first in range(0, len(rows), PIECE):
             self._add_piece(rows[first : first + PIECE])
@@ -189,15 +190,17 @@ class Document:
         while True:
             with self.lock:
                 owed = self._owed
-                run = owed.next() if owed is not None else None
-                if owed is None or run is None:
-                    self._owed = None
+                if owed is None:
                     return False
+                run = owed.next()
+            if run is None:  # another thread is just adding the last of them
+                return True
             shown = owed.choice.of(run)
             with self.lock:
                 if self._owed is owed:  # else another image has begun meanwhile
                     self._count(*shown)
                     owed.paid += len(run)
+                    self._owed = owed if owed.share > 0 else None
                     self.revision += 1
             if time.monotonic() >= end:
                 return True
@@ -323,7 +326,7 @@ class _Owed:
     @property
     def share(self) -> float:
         """What is still lacking, 0..1."""
-        return 1.0 - self.paid / self._rows
+        return (self._rows - self.paid) / self._rows
 
     def next(self) -> CompactRows | None:
         """Give the next run of them, None after the last."""

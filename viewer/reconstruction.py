@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..stream.localizations import Localizations
-    from .render import Look, Picture
+    from .render import Look, Mode, Picture
 
 SUPER_PIXEL_NM = 20.0  # aimed at when none is asked for
 LARGEST_OWN_CHOICE = 4096  # super-pixels a side, when none is asked for
@@ -46,12 +46,15 @@ class Layers:
         How many of them have a z.
     pixel_nm : float
         Edge of a pixel.
+    drawn_as : Mode
+        What a row is in them (see `Look`); in mode ``density`` all is per um2.
     """
 
     counts: NDArray[np.float32]
     depth_sum_nm: NDArray[np.float32] | None
     depth_counts: NDArray[np.float32] | None
     pixel_nm: float
+    drawn_as: Mode = "histogram"
 
 
 class Reconstruction:

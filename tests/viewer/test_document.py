@@ -143,17 +143,20 @@ def test_threads_that_add_work_and_select_lose_no_row() -> None:
         while not stop.is_set():
             made.work(0.001)
 
-    adding, working = threading.Thread(target=add), threading.Thread(target=work)
-    adding.start()
-    working.start()
+    adding = threading.Thread(target=add)
+    working = [threading.Thread(target=work) for _ in range(2)]
+    for thread in (adding, *working):
+        thread.start()
     turn = 0
     while adding.is_alive():
         turn += 1
         made.select(SELECTIONS[turn % len(SELECTIONS)])
         made.correct(DRIFTS[turn % 2])
+    while made.pending:  # nobody but the workers brings it to its end
+        stop.wait(0.001)
     stop.set()
-    working.join()
-    finish(made)
+    for thread in working:
+        thread.join()
     assert same(made.image, one_shot(whole, made.selection, made.drift))
     assert np.concatenate(list(made.store.whole_rows())).tobytes() == whole.tobytes()
     made.close()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.viewer import Look, Reconstruction
+from liveloc.viewer import Look, Reconstruction, reconstruction
+from liveloc.viewer.reconstruction import fitting_super_pixel
 from liveloc.viewer.render import binned, smoothed
 
 PIXEL_NM = 100.0
@@ -82,6 +83,34 @@ def test_any_chunking_with_a_restart_gives_the_same_image(
         image.add(chunk)
         image.render()  # looking at it must not change it
     assert same(image, expected)
+
+
+@given(seed=st.integers(0, 2**32 - 1), run=st.integers(1, 40))
+def test_one_large_call_is_cut_into_pieces_that_nobody_can_see(
+    seed: int, run: int
+) -> None:
+    whole = table(seed, 100)
+    before = whole.tobytes()
+    expected = Reconstruction((12, 9), PIXEL_NM, min_probability=0.3)
+    expected.add(whole)
+    image = Reconstruction((12, 9), PIXEL_NM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reconstruction, "RUN", run)
+        image.min_probability = 0.3
+        assert image.add(whole) == expected.counted
+    assert same(image, expected)
+    assert whole.tobytes() == before
+
+
+def test_bare_positions_are_counted_like_rows_and_left_as_they_were() -> None:
+    whole = table(3, 200)
+    expected, image = (Reconstruction((12, 9), PIXEL_NM) for _ in range(2))
+    expected.add(whole)
+    x, y = (whole[name].astype(np.float64) for name in ("x_nm", "y_nm"))
+    kept = x.copy()
+    assert image.add_positions(x, y, whole["z_nm"]) == expected.counted
+    assert same(image, expected)
+    assert np.array_equal(x, kept, equal_nan=True)
 
 
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(0, 200))
@@ -173,6 +202,7 @@ def test_the_own_choice_of_pixel_is_a_whole_fraction_and_fits_large_chips() -> N
     assert Reconstruction((4, 4), 13.0).super_pixel_nm == 13.0
     large = Reconstruction((2048, 2048), 100.0)
     assert large.counts.shape == (4096, 4096)
+    assert fitting_super_pixel((30_000, 20), 100.0) == 800.0
 
 
 @pytest.mark.parametrize(
