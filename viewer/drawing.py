@@ -202,7 +202,9 @@ class Drawing:
             depth_counts = counts
             if self._depth_counts is not None:
                 depth_counts = self._smoothed(self._depth_counts)
-        return Layers(counts, depth_sum, depth_counts, self.viewport.pixel_nm)
+        return Layers(
+            counts, depth_sum, depth_counts, self.viewport.pixel_nm, self.mode
+        )
 
     def _smoothed(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         pixel_nm = self.viewport.pixel_nm

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..stream.errors import SettingsError
+from .render import binned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ LEAST_ROWS = 200  # of a segment: fewer give no picture to lay over another
 FITTING_ROWS = 2_000  # of a segment, where the number of segments is free
 MOST_ROWS = 1_000_000  # looked at; of more, every n-th
 FIELD_NM = 25_000.0  # looked at, of a larger field where most rows are
+COARSER = 8  # super-pixels: steps in which that part is looked for
 PIXEL_NM = 25.0  # of the pictures that are correlated
 LARGEST_SHIFT_NM = 1500.0  # between two segments
 WINDOW = 2.0  # pixels, sigma of the window that a peak is centred in
@@ -92,7 +94,7 @@ class Drift:
             x_nm = np.asarray(plain["x_nm"], np.float64)
             y_nm = np.asarray(plain["y_nm"], np.float64)
         except (KeyError, TypeError, ValueError, OverflowError):
-            frames = x_nm = y_nm = np.zeros(0)
+            frames, x_nm, y_nm = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
         good = frames.ndim == 1 and frames.size > 0
         good = good and frames.shape == x_nm.shape == y_nm.shape
         if not (
@@ -219,11 +221,13 @@ def _sample(
 def _busiest(document: Document) -> tuple[Rect, int]:
     """Find the part of the field of at most `FIELD_NM` with most rows; count them."""
     image = document.image
-    height, width = image.counts.shape
-    side = max(1, int(FIELD_NM / image.super_pixel_nm))
+    counts = binned(image.counts, COARSER).astype(np.float64)
+    pixel_nm = image.super_pixel_nm * COARSER
+    height, width = counts.shape
+    side = max(1, int(FIELD_NM / pixel_nm))
     tall, wide = min(side, height), min(side, width)
-    sums = np.zeros((height + 1, width + 1), np.int64)
-    np.cumsum(np.cumsum(image.counts, axis=0, dtype=np.int64), axis=1, out=sums[1:, 1:])
+    sums = np.zeros((height + 1, width + 1))
+    np.cumsum(np.cumsum(counts, axis=0), axis=1, out=sums[1:, 1:])
     inside = (
         sums[tall:, wide:]
         - sums[:-tall, wide:]
@@ -232,10 +236,10 @@ def _busiest(document: Document) -> tuple[Rect, int]:
     )
     row, column = np.unravel_index(int(inside.argmax()), inside.shape)
     left, _, top, _ = image.extent_nm
-    left += float(column) * image.super_pixel_nm
-    top += float(row) * image.super_pixel_nm
-    right = left + wide * image.super_pixel_nm
-    bottom = top + tall * image.super_pixel_nm
+    left += float(column) * pixel_nm
+    top += float(row) * pixel_nm
+    right = left + wide * pixel_nm
+    bottom = top + tall * pixel_nm
     return (left, right, top, bottom), int(inside.max())
 
 

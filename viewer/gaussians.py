@@ -223,7 +223,8 @@ def _add(out: list[NDArray[np.float32]], rows: _Rows, window: int) -> None:
         )
         factors = _weighted(x_profiles, part.weights)
         for tile, a, b in tiles:
-            patch = y_profiles[a - begin : b - begin].T @ factors[a - begin : b - begin]
+            here = slice(a - begin, b - begin)
+            patch: NDArray[np.float32] = y_profiles[here].T @ factors[here]
             _paste(out, patch, tops[tile], lefts[tile], extent)
 
 

@@ -35,14 +35,15 @@ class Look:
         uncertainty, a Gaussian of `width_nm`, a count in one pixel, or the local
         density in localizations per um2, smoothed over `width_nm`.
     width_nm : float
-        Standard deviation of those Gaussians.
+        Standard deviation of those Gaussians; in mode ``sigma`` of the rows that
+        say none.
     colour : {"auto", "intensity", "z"}
         ``auto``: hue is the mean z where the table has z, else intensity.
     intensity_map, depth_map : str
         Colour maps by their `cmap` names.
     smooth : float
-        Standard deviation of the Gaussian laid over the histogram, in
-        super-pixels. 0 shows the bare histogram.
+        What stands for mode ``sigma`` where only a histogram is known: the standard
+        deviation of the Gaussian laid over it, in super-pixels. 0 shows it bare.
     gamma : float
         Brightness is (counts / limit) ** gamma: below 1 lifts what is sparse.
     limit : float, optional
@@ -77,35 +78,76 @@ class Picture:
     pixel_nm : float
         Edge of a pixel.
     limit : float
-        Counts at full brightness.
+        What is shown at full brightness, in `unit`.
     depth_range_nm : tuple[float, float] or None
         z at the ends of the colour map; None when colour is intensity.
+    unit : str
+        ``localizations/pixel``, in mode ``density`` ``localizations/um2``.
     """
 
     rgb: NDArray[np.uint8]
     pixel_nm: float
     limit: float
     depth_range_nm: tuple[float, float] | None
+    unit: str = "localizations/pixel"
 
 
 def picture(layers: Layers, look: Look, *, zoom: int = 1) -> Picture:
-    """Render `layers`, each pixel as `zoom` x `zoom` pixels before smoothing."""
+    """Colour `layers`.
+
+    A histogram is first made what the mode asks for, as far as it can be: it knows
+    no rows. ``sigma`` is then the histogram smoothed by `Look.smooth` super-pixels;
+    ``fixed`` and ``density`` are the histogram smoothed by `Look.width_nm`, right to
+    half a super-pixel. Layers that were drawn from rows (`Layers.drawn_as`) are
+    shown as they are.
+
+    Parameters
+    ----------
+    layers : Layers
+        Sums over pixels.
+    look : Look
+        Its limit is in the unit of the layers' counts.
+    zoom : int
+        Each pixel becomes `zoom` x `zoom` pixels before smoothing.
+    """
+    sigma, unit = _smoothing(layers, look) * zoom, _unit(layers, look)
     counts = _zoomed(layers.counts, zoom)
-    sigma = look.smooth * zoom
     density = smoothed(counts, sigma)
-    limit = look.limit or automatic_limit(density, counts, look.percentile)
+    limit = look.limit or automatic_limit(
+        density, counts, look.percentile, drawn=layers.drawn_as != "histogram"
+    )
     bright = brightness(density, limit, look.gamma)
+    pixel_nm, per_count = layers.pixel_nm / zoom, _per_count(layers, look)
     shown = depth_layers(layers, look)
     if shown is None:
         rgb = colour_table(look.intensity_map)[_levels(bright)]
-        return Picture(rgb, layers.pixel_nm / zoom, limit, None)
+        return Picture(rgb, pixel_nm, limit * per_count, None, unit)
     weight = density  # what all counts have a depth needs no second smoothing
     if shown[1] is not layers.counts:
         weight = smoothed(_zoomed(shown[1], zoom), sigma)
     depth = mean_depth(smoothed(_zoomed(shown[0], zoom), sigma), weight)
     ends = look.depth_range_nm or automatic_depth_range(layers)
     rgb = depth_coloured(bright, depth, ends, look.depth_map)
-    return Picture(rgb, layers.pixel_nm / zoom, limit, ends)
+    return Picture(rgb, pixel_nm, limit * per_count, ends, unit)
+
+
+def _smoothing(layers: Layers, look: Look) -> float:
+    """Give the sigma in pixels by which layers become what the mode asks for."""
+    if layers.drawn_as != "histogram" or look.mode == "histogram":
+        return 0.0
+    return look.smooth if look.mode == "sigma" else look.width_nm / layers.pixel_nm
+
+
+def _unit(layers: Layers, look: Look) -> str:
+    shown = look.mode if layers.drawn_as == "histogram" else layers.drawn_as
+    return "localizations/um2" if shown == "density" else "localizations/pixel"
+
+
+def _per_count(layers: Layers, look: Look) -> float:
+    """Give what one count of a histogram is in the unit of the picture."""
+    if layers.drawn_as == "histogram" and look.mode == "density":
+        return 1e6 / layers.pixel_nm**2
+    return 1.0
 
 
 def depth_layers(
@@ -161,17 +203,45 @@ def _along_rows(
 
 
 def automatic_limit(
-    density: NDArray[np.float32], counts: NDArray[np.float32], percentile: float
+    density: NDArray[np.float32],
+    counts: NDArray[np.float32],
+    percentile: float,
+    *,
+    drawn: bool = False,
 ) -> float:
     """Choose the counts shown at full brightness: a percentile where anything is.
 
     Empty pixels say nothing about contrast, so the choice does not depend on how
     much of the field is empty. 1.0 for an empty image.
+
+    Parameters
+    ----------
+    density, counts : NDArray[np.float32]
+        What is shown, and the counts that it was made of.
+    percentile : float
+        Of the occupied pixels.
+    drawn : bool
+        Rows were drawn as Gaussians, whose rims are no occupied pixels.
     """
-    occupied = density[counts > 0]
+    occupied = density[occupied_pixels(counts) if drawn else counts > 0]
     if not occupied.size:
         return 1.0
     return float(np.percentile(occupied, percentile))
+
+
+def occupied_pixels(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say where the rows are, in a picture made of Gaussians, which are everywhere.
+
+    True for the brightest pixels that hold 98 % of all counts together: a limit of
+    brightness would be set by the brightest bead.
+    """
+    step = max(1, math.isqrt(counts.size // 250_000))
+    values = np.sort(counts[::step, ::step], axis=None)
+    held = np.cumsum(values, dtype=np.float64)
+    if not held.size or held[-1] <= 0:
+        return np.zeros(counts.shape, np.bool_)
+    faintest = values[np.searchsorted(held, 0.02 * held[-1])]
+    return np.asarray((counts >= faintest) & (counts > 0), np.bool_)
 
 
 def automatic_depth_range(layers: Layers) -> tuple[float, float]:
@@ -179,6 +249,8 @@ def automatic_depth_range(layers: Layers) -> tuple[float, float]:
     if layers.depth_sum_nm is None or layers.depth_counts is None:
         return (-DEPTH_STEP_NM, DEPTH_STEP_NM)
     occupied = layers.depth_counts > 0
+    if layers.drawn_as != "histogram":
+        occupied = occupied_pixels(layers.depth_counts)
     depths = layers.depth_sum_nm[occupied] / layers.depth_counts[occupied]
     if not depths.size:
         return (-DEPTH_STEP_NM, DEPTH_STEP_NM)
