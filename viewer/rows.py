@@ -178,6 +178,7 @@ class RowStore:
     def __init__(self, rect: Rect, *, spool: bool = True) -> None:
         self._grid = Grid(rect)
         self._blocks = [Block.open(0)]
+        self._unsorted: list[Block] = []
         self._rows = 0
         self._spool = Spool() if spool else None
 
@@ -214,17 +215,17 @@ class RowStore:
                 self._blocks.append(Block.open(block.first + BLOCK))
                 continue
             taken += block.append(compact.chosen(slice(taken, None)))
+            if block.count == BLOCK:
+                self._unsorted.append(block)
         self._rows += len(compact)
-        waiting = self.unsorted()
-        if len(waiting) > 1:  # nobody does it outside the lock
+        if len(self._unsorted) > 1:  # nobody does it outside the lock
             self.flush()
-            for block in waiting:
+            for block in self.unsorted():
                 self.replace(block, self.sort(block))
 
     def unsorted(self) -> list[Block]:
         """Give the full blocks that wait to be sorted."""
-        recent = self._blocks[-8:]
-        return [b for b in recent if b.count == BLOCK and b.starts is None]
+        return list(self._unsorted)
 
     def sort(self, block: Block) -> Block:
         """Sort a full block; needs no lock, `replace` does."""
@@ -233,10 +234,10 @@ class RowStore:
         return block.sorted(self._grid, keep_order=not spooled)
 
     def replace(self, block: Block, by: Block) -> None:
-        """Put a sorted block in the place of its former self, if it is still there."""
-        number = block.first // BLOCK
-        if number < len(self._blocks) and self._blocks[number] is block:
-            self._blocks[number] = by
+        """Put a sorted block in the place of its former self, if that is there."""
+        if block in self._unsorted:  # else another thread was faster
+            self._unsorted.remove(block)
+            self._blocks[block.first // BLOCK] = by
 
     def flush(self) -> None:
         """Write whole rows that wait; needs no lock, and may wait for the disk."""

@@ -180,6 +180,7 @@ def test_rows_that_come_during_a_walk_are_not_in_it() -> None:
 def test_every_beginning_of_a_walk_is_spread_over_the_time() -> None:
     store = RowStore(FIELD)
     store.append(table(0, 64 * 33))
+    assert not store.unsorted()
     walk = store.runs()
     seen = numbers(next(walk) for _ in range(4 * 8))  # the first eight blocks
     counts = np.histogram(seen, bins=4, range=(0, 64 * 33))[0]
