@@ -158,8 +158,12 @@ class PicturePanel(QWidget):
         box.setIconSize(SWATCH)
         for place, name in enumerate(names):
             box.setItemIcon(place, _swatch(name, depth=field == "depth_map"))
-        box.activated.connect(lambda _: self._change(**{field: _chosen(box)}))
+        box.activated.connect(lambda _: self._set_map(field, _chosen(box)))
         return box
+
+    def _set_map(self, field: str, name: str) -> None:
+        settings: dict[str, Any] = {field: name}
+        self._change(**settings)
 
     def _lay_out(self) -> None:
         inside = QWidget()
@@ -172,7 +176,7 @@ class PicturePanel(QWidget):
         row.addWidget(self.lowest)
         row.addWidget(self.highest)
         self._rows: dict[str, tuple[QWidget, QWidget]] = {}
-        for heading, rows in (
+        sections: tuple[tuple[str, dict[str, QWidget]], ...] = (
             ("LOCALIZATIONS", {"Draw as": self.mode, "Width": self.width_nm}),
             (
                 "COLOUR",
@@ -193,7 +197,8 @@ class PicturePanel(QWidget):
                     "Gamma": self.gamma,
                 },
             ),
-        ):
+        )
+        for heading, rows in sections:
             self._add_section(column, heading, rows)
         column.addStretch(1)
         self._into_scroll(inside)
@@ -293,7 +298,7 @@ class PicturePanel(QWidget):
         if self._look.depth_range_nm is not None and low < high:
             self._change(last=False, depth_range_nm=(low, high))
 
-    def _change(self, last: bool = True, **settings: Any) -> None:
+    def _change(self, *, last: bool = True, **settings: Any) -> None:
         self._look = replace(self._look, **settings)
         self._show()
         say: Callable[[], None] = self._throttle.now if last else self._throttle.soon

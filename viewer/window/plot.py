@@ -219,10 +219,9 @@ class Plot(QWidget):
         shade = np.clip(covered, 0.0, 1.0)[..., None] * (BAND_ALPHA / 255.0)
         blue_first = [colour.blue(), colour.green(), colour.red(), 255]
         pixels = (shade * blue_first + 0.5).astype(np.uint8)  # premultiplied
-        image = QImage(
-            pixels.data, width, height, QImage.Format.Format_ARGB32_Premultiplied
-        )
-        return image.copy()  # the array goes
+        form = QImage.Format.Format_ARGB32_Premultiplied
+        image: QImage = QImage(pixels.data, width, height, form).copy()
+        return image  # a copy: the array goes
 
     def _target_line(self) -> NDArray[np.float64]:
         """Draw the target on to the newest frame."""

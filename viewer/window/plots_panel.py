@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.3  # a plot is drawn anew at most so often
 TURN_MS = 20  # from one plot's turn to the next one's: no long stop for the window
-PLOT_W, PLOT_H = 190, 104  # a plot is at least so large
+PLOT_W, PLOT_H = 160, 88  # a plot is at least so large
 # What is drawn where; the target of the density belongs to its plot.
 PLOTS = (
     "density",
@@ -37,7 +37,6 @@ PLOTS = (
     "latency",
     "screen_latency",
     "losses",
-    "fps",
 )
 TARGETS = {"density": "density_target"}
 

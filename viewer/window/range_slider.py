@@ -70,8 +70,9 @@ class RangeSlider(QWidget):
         super().__init__(parent)
         self.name, self.unit = name, unit
         self._logarithmic, self._whole = logarithmic, whole
-        self._edges = np.array([1.0, 10.0]) if logarithmic else np.array([0.0, 1.0])
-        self._counts = np.zeros(1, np.int64)
+        first = [1.0, 10.0] if logarithmic else [0.0, 1.0]
+        self._edges: NDArray[np.floating] = np.array(first)
+        self._counts: NDArray[np.integer] = np.zeros(1, np.int64)
         self._range: Range = (None, None)
         self._editor: _Editor | None = None
         self._dragged: _Handle | None = None
@@ -416,7 +417,7 @@ class _Handle(QWidget):
         self._slider.let_go()
 
     def _x(self, event: QMouseEvent) -> float:
-        return self.mapTo(self._slider, event.position()).x()
+        return float(self.mapTo(self._slider, event.position()).x())
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         """Let the number be typed (called by Qt)."""
