@@ -193,6 +193,8 @@ def _sample(
     document: Document, progress: Callable[[float], None]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Copy out (frame, x, y) of up to `MOST_ROWS` rows, every n-th of the best area."""
+    while document.work(0.05):  # the image is asked where most of them are
+        pass
     with document.lock:
         rect, expected = _busiest(document)
         runs = document.store.runs(rect)

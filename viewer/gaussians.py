@@ -231,7 +231,7 @@ def _add(out: list[NDArray[np.float32]], rows: _Rows, window: int) -> None:
 def _fitting_side(rows: int, shape: tuple[int, int]) -> int:
     """Choose the edge of tiles so that most hold enough rows to be worth a product."""
     wanted = math.sqrt(ROWS_OF_A_TILE * shape[0] * shape[1] / max(rows, 1))
-    return 2 ** round(math.log2(min(max(wanted, 16.0), 64.0)))
+    return 1 << round(math.log2(min(max(wanted, 16.0), 64.0)))
 
 
 def _by_tile(
@@ -286,7 +286,7 @@ def _portions(bounds: list[int]) -> Iterator[tuple[int, int, list[_Piece]]]:
 def _profiles(
     centre: NDArray[np.float64],
     sigma: NDArray[np.float64],
-    start: NDArray[np.int64],
+    start: NDArray[np.int32],
     window: int,
     extent: int,
 ) -> NDArray[np.float32]:
