@@ -17,15 +17,12 @@ import numpy as np
 
 from ..stream.errors import LivelocError
 from .compact import CompactRows, compacted
-from .reconstruction import (
-    SUPER_PIXEL_NM,
-    Reconstruction,
-    field_around,
-    fitting_super_pixel,
-)
+from .field import field_of
+from .reconstruction import Reconstruction
 from .rows import RowStore
 from .selection import Selection
 from .statistics import ColumnHistograms
+from .super_pixels import SUPER_PIXEL_NM, fitting_super_pixel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,18 +103,18 @@ class Document:
     ) -> Document:
         """Make a document of a table that does not say its field, and fill it.
 
-        The field is the smallest whole number of camera pixels around all rows
-        with finite positions.
+        The field is that of `field_of`: around all rows, but for single ones far off.
         """
-        (height, width), (left, top) = field_around(rows, pixel_size_nm)
-        metadata = {
-            "shape": f"[{height}, {width}]",
-            "roi_origin": f"[{left}, {top}]",
-            "pixel_size_nm": repr(float(pixel_size_nm)),
-        }
+        metadata = field_of([rows], {"pixel_size_nm": repr(float(pixel_size_nm))})
         document = cls(metadata, **options)
         document.add(rows)
         return document
+
+    def __enter__(self) -> Document:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def selection(self) -> Selection:

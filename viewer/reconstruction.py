@@ -6,14 +6,21 @@ table was cut into pieces, or on what was shown in between.
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..stream.errors import SettingsError
+from .field import field_of
+from .super_pixels import (
+    LARGEST_SIDE,
+    SUPER_PIXEL_NM,
+    check_field,
+    fitting_super_pixel,
+    image_shape,
+    whole_numbers,
+)
 from .tiles import DEPTH_STEPS_PER_NM, Sums, Tiles
 
 if TYPE_CHECKING:
@@ -25,9 +32,15 @@ if TYPE_CHECKING:
     from ..stream.localizations import Localizations
     from .render import Look, Mode, Picture
 
-SUPER_PIXEL_NM = 20.0  # aimed at when none is asked for
-LARGEST_OWN_CHOICE = 4096  # super-pixels a side, when none is asked for
-LARGEST_SIDE = 16384  # super-pixels a side: what every OpenGL texture holds
+__all__ = [
+    "DEEPEST_NM",
+    "LARGEST_SIDE",
+    "SUPER_PIXEL_NM",
+    "Layers",
+    "Reconstruction",
+    "fitting_super_pixel",
+]
+
 RUN = 32_768  # rows added at a time: what they need along the way stays in the cache
 DEEPEST_NM = 1e6  # a depth beyond this is no depth
 
@@ -106,7 +119,7 @@ class Reconstruction:
         min_probability: float = 0.0,
         max_sigma_nm: float | None = None,
     ) -> None:
-        _check_field(shape, pixel_size_nm)
+        check_field(shape, pixel_size_nm)
         self.shape = (int(shape[0]), int(shape[1]))
         self.pixel_size_nm = float(pixel_size_nm)
         self.roi_origin = (int(roi_origin[0]), int(roi_origin[1]))
@@ -115,7 +128,7 @@ class Reconstruction:
         self.super_pixel_nm = float(super_pixel_nm)
         self.min_probability = min_probability
         self.max_sigma_nm = max_sigma_nm
-        rows, columns = _image_shape(self.shape, pixel_size_nm, self.super_pixel_nm)
+        rows, columns = image_shape(self.shape, pixel_size_nm, self.super_pixel_nm)
         self._sums = Sums((rows, columns))
         self.tiles = Tiles(self._sums)
         self.counted = self.not_finite = self.outside = self.filtered = 0
@@ -140,8 +153,8 @@ class Reconstruction:
         SettingsError
             One of them is absent or cannot be read.
         """
-        height, width = _whole_numbers(metadata, "shape")
-        column, row = _whole_numbers(metadata, "roi_origin")
+        height, width = whole_numbers(metadata, "shape")
+        column, row = whole_numbers(metadata, "roi_origin")
         text = metadata.get("pixel_size_nm", "")
         try:
             pixel_size_nm = float(text)
@@ -161,11 +174,10 @@ class Reconstruction:
     ) -> Reconstruction:
         """Make an image of a table that does not say its field, and fill it.
 
-        The field is the smallest whole number of camera pixels around all rows
-        with finite positions.
+        The field is that of `field_of`: around all rows, but for single ones far off.
         """
-        shape, origin = field_around(localizations, pixel_size_nm)
-        image = cls(shape, pixel_size_nm, roi_origin=origin, **options)
+        field = field_of([localizations], {"pixel_size_nm": repr(float(pixel_size_nm))})
+        image = cls.from_metadata(field, **options)
         image.add(localizations)
         return image
 
@@ -378,94 +390,3 @@ def _depths(
         z_nm = z_nm[every]
     steps = np.rint(z_nm * np.float32(DEPTH_STEPS_PER_NM)).astype(np.int64)
     return (None if flat and not steps.any() else steps), every
-
-
-def _check_field(shape: tuple[int, int], pixel_size_nm: float) -> None:
-    if len(shape) != 2 or min(shape) < 1:
-        raise SettingsError(
-            f"reconstruction: shape is {tuple(shape)}, needs (height, width) of the "
-            "camera frames, both at least 1."
-        )
-    if not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
-        raise SettingsError(
-            f"reconstruction: pixel_size_nm is {pixel_size_nm}, needs the edge of a "
-            "camera pixel in the sample plane, above 0."
-        )
-
-
-def fitting_super_pixel(
-    shape: tuple[int, int], pixel_size_nm: float, aim_nm: float = SUPER_PIXEL_NM
-) -> float:
-    """Give the whole fraction of a camera pixel nearest to `aim_nm` that still fits.
-
-    Coarser on large chips, so that no side has more than 4096 super-pixels: on the
-    largest several camera pixels in one.
-    """
-    if max(shape) > LARGEST_OWN_CHOICE:
-        return pixel_size_nm * -(-max(shape) // LARGEST_OWN_CHOICE)
-    wanted = round(pixel_size_nm / aim_nm)
-    return pixel_size_nm / max(1, min(wanted, LARGEST_OWN_CHOICE // max(shape)))
-
-
-def field_around(
-    rows: Localizations, pixel_size_nm: float
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Give the smallest field around all rows with finite positions.
-
-    Where that would be wider than any chip (16,384 pixels), a few rows far off are
-    left outside: it is then the field around the middle 98 % in x and y.
-
-    Returns
-    -------
-    shape : tuple[int, int]
-        (height, width) in camera pixels.
-    roi_origin : tuple[int, int]
-        (x, y) of the first pixel.
-    """
-    x = rows["x_nm"].astype(np.float64) / pixel_size_nm
-    y = rows["y_nm"].astype(np.float64) / pixel_size_nm
-    good = np.isfinite(x) & np.isfinite(y)
-    x, y = x[good], y[good]
-    if not x.size:
-        x = y = np.zeros(1)
-    (left, width), (top, height) = _camera_pixels(x), _camera_pixels(y)
-    return (height, width), (left, top)
-
-
-def _camera_pixels(place: NDArray[np.float64]) -> tuple[int, int]:
-    """Give the first and the number of pixels that hold these places."""
-    low, high = place.min(), place.max()
-    if high - low >= LARGEST_SIDE:
-        low, high = np.percentile(place, (1.0, 99.0))
-    first = math.floor(low + 0.5)
-    return first, math.floor(high + 0.5) - first + 1
-
-
-def _image_shape(
-    shape: tuple[int, int], pixel_size_nm: float, super_pixel_nm: float
-) -> tuple[int, int]:
-    if not (math.isfinite(super_pixel_nm) and super_pixel_nm > 0):
-        raise SettingsError(
-            f"super_pixel_nm is {super_pixel_nm}, needs a number of nm above 0."
-        )
-    field_nm = max(shape) * pixel_size_nm
-    if field_nm / super_pixel_nm > LARGEST_SIDE:
-        raise SettingsError(
-            f"super_pixel_nm is {super_pixel_nm:g}: a field of {field_nm / 1000:.1f} "
-            f"um would be {field_nm / super_pixel_nm:.0f} pixels wide, at most "
-            f"{LARGEST_SIDE} fit. Use {math.ceil(field_nm / LARGEST_SIDE)} nm or more."
-        )
-    # A hair less, so that a field of exactly n super-pixels is not n + 1 of them.
-    height, width = (
-        max(1, math.ceil(side * pixel_size_nm / super_pixel_nm - 1e-6))
-        for side in shape
-    )
-    return height, width
-
-
-def _whole_numbers(metadata: Mapping[str, str], key: str) -> tuple[int, int]:
-    text = metadata.get(key, "")
-    numbers = re.findall(r"-?\d+", text)
-    if len(numbers) != 2:
-        raise SettingsError(f"metadata: {key} is {text!r}, two numbers are needed.")
-    return int(numbers[0]), int(numbers[1])
