@@ -6,6 +6,7 @@ only the cells it covers. Whole rows go to a temporary file beside.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,38 +95,31 @@ class Block:
         kept_order = order if keep_order else None
         return Block(self.first, packed, self.count, starts, kept_order)
 
-    def within(self, rect: Rect | None, grid: Grid) -> Iterator[CompactRows]:
-        """Give its rows within the rectangle, edges included, at most `RUN` at once."""
-        if rect is None:
+    def within(self, part: Part | None) -> Iterator[CompactRows]:
+        """Give its rows in a part of the field, or all, at most `RUN` at once."""
+        if part is None:
             for begin in range(0, self.count, RUN):
                 yield self.rows.chosen(slice(begin, min(begin + RUN, self.count)))
             return
-        places = self._places(rect, grid)
+        places = self._places(part)
         for begin in range(0, len(places), RUN):
             yield self.rows.chosen(places[begin : begin + RUN])
 
-    def _places(self, rect: Rect, grid: Grid) -> NDArray[np.intp]:
+    def _places(self, part: Part) -> NDArray[np.intp]:
         near: Any = slice(self.count)
         if self.starts is not None:
-            near = self._cells(self.starts, grid.covered(rect))
+            near = _stretches(self.starts[part.begins], self.starts[part.ends])
         x, y = self.rows.column("x_nm")[near], self.rows.column("y_nm")[near]
-        left, right, top, bottom = rect
-        inside = np.flatnonzero((x >= left) & (x <= right) & (y >= top) & (y <= bottom))
+        inside = np.flatnonzero(part.holds(x, y))
         return inside if self.starts is None else np.asarray(near[inside], np.intp)
 
-    @staticmethod
-    def _cells(
-        starts: NDArray[np.int32], covered: tuple[int, int, int, int]
-    ) -> NDArray[np.intp]:
-        """Give the places in these cells, from their first to their last line."""
-        left, right, top, bottom = covered
-        lines = np.arange(top, bottom + 1) * CELLS
-        begins, ends = starts[lines + left], starts[lines + right + 1]
-        lengths = np.maximum(ends - begins, 0)
-        # Each stretch as begin, begin + 1, ...: one running sum for all of them.
-        ahead = np.cumsum(lengths) - lengths
-        places = np.arange(int(lengths.sum())) + np.repeat(begins - ahead, lengths)
-        return np.asarray(places, np.intp)
+
+def _stretches(begins: NDArray[np.int32], ends: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Give the whole numbers of all stretches from begin to end, one after another."""
+    lengths = ends - begins
+    ahead = np.cumsum(lengths) - lengths
+    numbers = np.arange(int(lengths.sum())) + np.repeat(begins - ahead, lengths)
+    return np.asarray(numbers, np.intp)
 
 
 class Grid:
@@ -144,17 +138,46 @@ class Grid:
         cells[np.isnan(x_nm) | np.isnan(y_nm)] = CELLS * CELLS
         return cells.astype(np.uint16)
 
-    def covered(self, rect: Rect) -> tuple[int, int, int, int]:
-        """Give the first and last column, first and last row of cells, inclusive."""
+    def part(self, rect: Rect) -> Part:
+        """Prepare to look for the rows of a rectangle."""
         left, right = self._columns(np.array(rect[:2], np.float64))
         top, bottom = self._rows(np.array(rect[2:], np.float64))
-        return int(left), int(right), int(top), int(bottom)
+        lines = np.arange(top, bottom + 1, dtype=np.intp) * CELLS
+        return Part(rect, lines + left, lines + max(left, right + 1))
 
     def _columns(self, x_nm: NDArray[np.floating]) -> NDArray[np.int32]:
         return _cell_numbers((x_nm.astype(np.float64) - self._left) * self._per_nm[0])
 
     def _rows(self, y_nm: NDArray[np.floating]) -> NDArray[np.int32]:
         return _cell_numbers((y_nm.astype(np.float64) - self._top) * self._per_nm[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A rectangle and the cells it touches.
+
+    Attributes
+    ----------
+    rect : Rect
+        Its edges belong to it.
+    begins, ends : NDArray[np.intp]
+        For each line of cells the first one, and the one after the last.
+    """
+
+    rect: Rect
+    begins: NDArray[np.intp]
+    ends: NDArray[np.intp]
+
+    def holds(
+        self, x_nm: NDArray[np.floating], y_nm: NDArray[np.floating]
+    ) -> NDArray[np.bool_]:
+        """Say which positions are in it."""
+        left, right, top, bottom = self.rect
+        inside: NDArray[np.bool_] = x_nm >= left
+        inside &= x_nm <= right
+        inside &= y_nm >= top
+        inside &= y_nm <= bottom
+        return inside
 
 
 def _cell_numbers(place: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -274,19 +297,20 @@ class RowStore:
             for block in self._blocks
             if block.first + block.count > first
         ]
-        return self._runs(blocks, rect, progress or (lambda _share: None))
+        part = None if rect is None else self._grid.part(rect)
+        return self._runs(blocks, part, progress or (lambda _share: None))
 
     def _runs(
         self,
         blocks: Sequence[Block],
-        rect: Rect | None,
+        part: Part | None,
         progress: Callable[[float], None],
     ) -> Iterator[CompactRows]:
         waiting: list[CompactRows] = []
         held, seen, total = 0, 0.0, sum(block.count for block in blocks)
         for number in fair_order(len(blocks)):
             block = blocks[number]
-            runs = list(block.within(rect, self._grid))
+            runs = list(block.within(part))
             for run in runs:
                 if held + len(run) > RUN:
                     progress(seen / total)
