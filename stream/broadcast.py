@@ -192,8 +192,8 @@ class LocalizationPublisher:
 
     @property
     def preview_wanted(self) -> bool:
-        """Whether any viewer shows raw frames."""
-        return bool(self._run) and self._previews.wanted()
+        """Whether any viewer shows raw frames; `serve` looks twice a second."""
+        return bool(self._run) and self._previews.wanted
 
     def preview(self, preview: Preview) -> None:
         """Send a raw frame to the viewers that keep up. Never blocks.
@@ -233,6 +233,7 @@ class LocalizationPublisher:
             self._state_at = time.monotonic()
             state = self._pack("state", b"", rows=self._count, **self._ports)
             self._pub.send_multipart(state)
+            self._previews.notice()
         for _ in range(8):
             if not self._router.poll(0):
                 break

@@ -111,20 +111,25 @@ def mean_binned(pixels: NDArray[Any], factor: int) -> NDArray[np.uint16]:
     """
     if factor == 1:
         return pixels.astype(np.uint16)
-    sums = _row_sums(_row_sums(pixels, factor).T, factor).T
-    heights, widths = (_widths(side, factor) for side in pixels.shape)
-    return np.asarray(sums // np.outer(heights, widths).astype(np.uint32), np.uint16)
-
-
-def _row_sums(image: NDArray[Any], factor: int) -> NDArray[np.uint32]:
-    sums = np.zeros((-(-image.shape[0] // factor), image.shape[1]), np.uint32)
-    for first in range(min(factor, image.shape[0])):
-        part = image[first::factor]
-        sums[: len(part)] += part
-    return sums
-
-
-def _widths(side: int, factor: int) -> NDArray[np.int64]:
-    """Say how many pixels each bin along an edge has."""
-    edges = np.append(np.arange(0, side, factor), side)
-    return np.diff(edges)
+    rows = pixels[::factor].astype(np.uint32)
+    for first in range(1, min(factor, pixels.shape[0])):
+        part = pixels[first::factor]
+        rows[: len(part)] += part.astype(np.uint32)
+    sums = rows[:, ::factor].copy()
+    for first in range(1, min(factor, pixels.shape[1])):
+        part = rows[:, first::factor]
+        sums[:, : part.shape[1]] += part
+    # What is cut off by an edge has fewer pixels. Dividing by one number is quick.
+    left_rows, left_columns = (side % factor for side in pixels.shape)
+    edges: list[tuple[Any, int]] = []
+    if left_rows:
+        edges.append((np.s_[-1, :], factor * left_rows))
+    if left_columns:
+        edges.append((np.s_[:, -1], factor * left_columns))
+    if left_rows and left_columns:
+        edges.append((np.s_[-1, -1], left_rows * left_columns))
+    cut = [(place, sums[place] // number) for place, number in edges]
+    means = (sums // np.uint32(factor * factor)).astype(np.uint16)
+    for place, values in cut:
+        means[place] = values
+    return means

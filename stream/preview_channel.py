@@ -28,17 +28,21 @@ class PreviewSender:
     ----------
     socket : zmq.Socket
         XPUB, bound; closed by its owner.
+
+    Attributes
+    ----------
+    wanted : bool
+        Any viewer was there to look at previews when `notice` was called.
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
-        self._wanted = False
+        self.wanted = False
 
-    def wanted(self) -> bool:
-        """Whether any viewer is there to look at previews."""
+    def notice(self) -> None:
+        """See who came and went."""
         while self._socket.poll(0):
-            self._wanted = self._socket.recv(zmq.NOBLOCK).startswith(b"\x01")
-        return self._wanted
+            self.wanted = self._socket.recv(zmq.NOBLOCK).startswith(b"\x01")
 
     def send(self, run: bytes, preview: Preview) -> None:
         """Send to whoever keeps up. Never blocks."""
