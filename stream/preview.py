@@ -129,7 +129,7 @@ def mean_binned(pixels: NDArray[Any], factor: int) -> NDArray[np.uint16]:
     if left_rows and left_columns:
         edges.append((np.s_[-1, -1], left_rows * left_columns))
     cut = [(place, sums[place] // number) for place, number in edges]
-    means = (sums // np.uint32(factor * factor)).astype(np.uint16)
+    sums //= np.uint32(factor * factor)
     for place, values in cut:
-        means[place] = values
-    return means
+        sums[place] = values
+    return sums.astype(np.uint16)
