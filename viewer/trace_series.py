@@ -27,7 +27,7 @@ SERIES = {
     "laser_power": ("Laser power", ""),
     "localizations": ("Localizations per frame", ""),
     "photons": ("Photons", ""),
-    "background": ("Background", "photons/px"),
+    "background": ("Background", "/px"),
     "precision": ("Lateral precision", "nm"),
     "on_time": ("On-time", "frames"),
     "latency": ("Latency", "ms"),

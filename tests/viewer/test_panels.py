@@ -34,11 +34,13 @@ def application() -> Iterator[Any]:
 
     from liveloc.viewer.window.style import dress
 
-    made = QApplication.instance() or QApplication(["", "-platform", "offscreen"])
+    there_is = QApplication.instance()
+    made = there_is or QApplication(["", "-platform", "offscreen"])
     dress(made)
     yield made
     made.processEvents()
-    made.shutdown()
+    if there_is is None:  # else it belongs to the tests of the whole window
+        made.shutdown()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .controller import Controller
 
 PREVIEW_S, PLOTS_S, COLUMNS_S = 0.2, 0.5, 1.0  # from refresh to refresh
-SIDE_WIDTH, PLOTS_HEIGHT = 300, 150
+SIDE_WIDTH, PLOTS_HEIGHT = 300, 232
 TABBED = ("picture", "filter", "region")
 TITLES = {
     "picture": "Picture",
