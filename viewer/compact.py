@@ -213,9 +213,15 @@ class CompactRows:
 
     def copy_into(self, room: CompactRows, begin: int) -> None:
         """Write the rows into others that lie in one piece, frames whole."""
-        for name in LAYOUT:
-            column = self.column(name) if name == "frame" else self.codes(name)
-            room.codes(name)[begin : begin + len(self)] = column
+        here = slice(begin, begin + len(self))
+        for name, column in self.kept.items():
+            into = room.kept[name][here]
+            if name == "frame":
+                into[...] = self.column(name)
+            elif self._places is None:
+                into[...] = column
+            else:
+                column.take(self._places, out=into, mode="clip")  # clip: no copy
 
     @classmethod
     def room(cls, rows: int) -> CompactRows:
