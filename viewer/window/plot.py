@@ -157,12 +157,12 @@ class Plot(QWidget):
     def _highest(self) -> float:
         """Choose the highest value that is shown; the lowest is always 0."""
         _, _, middle, high = self._curve
-        candidates = [1e-9]
+        candidates = [0.0]
         if len(middle):
             candidates += [middle.max() * 1.08, np.quantile(high, SPIKES)]
         if len(self._target[0]):
             candidates.append(self._target[3].max() * 1.15)
-        return float(max(candidates))
+        return float(max(candidates)) or 1.0
 
     def _places(
         self, x: NDArray[np.float64], y: NDArray[np.float64]
