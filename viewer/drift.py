@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LEAST_SEGMENTS, MOST_SEGMENTS = 3, 20
 LEAST_ROWS = 200  # of a segment: fewer give no picture to lay over another
-FITTING_ROWS = 2_000  # of a segment, where the number of segments is free
+FITTING_ROWS = 500  # of a segment, where the number of segments is free
 MOST_ROWS = 1_000_000  # looked at; of more, every n-th
 FIELD_NM = 25_000.0  # looked at, of a larger field where most rows are
 COARSER = 8  # super-pixels: steps in which that part is looked for
@@ -128,7 +128,8 @@ def estimate_drift(
         Its positions are taken as they came, without the correction made now.
     segments : int, optional
         Into how many pieces of equally many rows the movie is cut, at least 3.
-        Default: as many as have 2,000 rows each, 5 to 20.
+        Default: as many as have 500 rows each, 3 to 20; fewer, where their
+        pictures do not fit onto each other.
     progress : callable, optional
         Told the share done, 0 to 1, now and then.
 
@@ -153,23 +154,36 @@ def drift_of(
     progress: Callable[[float], None] | None = None,
 ) -> Drift:
     """Estimate the drift from these rows; see `estimate_drift`."""
-    segments = _segments(len(frame), segments)
+    number = _segments(len(frame), segments)
     order = np.argsort(frame, kind="stable")
-    if not len(frame) or frame[order[0]] == frame[order[-1]]:
+    if frame[order[0]] == frame[order[-1]]:
         raise SettingsError(
             "drift: all rows are in one frame; it needs a movie. Widen the frame range."
         )
-    pieces = np.array_split(order, segments)
-    pictures = _Pictures(x_nm, y_nm, pieces)
+    tell = progress or (lambda _share: None)
+    while True:
+        pieces = np.array_split(order, number)
+        try:
+            places = _places(_Pictures(x_nm, y_nm, pieces), number, tell)
+            break
+        except SettingsError:  # longer segments have more structure in each
+            if segments is not None or number == LEAST_SEGMENTS:
+                raise
+            number = max(LEAST_SEGMENTS, number // 2)
+    times = np.array([float(np.mean(frame[piece])) for piece in pieces])
+    return _curve(times, places, int(frame[order[0]]), int(frame[order[-1]]))
+
+
+def _places(
+    pictures: _Pictures, segments: int, progress: Callable[[float], None]
+) -> NDArray[np.float64]:
+    """Lay every two pictures over each other; give the places of all, in nm."""
     pairs = [(i, j) for i in range(segments) for j in range(i + 1, segments)]
     shifts = np.empty((len(pairs), 2))
     for number, (first, second) in enumerate(pairs):
         shifts[number] = pictures.shift(first, second)
-        if progress is not None:
-            progress((number + 1) / len(pairs))
-    places = _common_answer(segments, pairs, shifts * PIXEL_NM)
-    times = np.array([float(np.mean(frame[piece])) for piece in pieces])
-    return _curve(times, places, int(frame[order[0]]), int(frame[order[-1]]))
+        progress((number + 1) / len(pairs))
+    return _common_answer(segments, pairs, shifts * PIXEL_NM)
 
 
 def _segments(rows: int, asked: int | None) -> int:
@@ -324,7 +338,8 @@ def _common_answer(
         if missed[worst] <= OUTLIER_NM:
             return np.vstack([np.zeros((1, 2)), places])
         kept[worst] = False
-        if np.linalg.matrix_rank(design[kept]) < segments - 1:
+        few = kept.sum() < max(segments, 0.5 * len(pairs))  # anything fits so few
+        if few or np.linalg.matrix_rank(design[kept]) < segments - 1:
             raise SettingsError(
                 f"drift: the pictures of {segments} segments do not fit onto each "
                 f"other within {OUTLIER_NM:g} nm: too little structure in each. Use "
