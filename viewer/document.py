@@ -145,9 +145,9 @@ class Document:
         compact = compacted(rows)
         with self.lock:
             store = self.store
-            store.append(rows, compact)
             self.columns.add(rows, compact)
             self._count(*self._choice.of(compact))
+            store.append(rows, compact)  # last: whoever sees its length sees the rest
             self.revision += 1
         store.flush()
         for block in store.unsorted():
