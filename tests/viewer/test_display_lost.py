@@ -1,0 +1,135 @@
+"""A display that is lost ends the window with a reason, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from liveloc.stream.live import Outcome, _Watch
+from liveloc.stream.localizations import empty
+from liveloc.stream.supervision import Child
+from liveloc.stream.table import TableWriter
+from liveloc.viewer.display import display_available
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FIELD = {"shape": "[32, 24]", "roi_origin": "[3, 5]", "pixel_size_nm": "100.0"}
+ENDPOINT = "tcp://127.0.0.1:5999"
+
+# Shows a table and says so once the window is there.
+VIEWER = """
+import sys, threading, time
+from PySide6.QtWidgets import QApplication
+from liveloc.viewer.opening import open_session
+from liveloc.viewer.run import run_viewer
+
+def tell():
+    while not (QApplication.instance() and QApplication.topLevelWidgets()
+               and QApplication.topLevelWidgets()[0].isVisible()):
+        time.sleep(0.02)
+    print("shown", flush=True)
+
+threading.Thread(target=tell, daemon=True).start()
+run_viewer(open_session(sys.argv[1]))
+"""
+
+
+class Ended:
+    """A child process that has ended."""
+
+    def __init__(self, code: int, words: str) -> None:
+        self._code, self._words = code, words
+        self.asked = False
+
+    def poll(self) -> int:
+        return self._code
+
+    def last_words(self) -> str:
+        return self._words
+
+    def ask_to_stop(self) -> None:
+        self.asked = True
+
+
+def watch(viewer: Ended, bridge: Ended, said: list[str]) -> _Watch:
+    none: Any = None
+    child: Any = viewer
+    other: Any = bridge
+    return _Watch(
+        none, ENDPOINT, none, other, child, Outcome(), lambda status: None, said.append
+    )
+
+
+def test_a_window_that_failed_is_told_once_and_the_session_goes_on() -> None:
+    said: list[str] = []
+    bridge = Ended(0, "")
+    session = watch(Ended(1, "X connection to :0 broken."), bridge, said)
+    session._check_viewer()
+    session._check_viewer()
+    assert said == [
+        "the window has ended: X connection to :0 broken. The session goes on; look "
+        f"again with 'liveloc view --connect {ENDPOINT}'"
+    ]
+    assert not session.outcome.stopped
+    assert not bridge.asked
+
+
+def test_a_window_that_was_closed_ends_the_session() -> None:
+    said: list[str] = []
+    bridge = Ended(0, "")
+    session = watch(Ended(0, ""), bridge, said)
+    session._check_viewer()
+    assert (said, session.outcome.stopped, bridge.asked) == ([], True, True)
+
+
+def test_a_killed_display_ends_the_viewer_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not sys.platform.startswith("linux") or shutil.which("Xvfb") is None:
+        pytest.skip("needs Xvfb, a display that may be killed")
+    reading, writing = os.pipe()
+    display = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x1024x24"],
+        pass_fds=[writing],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        number = told.readline().strip()
+    monkeypatch.setenv("DISPLAY", f":{number}")
+    monkeypatch.setenv("LIVELOC_CONFIG_DIR", str(tmp_path))
+    for name in ("WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    table, log = tmp_path / "localizations.arrow", tmp_path / "view.log"
+    with TableWriter(table, FIELD) as writer:
+        writer.append(empty(100))
+    try:
+        works, reason = display_available()
+        if not works:
+            pytest.skip(reason)
+        with (
+            log.open("wb") as words,
+            subprocess.Popen(
+                [sys.executable, "-c", VIEWER, str(table)],
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+            ) as viewer,
+        ):
+            assert viewer.stdout is not None
+            assert viewer.stdout.readline().strip() == "shown", log.read_text()
+            display.kill()
+            assert viewer.wait(20) not in (0, None)
+    finally:
+        display.kill()
+        display.wait()
+    child = Child.__new__(Child)
+    child._log = log
+    assert f":{number}" in child.last_words() or "X11" in child.last_words()
+    assert "Traceback" not in log.read_text()
