@@ -178,8 +178,8 @@ def _redraws(
     before = _resident_bytes()
     report: dict[str, Any] = {"renderer": painter.renderer, "redraw_ms": {}}
     report |= {"redraw_p95_ms": {}, "redraw_panned_ms": {}}
-    # Whole rows would go to a file beside; what is measured is what stays in memory.
-    with Document(METADATA, super_pixel_nm=SUPER_PIXEL_NM, spool=False) as document:
+    # Whole rows go to a temporary file beside, as in a session: 46 bytes each.
+    with Document(METADATA, super_pixel_nm=SUPER_PIXEL_NM) as document:
         for size in sizes:
             while len(document.store) < size:
                 document.add(sample.rows(min(PIECE, size - len(document.store))))
