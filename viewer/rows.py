@@ -290,7 +290,8 @@ class RowStore:
         -------
         iterator of CompactRows
             Blocks in an order of which every beginning is spread evenly over time.
-            Rows that come, or a clearing, while it is in use do not change it.
+            Rows that come, or a clearing, while it is in use do not change it: once
+            made, it needs no lock.
         """
         blocks = [
             block.as_it_is() if block.first >= first else self._late(block, first)
