@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..stream.localizations import Localizations
 
 PIECE = 8192  # rows: so long does whoever asks for points wait at most
+ALL_COUNT = 1 << 22  # rows, of which all count in medians; then every second, ...
 _COLUMNS = {
     "photons": ("photons",),
     "background": ("background",),
@@ -32,7 +33,8 @@ class Traces:
 
     Of rows per frame they show the mean and the quantiles 10 and 90 % over frames,
     frames without any included; of photons, background and lateral uncertainty (the
-    larger of x and y) the median and the same quantiles; of the on-time what
+    larger of x and y) the median and the same quantiles (of all of the first four
+    million rows, of every second of as many more, and so on); of the on-time what
     `OnTimeSample` says; of everything else, which the engine or the window tells,
     the mean, the lowest and the highest. A curve has at most 512 points, which stand
     for twice as many frames each whenever there is no room for another.
@@ -62,6 +64,7 @@ class Traces:
         self.series = {name: known[name] for name in SERIES}
         self._sample = OnTimeSample()
         self._settled = -1
+        self._rows = 0
 
     @property
     def revision(self) -> int:
@@ -80,6 +83,7 @@ class Traces:
                 series.clear()
             self._sample = OnTimeSample()
             self._settled = -1
+            self._rows = 0
 
     def add_rows(self, rows: Localizations) -> None:
         """Add rows, in the order of their frames and in pieces of any size.
@@ -88,10 +92,18 @@ class Traces:
         medians and in the mean of rows per frame, and not in the rest.
         """
         with self._writing:
-            for start in range(0, len(rows), PIECE):
-                self._add_piece(rows[start : start + PIECE])
+            start = 0
+            while start < len(rows):
+                step = 1  # of the rows that medians rest on
+                while step * ALL_COUNT <= self._rows:
+                    step *= 2
+                room = step * ALL_COUNT - self._rows
+                piece = rows[start : start + min(PIECE, room)]
+                self._add_piece(piece, piece[-self._rows % step :: step])
+                self._rows += len(piece)
+                start += len(piece)
 
-    def _add_piece(self, rows: Localizations) -> None:
+    def _add_piece(self, rows: Localizations, counted: Localizations) -> None:
         frames = rows["frame"].astype(np.int64)
         usable = (frames >= 0) & (frames < LAST_FRAME)
         if not usable.all():
@@ -105,7 +117,7 @@ class Traces:
         else:
             punctual, late = rows[in_time], frames[~in_time]
         runs = self._sample.add(punctual)
-        medians = [self._cells(name, frames, rows) for name in _COLUMNS]
+        medians = [self._cells(name, counted) for name in _COLUMNS]
         with self._lock:
             self._per_frame.put(frames[in_time], late)
             for series, where, cells in medians:
@@ -113,14 +125,14 @@ class Traces:
             self._on_time.put(*runs)
 
     def _cells(
-        self, name: str, frames: NDArray[np.int64], rows: Localizations
+        self, name: str, rows: Localizations
     ) -> tuple[OfRows, NDArray[np.int64], NDArray[np.int64]]:
         """Sort a quantity of rows into the cells of its histogram."""
-        columns = _COLUMNS[name]
+        frames, columns = rows["frame"].astype(np.int64), _COLUMNS[name]
         values = rows[columns[0]]
         for other in columns[1:]:
             values = np.maximum(values, rows[other])
-        known = np.isfinite(values)
+        known = np.isfinite(values) & (frames >= 0) & (frames < LAST_FRAME)
         if name == "precision":
             known &= values > 0  # 0 where a table says nothing of it
         if not known.all():

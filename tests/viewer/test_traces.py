@@ -132,6 +132,24 @@ def test_curves_do_not_depend_on_the_pieces_where_only_a_sample_is_looked_at() -
     same(whole, pieces)
 
 
+def test_medians_of_very_many_rows_rest_on_some_whatever_the_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("liveloc.viewer.traces.ALL_COUNT", 1000)
+    rows = table(np.repeat(np.arange(4000), 5).tolist())
+    whole, pieces = Traces(), Traces()
+    whole.add_rows(rows)
+    for piece in np.array_split(rows, 57):
+        pieces.add_rows(piece)
+    same(whole, pieces)
+    counted = int(whole.series["photons"]._bins.values.sum())
+    assert 3000 <= counted <= 6000
+    x, _, median, _ = whole.series["photons"].points()
+    assert x[-1] > 3900
+    assert np.median(median) == pytest.approx(np.median(rows["photons"]), rel=0.05)
+    assert (whole.series["localizations"].points()[2] == 5).all()
+
+
 @given(
     frames=st.lists(st.integers(0, 1 << 40), min_size=1, max_size=50),
 )
