@@ -142,9 +142,7 @@ def test_emitters_lie_on_their_camera_pixels(
     canvas: Canvas, layer: str, how: str
 ) -> None:
     column, row = np.repeat(np.array(EMITTERS, float), 60, axis=0).T
-    document = document_of(
-        rows_at(column * PIXEL_NM, row * PIXEL_NM), (16, 12), (4, 7)
-    )
+    document = document_of(rows_at(column * PIXEL_NM, row * PIXEL_NM), (16, 12), (4, 7))
     camera = canvas.camera
     camera.look_at(document.rect)
     view = view_of(canvas, document) if layer == "old view" else None

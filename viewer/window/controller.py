@@ -6,8 +6,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..drawing import coarsened
 from ..render import Look
-from ..rendering import RenderThread
+from ..rendering import RenderThread, needs_view
 from ..selection import Selection
 from ..viewport import Viewport
 from .contrast import depth_range, steadied, tile_limit, view_limit
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..watched import Watched
 
 CONTRAST_S = 0.25  # from one choice of the limit to the next
+COARSE_S = 2.0  # from look to look whether the rows' precision has changed
 FINER = 0.45  # of a screen pixel: a view with smaller ones is from another zoom
 MODES: dict[Mode, str] = {
     "sigma": "Gaussians of the predicted precision",
@@ -83,9 +85,11 @@ class Controller:
         self._on_ready = on_ready
         self._renderer: RenderThread | None = None
         self._asked: tuple[Viewport, Look] | None = None
+        self._asked_s = -10.0
         self._revision = -1
         self._chosen_at_s = -10.0
         self._chosen_for: tuple[Any, ...] = ()
+        self._stale = False  # the contrast is from an earlier picture
         self._hidden_drift: Drift | None = None
 
     def follow(self) -> bool:
@@ -124,12 +128,23 @@ class Controller:
         # Contrast and colours are not drawn: moving their sliders asks for nothing.
         drawn = Look(mode=self.look.mode, width_nm=self.look.width_nm)
         drawn = replace(drawn, smooth=self.look.smooth, colour=self.look.colour)
-        if (viewport, drawn) != self._asked:
-            self._asked = (viewport, drawn)
+        now = time.monotonic()
+        if (viewport, drawn) != self._asked or self._is_coarse(viewport, now):
+            self._asked, self._asked_s = (viewport, drawn), now
             self._renderer.request(viewport, drawn)
         elif self.document.revision != self._revision:
             self._renderer.wake()
         self._revision = self.document.revision
+
+    def _is_coarse(self, viewport: Viewport, now: float) -> bool:
+        """Say whether rows that came made finer (or coarser) pixels worth it."""
+        document, view = self.document, self.view
+        if document is None or now - self._asked_s < COARSE_S:
+            return False
+        if view is None:
+            return needs_view(self.look, viewport, document)
+        with document.lock:
+            return view.viewport != coarsened(viewport, self.look, document)
 
     def scene(self, viewport: Viewport) -> Scene:
         """Make the scene of this moment."""
@@ -170,13 +185,25 @@ class Controller:
         return (id(document), viewport, revision, *drawn, self.look)
 
     @property
-    def settled(self) -> bool:
-        """Whether nothing is being drawn or caught up with."""
+    def contrast_due(self) -> bool:
+        """Whether the newest picture was painted with the contrast of an older one."""
+        return self._stale and time.monotonic() - self._chosen_at_s >= CONTRAST_S
+
+    def settled(self, viewport: Viewport) -> bool:
+        """Whether nothing is being drawn for this view or caught up with."""
         document, view = self.document, self.view
-        if document is None:
+        if document is None or document.pending or self._stale:
             return False
-        drawn = view is None or view.share >= 1
-        return drawn and not document.pending
+        with document.lock:
+            if not needs_view(self.look, viewport, document):
+                return view is None
+            wanted = coarsened(viewport, self.look, document)
+        drawn = view is not None and (view.viewport, view.mode, view.share) == (
+            wanted,
+            self.look.mode,
+            1.0,
+        )
+        return drawn or self.fault is not None
 
     def shown_revision(self, scene: Scene) -> int:
         """Say up to which revision the rows of the document are in a scene."""
@@ -317,7 +344,8 @@ class Controller:
             return
         look, now = self.look, time.monotonic()
         kind = (id(document), scene.viewport, scene.covered, look)
-        if kind == self._chosen_for and now - self._chosen_at_s < CONTRAST_S:
+        self._stale = kind == self._chosen_for and now - self._chosen_at_s < CONTRAST_S
+        if self._stale:
             return
         self._chosen_for, self._chosen_at_s = kind, now
         self.depth_range_nm = None

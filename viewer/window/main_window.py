@@ -23,7 +23,7 @@ from .pacing import Pace, ScreenLatency
 from .scene import value_at
 from .shortcuts import action_of
 from .statusbar import StatusLine
-from .style import dress, figure
+from .style import SHEET, dress, figure
 from .tasks import Tasks
 
 if TYPE_CHECKING:
@@ -249,8 +249,9 @@ class ViewerWindow(QMainWindow):
     @property
     def up_to_date(self) -> bool:
         """Whether the screen shows all there is."""
-        wanted = self.controller.wanted(self.canvas.viewport)
-        return wanted == self._shown and self.controller.settled
+        viewport = self.canvas.viewport
+        shown = self.controller.wanted(viewport) == self._shown
+        return shown and self.controller.settled(viewport)
 
     # What Qt calls
 
@@ -299,7 +300,7 @@ class ViewerWindow(QMainWindow):
 
     def _build(self, title: str, remembered: Memory) -> None:
         application = QCoreApplication.instance()
-        if isinstance(application, QApplication):
+        if isinstance(application, QApplication) and application.styleSheet() != SHEET:
             dress(application)
         self.setWindowTitle(title)
         self.canvas = Canvas()
@@ -370,7 +371,8 @@ class ViewerWindow(QMainWindow):
         if document is not None:
             self._latency.noticed(published_ns, document.revision)
             self.controller.ask(self.canvas.viewport)
-        if self.controller.wanted(self.canvas.viewport) != self._shown:
+        wanted = self.controller.wanted(self.canvas.viewport)
+        if wanted != self._shown or self.controller.contrast_due:
             due_s = self.pace.due_in_s()
             if due_s <= 0:
                 self._redraw()
@@ -476,6 +478,8 @@ class ViewerWindow(QMainWindow):
             heading, message = "This cannot be shown", str(failure)
         elif failure is not None:
             note = f"No further news: {failure}"
+        elif self.controller.fault is not None:
+            note = f"Not drawn: {self.controller.fault}"
         elif document is None:
             heading, message = "Waiting for the engine", self._address
         elif not len(document.store) and state == "live":
