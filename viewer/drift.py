@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 LEAST_SEGMENTS, MOST_SEGMENTS = 3, 20
 LEAST_ROWS = 200  # of a segment: fewer give no picture to lay over another
-FITTING_ROWS = 500  # of a segment, where the number of segments is free
+FITTING_ROWS = 1_000  # of a segment, where the number of segments is free
 MOST_ROWS = 1_000_000  # looked at; of more, every n-th
 FIELD_NM = 25_000.0  # looked at, of a larger field where most rows are
 COARSER = 8  # super-pixels: steps in which that part is looked for
 PIXEL_NM = 25.0  # of the pictures that are correlated
 LARGEST_SHIFT_NM = 1500.0  # between two segments
+SLOW = 10.0  # pixels, sigma: what varies more slowly has no say
 WINDOW = 2.0  # pixels, sigma of the window that a peak is centred in
 OUTLIER_NM = 20.0  # a shift that misses the common answer by more is left out
 
@@ -128,7 +129,7 @@ def estimate_drift(
         Its positions are taken as they came, without the correction made now.
     segments : int, optional
         Into how many pieces of equally many rows the movie is cut, at least 3.
-        Default: as many as have 500 rows each, 3 to 20; fewer, where their
+        Default: as many as have 1,000 rows each, 3 to 20; fewer, where their
         pictures do not fit onto each other.
     progress : callable, optional
         Told the share done, 0 to 1, now and then.
@@ -275,14 +276,15 @@ class _Pictures:
         self._reach = math.ceil(LARGEST_SHIFT_NM / PIXEL_NM)
         shape = (int(row.max()) + 1, int(column.max()) + 1)
         self._padded = tuple(
-            fft.next_fast_len(side + 2 * self._reach, real=True) for side in shape
+            fft.next_fast_len(side + self._reach, real=True) for side in shape
         )
         self._transforms = []
+        passed = _structure(self._padded)
         for piece in pieces:
             picture = np.zeros(self._padded, np.float32)
             np.add.at(picture, (row[piece], column[piece]), np.float32(1))
             np.sqrt(picture, out=picture)  # a bead must not drown everything else
-            self._transforms.append(fft.rfft2(picture))
+            self._transforms.append(fft.rfft2(picture) * passed)
 
     def shift(self, first: int, second: int) -> tuple[float, float]:
         """Give how far (x, y) the second picture is from the first, in pixels."""
@@ -294,12 +296,23 @@ class _Pictures:
         reach = self._reach
         around = np.arange(-reach, reach + 1)
         near = overlap[np.ix_(around, around)].astype(np.float64)
-        # What varies slowly is the illumination, not the structure.
-        near -= gaussian_filter(near, 10.0, mode="nearest")
         peak = gaussian_filter(near, 1.0, mode="constant")
         row, column = np.unravel_index(int(peak.argmax()), peak.shape)
-        y, x = _centre(near, float(row), float(column))
-        return x - reach, y - reach
+        part = 4 * math.ceil(WINDOW)
+        top, left = max(0, int(row) - part), max(0, int(column) - part)
+        near = near[top : top + 2 * part + 1, left : left + 2 * part + 1]
+        y, x = _centre(near, float(row - top), float(column - left))
+        return x + left - reach, y + top - reach
+
+
+def _structure(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Give the filter that takes off what varies slowly: that is the illumination."""
+    from scipy import fft
+
+    down, across = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
+    frequency = 2 * np.pi * np.hypot(down[:, None], across)
+    smooth = np.exp(-0.5 * (SLOW * frequency) ** 2)
+    return np.sqrt(1.0 - smooth).astype(np.float32)
 
 
 def _centre(

@@ -85,7 +85,7 @@ def test_a_bead_that_does_not_bleach_does_not_drown_the_structure():
     x = np.concatenate([x, 5000 + rng.normal(0, 5, FRAMES)])  # stuck: does not move
     y = np.concatenate([y, 5000 + rng.normal(0, 5, FRAMES)])
     drift = drift_of(np.concatenate([frame, bead]), x, y)
-    assert error_nm(drift, frame, dx, dy) < 8.0
+    assert error_nm(drift, frame, dx, dy) < 12.0
 
 
 def test_a_document_gives_the_drift_of_its_rows_as_they_came():
