@@ -30,7 +30,7 @@ _TITLES = {
     "feedback": "Feedback: density held by the laser",
     "camera": "Camera",
     "engine": "Engine",
-    "viewer": "Viewer: from localizations published to pixels on screen, ms",
+    "viewer": "Viewer",
 }
 
 

@@ -6,8 +6,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+
 from ..stream.activation import Activation, finite
 from ..stream.broadcast import LocalizationSubscriber, Reset, Rows, Status
+from ..stream.localizations import empty
 from ..stream.preview import Preview
 from .document import Document
 from .reconstruction import SUPER_PIXEL_NM
@@ -17,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..stream.broadcast import Update
+    from ..stream.localizations import Localizations
 
 State = Literal["waiting", "live", "silent", "ended"]
 
 SILENCE_S = 3.0  # an engine says something several times a second
 NEWS_S = 0.1  # how soon the thread notices that it is to end
+TRACED_ROWS = 8_192  # at most wait to be in the curves
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,7 @@ class LiveSession:
         self._aim_nm = super_pixel_nm
         self._stream_id = b""
         self._traced_to = -1  # frames up to this one are in the traces
+        self._untraced: list[Localizations] = []  # shown already
         self._ended = ""
         self._heard = False
         self._source = source
@@ -193,6 +199,7 @@ class LiveSession:
         elif isinstance(update, Status):
             self.figures = Figures.read(update.values)
             self._ended = str(update.values.get("ended") or "")
+            self._trace()
             self.traces.add_status(update.values)
         elif isinstance(update, Preview):
             self.preview = update
@@ -214,9 +221,13 @@ class LiveSession:
     def _follow(self, source: Source) -> None:
         """Take in news until closed; a fault is kept for whoever watches."""
         try:
+            _warm_up()
             while not self._closing.is_set():
-                for update in source.poll(NEWS_S):
+                news = source.poll(NEWS_S)
+                for update in news:
                     self.apply(update)
+                if not news:
+                    self._trace()
         except Exception as fault:
             self.failure = fault
         finally:
@@ -224,6 +235,7 @@ class LiveSession:
 
     def _begin(self, reset: Reset) -> None:
         """Start an empty document; everything of the session follows as rows."""
+        self._trace()
         old, same_stream = self.document, reset.stream_id == self._stream_id
         new = Document(reset.metadata, super_pixel_nm=self._aim_nm)
         if old is not None and same_stream and old.rect == new.rect:
@@ -250,9 +262,26 @@ class LiveSession:
             self.document.add(rows)
         self.rows += len(rows)
         self.newest_published_ns = update.published_ns
+        self._untraced.append(rows)
+        if self._thread is None or sum(map(len, self._untraced)) >= TRACED_ROWS:
+            self._trace()
+
+    def _trace(self) -> None:
+        """Bring the curves up to date: at the latest with the next status."""
+        waiting, self._untraced = self._untraced, []
+        if not waiting:
+            return
+        rows = np.concatenate(waiting)
         if self._traced_to >= 0:
             rows = rows[rows["frame"] > self._traced_to]
         self.traces.add_rows(rows)
+
+
+def _warm_up() -> None:
+    """Load what the first rows need before they come: it takes half a second."""
+    rows = empty(2)
+    rows["frame"] = 0, 1
+    Traces().add_rows(rows)
 
 
 def _count(value: Any) -> int | None:

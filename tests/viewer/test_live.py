@@ -221,6 +221,7 @@ def test_news_are_taken_in_while_nobody_looks() -> None:
         assert source.news.empty()
         assert session.rows == held(session) == 1000
         assert session.newest_published_ns == 50
+        until(lambda: session.traces.newest_frame == 2)  # the curves come after
     session.close()
     assert source.closed_by == ["live session"]
 
