@@ -109,6 +109,12 @@ class Drawing:
             and len(self._document.store) >= self._begun
         )
 
+    @property
+    def complete(self) -> bool:
+        """Whether every row there is now is drawn."""
+        nothing_new = len(self._document.store) == self._begun
+        return nothing_new and self._runs is None and self.finished and self.valid
+
     def draws(self, look: Look, viewport: Viewport) -> bool:
         """Say whether these would be drawn the same way."""
         return viewport == self.viewport and (look.mode, look.width_nm) == (

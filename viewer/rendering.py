@@ -42,7 +42,7 @@ class RenderedView:
     share : float
         Of the rows drawn so far, 0 to 1; brightness grows with it.
     revision : int
-        The document's when this was drawn.
+        The document's when its rows were last asked for.
     mode : Mode
         How a row was drawn.
     """
@@ -119,6 +119,16 @@ class RenderThread:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="render", daemon=True)
         self._thread.start()
+
+    @property
+    def current(self) -> bool:
+        """Whether `latest` shows all that was asked for, of all rows there are."""
+        if self._asked is not self._taken:
+            return False
+        drawing = self._drawing
+        if drawing is None:
+            return self.latest is None
+        return drawing.complete and not drawing.fresh
 
     def request(self, viewport: Viewport, look: Look) -> None:
         """Ask for a view; whatever was asked for before is dropped. Never blocks."""
