@@ -116,6 +116,7 @@ class RenderThread:
         self._taken: tuple[Viewport, Look] | None = None
         self._drawing: Drawing | None = None
         self._published_s = 0.0
+        self._cost_s = 0.0  # of one state: not more than a fifth of the time
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="render", daemon=True)
         self._thread.start()
@@ -207,7 +208,7 @@ class RenderThread:
                 self.drawn_revision = drawing.revision  # new rows, none in view
             return
         now = time.monotonic()
-        due_s = LIVE_S if drawing.finished else PUBLISH_S
+        due_s = max(LIVE_S if drawing.finished else PUBLISH_S, 4 * self._cost_s)
         first = drawing.finished and not drawing.published
         if not first and now - self._published_s < due_s:
             return
@@ -218,9 +219,8 @@ class RenderThread:
             drawing.revision,
             drawing.mode,
         )
-        if drawing.finished:
-            self.drawn_revision = drawing.revision
+        self._cost_s = time.monotonic() - now
         drawing.fresh = False
         drawing.published = drawing.finished
-        self._published_s = now
+        self._published_s = time.monotonic()
         self._on_ready()
