@@ -312,7 +312,7 @@ def _structure(shape: tuple[int, ...]) -> NDArray[np.float32]:
     down, across = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
     frequency = 2 * np.pi * np.hypot(down[:, None], across)
     smooth = np.exp(-0.5 * (SLOW * frequency) ** 2)
-    return np.sqrt(1.0 - smooth).astype(np.float32)
+    return np.asarray(np.sqrt(1.0 - smooth), np.float32)
 
 
 def _centre(
