@@ -219,6 +219,8 @@ class RenderThread:
             drawing.revision,
             drawing.mode,
         )
+        if drawing.finished:
+            self.drawn_revision = drawing.revision
         self._cost_s = time.monotonic() - now
         drawing.fresh = False
         drawing.published = drawing.finished
