@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .watched import Watched
     from .window.main_window import ViewerWindow
 
+SWITCH_S = 0.001  # a thread that wants to paint waits so long for one that computes
 SHOWN_S = 0.5  # after the end: time for the last picture to be on screen
 
 
@@ -113,12 +114,14 @@ def _show(
         window.photograph_at_close(screenshot)
     if exit_after_end:
         window.close_after_end(SHOWN_S)
-    before = _closing_on_interrupt(window)
+    before, interval_s = _closing_on_interrupt(window), sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
     try:
         window.show()
         application.exec()
     finally:
         window.close()
+        sys.setswitchinterval(interval_s)
         if before is not None:
             signal.signal(signal.SIGINT, before)
 

@@ -78,7 +78,9 @@ class Canvas(QWidget):
         self.overlay = Overlay()
         self.without_opengl = ""
         self.choosing = False
-        self._painter: Painter | None = self._choose()
+        painter = self._choose()
+        self._painter: Painter | None = painter
+        self._renderer = painter.renderer
         self._image: QImage | None = None
         self._viewport: Viewport | None = None
         self._dragged_from: QPointF | None = None
@@ -93,7 +95,7 @@ class Canvas(QWidget):
     @property
     def renderer(self) -> str:
         """What paints: the name of the graphics, or what stands in for it."""
-        return self._painter.renderer if self._painter is not None else "none"
+        return self._renderer
 
     @property
     def ratio(self) -> float:
@@ -148,6 +150,7 @@ class Canvas(QWidget):
         if self._painter is None or isinstance(self._painter, RasterPainter):
             return False
         self._painter = RasterPainter()
+        self._renderer = self._painter.renderer
         self.without_opengl = reason
         return True
 
@@ -171,7 +174,7 @@ class Canvas(QWidget):
             corner = QPointF(*camera.to_screen(left, top))
             opposite = QPointF(*camera.to_screen(right, bottom))
             painter.drawImage(QRectF(corner, opposite), self._image)
-        self.overlay.draw(painter, camera)
+        self.overlay.draw(painter, camera, self.ratio)
         painter.end()
 
     def resizeEvent(self, event: QResizeEvent) -> None:

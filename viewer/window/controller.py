@@ -141,6 +141,7 @@ class Controller:
         document, view = self.document, self.view
         if document is None or now - self._asked_s < COARSE_S:
             return False
+        self._asked_s = now
         if view is None:
             return needs_view(self.look, viewport, document)
         with document.lock:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from ..viewport import Rect
     from ..watched import Watched
 
-POLL_MS = 33  # from look to look for news
+POLL_MS = 16  # from look to look for news: a few microseconds where there are none
+IDLE_S = 0.1  # from look to look at everything else
 STATE_S = 0.25  # from status line to status line
 NOTICE_S = 3.0
 LOST_S = 27.0  # in silence: a session that nobody ended is over all the same
@@ -99,7 +100,8 @@ class ViewerWindow(QMainWindow):
         self.screen_latency = self._latency.latency
         self._shown: tuple[Any, ...] = ()
         self._faults_in_a_row = 0
-        self._stated_s = self._traced_s = -10.0  # monotonic
+        self._news: tuple[Any, ...] = ()
+        self._looked_s = self._stated_s = self._traced_s = -10.0  # monotonic
         self._notice_until_s = 0.0
         self._photograph: Path | None = None
         self._close_after_s: float | None = None
@@ -365,6 +367,11 @@ class ViewerWindow(QMainWindow):
         now = time.monotonic()
         # The stamp first: the document has its rows, and maybe more.
         published_ns = self.watched.newest_published_ns
+        known = self.watched.document
+        news = (id(known), known and known.revision, id(self.controller.view))
+        if news == self._news and self._shown and now - self._looked_s < IDLE_S:
+            return
+        self._news, self._looked_s = news, now
         if self.controller.follow():
             self._take_document()
         document = self.controller.document
@@ -376,8 +383,10 @@ class ViewerWindow(QMainWindow):
             due_s = self.pace.due_in_s()
             if due_s <= 0:
                 self._redraw()
-            elif not self._soon.isActive():
-                self._soon.start(max(1, round(due_s * 1e3)))
+            else:
+                self._news = ()  # they wait: look again
+                if not self._soon.isActive():
+                    self._soon.start(max(1, round(due_s * 1e3)))
         if now - self._stated_s >= STATE_S:
             self._stated_s = now
             self._show_state(now)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QLinearGradient, QPainter, QPainterPath, QPen
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QImage,
+    QLinearGradient,
+    QPainter,
+    QPainterPath,
+    QPen,
+)
 
 from ..lettering import scale_bar
 
@@ -53,9 +61,40 @@ class Overlay:
         self.notice = ""
         self.note = ""
         self.region: Rect | None = None
+        self._drawn: QImage | None = None
+        self._drawn_for: tuple[object, ...] = ()
 
-    def draw(self, painter: QPainter, camera: Camera) -> None:
-        """Draw all that is set onto the canvas that `camera` describes."""
+    def draw(self, painter: QPainter, camera: Camera, ratio: float = 1.0) -> None:
+        """Draw all that is set onto the canvas that `camera` describes.
+
+        Letters are dear: they are drawn again only when something has changed.
+        """
+        key = (
+            camera.rect,
+            camera.size,
+            ratio,
+            id(self.table),
+            self.bar_ends,
+            self.bar_title,
+            self.heading,
+            self.message,
+            self.notice,
+            self.note,
+            self.region,
+        )
+        if key != self._drawn_for or self._drawn is None:
+            width, height = camera.size
+            shape = max(1, round(width * ratio)), max(1, round(height * ratio))
+            image = QImage(*shape, QImage.Format.Format_ARGB32_Premultiplied)
+            image.setDevicePixelRatio(ratio)
+            image.fill(Qt.GlobalColor.transparent)
+            letters = QPainter(image)
+            self._draw(letters, camera)
+            letters.end()
+            self._drawn, self._drawn_for = image, key
+        painter.drawImage(0, 0, self._drawn)
+
+    def _draw(self, painter: QPainter, camera: Camera) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         width, height = camera.size
         if self.heading:

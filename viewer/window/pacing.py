@@ -9,16 +9,15 @@ from ...stream.latency import Latency
 
 BUSY_SHARE = 0.3  # of one core, at most, for redraws that nobody asked for
 SHORTEST_S = 0.04  # from redraw to redraw
-LONGEST_S = 0.09  # where redraws are cheap: news are to be on screen within 100 ms
+RECENT = 0.2  # weight of the newest redraw in what one costs
 WAITING = 256  # publications that wait to be seen, at most
 
 
 class Pace:
-    """Spaces redraws by what they cost.
+    """Spaces redraws by the processor time that they cost the window's thread.
 
-    The processor time of the whole process since the last redraw counts, painting
-    and following the session included, but lengthens the pause up to 90 ms only;
-    beyond that only redraws that are dear themselves do.
+    At least 40 ms: a redraw that takes 12 ms or less shows news within that, a dear
+    one (a large screen, no graphics) comes as seldom as it has to.
 
     Attributes
     ----------
@@ -32,18 +31,16 @@ class Pace:
         self.redraws = 0
         self.cost_ms = Latency()
         self._began_s = -10.0
-        self._spent_s = time.process_time()
-        self._typical_s = 0.0
+        self._began_busy_s = self._typical_busy_s = 0.0
 
+    @property
     def pause_s(self) -> float:
-        """Give the least time from the last redraw to the next, seconds."""
-        spent = time.process_time() - self._spent_s
-        pause = min(max(SHORTEST_S, spent / BUSY_SHARE), LONGEST_S)
-        return max(pause, self._typical_s / BUSY_SHARE)
+        """The least time from the beginning of a redraw to the next, seconds."""
+        return max(SHORTEST_S, self._typical_busy_s / BUSY_SHARE)
 
     def due_in_s(self) -> float:
         """Say how long news still have to wait; 0 or less: redraw."""
-        return self._began_s + self.pause_s() - time.monotonic()
+        return self._began_s + self.pause_s - time.monotonic()
 
     def hurry(self) -> None:
         """Let the next redraw be due now: the user asked for it."""
@@ -51,15 +48,14 @@ class Pace:
 
     def begin(self) -> None:
         """Note that a redraw begins."""
-        self._began_s, self._spent_s = time.monotonic(), time.process_time()
+        self._began_s, self._began_busy_s = time.monotonic(), time.thread_time()
 
     def end(self) -> None:
         """Note that what was drawn is on screen."""
-        took_s = time.monotonic() - self._began_s
-        self._typical_s = (
-            took_s if not self.redraws else (0.8 * self._typical_s + 0.2 * took_s)
-        )
-        self.cost_ms.add(took_s * 1e3)
+        busy_s = time.thread_time() - self._began_busy_s
+        weight = RECENT if self.redraws else 1.0
+        self._typical_busy_s += weight * (busy_s - self._typical_busy_s)
+        self.cost_ms.add((time.monotonic() - self._began_s) * 1e3)
         self.redraws += 1
 
 

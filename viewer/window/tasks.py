@@ -89,8 +89,9 @@ class Tasks(QObject):
             failed = "Not saved: " if outcome.name in SAVED else ""
             self.said.emit(f"{failed}{outcome.error}")
         elif outcome.name == "drift":
-            document, drift = outcome.result
-            if document is not None and document is self._controller.document:
+            of, drift = outcome.result
+            document = self._controller.document
+            if document is not None and document is of:
                 document.correct(drift)
                 across = max(float(abs(drift.x_nm).max()), float(abs(drift.y_nm).max()))
                 self.said.emit(f"Drift corrected: up to {across:.0f} nm")
