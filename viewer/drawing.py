@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from .gaussians import REACH, splat
 from .reconstruction import DEEPEST_NM, Layers
 from .region import stored_rect
+from .viewport import Viewport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from .document import Document
     from .render import Look
     from .rows import CompactRows
-    from .viewport import Rect, Viewport
+    from .viewport import Rect
 
 FINEST = 3.0  # pixels per sigma: more would show nothing more
-FILTERED_FROM = 2.0  # pixels per sigma from which equal Gaussians are a filter
+FILTERED_FROM = 2.0  # pixels per sigma that make equal Gaussians of a filter
+FILTERED_ROWS = 100_000  # in view: so many are filtered, good to 3 % of one row's peak
 
 
 def width_of(look: Look, document: Document) -> float:
@@ -78,18 +80,8 @@ class Drawing:
         self._look = look
         self._rect = _reaching_in(look, viewport, document)
         self._has_depth = document.columns.has_depth
-        self._margin = 0
-        if look.mode in ("fixed", "density"):
-            pixels = look.width_nm / viewport.pixel_nm
-            if pixels >= FILTERED_FROM:
-                self._margin = math.ceil(REACH * pixels) + 2
-        height, width = viewport.shape
-        self._canvas = replace(
-            viewport,
-            left_nm=viewport.left_nm - self._margin * viewport.pixel_nm,
-            top_nm=viewport.top_nm - self._margin * viewport.pixel_nm,
-            shape=(height + 2 * self._margin, width + 2 * self._margin),
-        )
+        self._grid = _filter_grid(look, viewport, document)
+        self._canvas = self._grid.canvas if self._grid else viewport
         self._counts = np.zeros(self._canvas.shape, np.float32)
         self._depth_sum: NDArray[np.float32] | None = None
         if self._has_depth:
@@ -156,6 +148,13 @@ class Drawing:
         self._looked_at = share
 
     def _finish(self) -> None:
+        if self._grid:  # rows that come from now on are few: each is drawn by itself
+            self._counts = self._grid.filtered(self._counts)
+            if self._depth_sum is not None:
+                self._depth_sum = self._grid.filtered(self._depth_sum)
+            if self._depth_counts is not None:
+                self._depth_counts = self._grid.filtered(self._depth_counts)
+            self._grid, self._canvas = None, self.viewport
         self.fresh = self.fresh or not self.finished
         self.finished, self.share = True, 1.0
 
@@ -177,7 +176,7 @@ class Drawing:
                 weights.append(known.astype(np.float32))
         if self.mode == "histogram":
             _count(self._canvas, x_nm, y_nm, weights, images)
-        elif self._margin:
+        elif self._grid:
             _share_out(self._canvas, x_nm, y_nm, weights, images)
         else:
             sigmas = self._sigmas(rows)
@@ -201,32 +200,84 @@ class Drawing:
 
     def layers(self) -> Layers:
         """Copy out what is drawn so far."""
-        counts = self._smoothed(self._counts)
+        counts = self._copied(self._counts)
         depth_sum = depth_counts = None
         if self._depth_sum is not None:
-            depth_sum = self._smoothed(self._depth_sum)
+            depth_sum = self._copied(self._depth_sum)
             depth_counts = counts
             if self._depth_counts is not None:
-                depth_counts = self._smoothed(self._depth_counts)
+                depth_counts = self._copied(self._depth_counts)
         return Layers(
             counts, depth_sum, depth_counts, self.viewport.pixel_nm, self.mode
         )
 
-    def _smoothed(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        pixel_nm = self.viewport.pixel_nm
-        if self._margin:
-            from scipy.ndimage import gaussian_filter
-
-            sigma = self._look.width_nm / pixel_nm
-            # Sharing out has widened a row by 1/6 pixel^2, integrating over pixels
-            # would have by 1/12.
-            sigma = math.sqrt(sigma**2 - 1.0 / 12.0)
-            image = gaussian_filter(image, sigma, mode="constant", truncate=REACH)
-            inner = slice(self._margin, -self._margin)
-            image = image[inner, inner]
+    def _copied(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        image = self._grid.filtered(image) if self._grid else image.copy()
         if self.mode == "density":
-            return np.asarray(image * np.float32(1e6 / pixel_nm**2), np.float32)
-        return np.array(image, np.float32)
+            image *= np.float32(1e6 / self.viewport.pixel_nm**2)
+        return image
+
+
+@dataclass(frozen=True, slots=True)
+class _FilterGrid:
+    """Pixels in which rows are collected to become equal Gaussians by a filter.
+
+    Attributes
+    ----------
+    canvas : Viewport
+        These pixels, with a margin around what is to be seen.
+    sigma : float
+        Of the Gaussians, in these pixels.
+    factor : int
+        So many of them lie along a pixel of the picture.
+    margin : int
+        So many of them lie beyond each edge.
+    """
+
+    canvas: Viewport
+    sigma: float
+    factor: int
+    margin: int
+
+    def filtered(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Make the picture, in its own pixels and without the margin."""
+        from scipy.ndimage import gaussian_filter
+
+        # Sharing out has widened a row by 1/6 pixel^2, integrating over pixels
+        # would have by 1/12.
+        sigma = math.sqrt(self.sigma**2 - 1.0 / 12.0)
+        image = gaussian_filter(image, sigma, mode="constant", truncate=REACH)
+        inner = slice(self.margin, -self.margin)
+        image = image[inner, inner]
+        if self.factor == 1:
+            return image.copy()
+        height, width = (side // self.factor for side in image.shape)
+        pieces = image.reshape(height, self.factor, width, self.factor)
+        return np.asarray(pieces.sum(axis=(1, 3)), np.float32)
+
+
+def _filter_grid(
+    look: Look, viewport: Viewport, document: Document
+) -> _FilterGrid | None:
+    """Choose the pixels of the filter; None: few rows are better drawn one by one."""
+    if look.mode not in ("fixed", "density") or look.width_nm <= 0:
+        return None
+    factor = math.ceil(FILTERED_FROM * viewport.pixel_nm / look.width_nm - 1e-9)
+    left, right, top, bottom = document.rect
+    height, width = viewport.shape
+    part = height * width * viewport.pixel_nm**2 / ((right - left) * (bottom - top))
+    if factor > 4 or len(document.store) * min(part, 1.0) < FILTERED_ROWS:
+        return None
+    pixel_nm = viewport.pixel_nm / factor
+    sigma = look.width_nm / pixel_nm
+    margin = math.ceil((REACH * sigma + 2) / factor) * factor
+    canvas = Viewport(
+        left_nm=viewport.left_nm - margin * pixel_nm,
+        top_nm=viewport.top_nm - margin * pixel_nm,
+        pixel_nm=pixel_nm,
+        shape=(height * factor + 2 * margin, width * factor + 2 * margin),
+    )
+    return _FilterGrid(canvas, sigma, factor, margin)
 
 
 def _reaching_in(look: Look, viewport: Viewport, document: Document) -> Rect:

@@ -114,19 +114,45 @@ def test_sigma_is_the_gaussian_of_every_row(document):
     assert layers.pixel_nm == 5.0 and layers.drawn_as == "sigma"
 
 
-@pytest.mark.parametrize("pixel", [3.0, 7.4, 20.0])
-def test_fixed_is_the_gaussian_of_one_width(document, pixel):
-    """A filter over shared out rows, or exact: within 2 % of the peak of a row."""
+@pytest.mark.parametrize("filtered_rows", [0, 10**9])
+@pytest.mark.parametrize("pixel", [3.0, 7.4, 13.0, 20.0])
+def test_fixed_is_the_gaussian_of_one_width(
+    document, monkeypatch, pixel, filtered_rows
+):
+    """Of few rows exactly; many become it by a filter, to 3 % of a row's peak."""
+    monkeypatch.setattr("liveloc.viewer.drawing.FILTERED_ROWS", filtered_rows)
     rows = table(300)
     document.add(rows)
-    view = view_at(pixel=pixel, shape=(60, 80))
+    view = view_at(pixel=pixel, shape=(61, 83))
     look = Look(mode="fixed", width_nm=15.0)
     width = np.full(len(rows), 15.0)
-    (wanted,) = splat(view, rows["x_nm"], rows["y_nm"], width, width)
+    counts, depths = splat(
+        view, rows["x_nm"], rows["y_nm"], width, width, [None, rows["z_nm"]]
+    )
+    found = render_whole(document, look, view)
     one_peak = min(1.0, pixel**2 / (2 * np.pi * 15.0**2))
-    found = render_whole(document, look, view).counts
-    assert np.abs(found - wanted).max() < 0.025 * max(one_peak, wanted.max())
-    assert found.sum() == pytest.approx(wanted.sum(), rel=2e-3, abs=1e-3)
+    allowed = (0.03 if filtered_rows == 0 else 1e-5) * max(one_peak, counts.max())
+    assert np.abs(found.counts - counts).max() < allowed
+    assert found.counts.sum() == pytest.approx(counts.sum(), rel=2e-3, abs=1e-3)
+    np.testing.assert_allclose(
+        found.depth_sum_nm, depths, atol=0.02 * np.abs(depths).max()
+    )
+
+
+@pytest.mark.parametrize("mode", ["fixed", "density"])
+def test_rows_are_added_to_what_a_filter_made(document, monkeypatch, mode):
+    document.add(table(5000))
+    monkeypatch.setattr("liveloc.viewer.drawing.FILTERED_ROWS", 1000)
+    look, view = Look(mode=mode), view_at()
+    with following(document) as followed:
+        followed.thread.request(view, look)
+        followed.finished()
+        document.add(table(500, 1))
+        found = followed.finished()
+    assert_same(found.layers, render_whole(document, look, view), 0.02)
+    assert found.layers.counts.sum() == pytest.approx(
+        render_whole(document, look, view).counts.sum(), rel=2e-3
+    )
 
 
 def test_density_is_per_um2(document):
