@@ -43,7 +43,9 @@ void main() {
 """
 _FRAGMENT = """
 varying vec2 v_texture;
-uniform sampler2D u_sums;  // localizations, sum of their z in nm
+uniform sampler2D u_sums;  // of tiles: localizations, sum of their z in nm
+uniform sampler2D u_counts;  // the same of a view, each in a texture of its own
+uniform sampler2D u_depths;
 uniform sampler2D u_table;
 uniform float u_scale;
 uniform float u_gamma;
@@ -57,6 +59,8 @@ void main() {
 }
 """
 _ONE = "texture2D(u_sums, v_texture).rg"
+_VIEW = "vec2(texture2D(u_counts, v_texture).r, texture2D(u_depths, v_texture).r)"
+_VIEW_COUNTS = "vec2(texture2D(u_counts, v_texture).r, 0.0)"
 # Pixels of the texture smaller than the screen's: four places, so none is missed.
 _FOUR = """0.25 * (texture2D(u_sums, v_texture + u_quarter).rg
         + texture2D(u_sums, v_texture - u_quarter).rg
@@ -95,12 +99,11 @@ class GlPainter:
         self._surface.setFormat(self._context.format())
         self._surface.create()
         self._canvas = FakeCanvas()
-        self._programs: dict[tuple[bool, bool], Any] = {}
+        self._programs: dict[tuple[bool, str], Any] = {}
         self._target: Any = None
         self._tiles = TileTexture()
-        self._view_texture: Any = None
+        self._view: dict[str, Any] = {}  # textures
         self._view_key: tuple[Any, ...] = ()
-        self._sums = np.zeros((0, 0, 2), np.float32)
         self._tables: dict[tuple[str, bool], Any] = {}
         try:
             self._begin()
@@ -148,7 +151,7 @@ class GlPainter:
         self._aim(4, 4)
         gloo.set_viewport(0, 0, 4, 4)
         three_of_four = np.full((2, 2, 2), 3.0, np.float32)
-        program = self._program(Colours(table_name="gray", gamma=1.0), four=False)
+        program = self._program(Colours(table_name="gray", gamma=1.0), _ONE)
         program["u_sums"] = gloo.Texture2D(
             three_of_four, format="rg", internalformat="rg32f", interpolation="linear"
         )
@@ -210,7 +213,7 @@ class GlPainter:
         inside = column(left), column(right), row(top), row(bottom)
         small = wanted.texel_nm < 0.98 * scene.viewport.pixel_nm
         quarter = 0.25 * scene.viewport.pixel_nm / wanted.texel_nm
-        program = self._program(scene.colours, four=small)
+        program = self._program(scene.colours, _FOUR if small else _ONE)
         program["u_sums"] = self._tiles.texture
         if small:
             program["u_quarter"] = (quarter / width, quarter / height)
@@ -218,7 +221,8 @@ class GlPainter:
         self._draw(program, scene, shown, inside, limit)
 
     def _draw_view(self, scene: Scene, view: RenderedView) -> None:
-        self._upload_view(view)
+        depth = scene.colours.depth_range_nm is not None
+        self._upload_view(view, depth=depth)
         there = view.viewport.rect
         shown = common(there, scene.viewport.rect)
         if scene.document is not None:
@@ -235,30 +239,32 @@ class GlPainter:
         )
         super_um2 = (scene.document.image.super_pixel_nm / 1e3) ** 2
         limit = scene.colours.limit / super_um2 / view.per_um2 * max(view.share, 1e-3)
-        program = self._program(scene.colours, four=False)
-        program["u_sums"] = self._view_texture
+        program = self._program(scene.colours, _VIEW if depth else _VIEW_COUNTS)
+        program["u_counts"] = self._view["u_counts"]
+        if depth:
+            program["u_depths"] = self._view["u_depths"]
         self._draw(program, scene, shown, inside, limit)
 
-    def _upload_view(self, view: RenderedView) -> None:
-        key = (view.layers, view.revision, view.share)
+    def _upload_view(self, view: RenderedView, *, depth: bool) -> None:
+        key = (view.layers, view.revision, view.share, depth)
         if self._view_key and self._view_key[0] is key[0] and self._view_key == key:
             return
-        counts = view.layers.counts
-        if self._sums.shape[:2] != counts.shape:
-            self._sums = np.zeros((*counts.shape, 2), np.float32)
-            if self._view_texture is not None:
-                self._view_texture.delete()
-            self._view_texture = gloo.Texture2D(
-                shape=self._sums.shape,
-                format="rg",
-                internalformat="rg32f",
-                interpolation="linear",
-                wrapping="clamp_to_edge",
-            )
-        self._sums[..., 0] = counts
-        self._sums[..., 1] = _depth_sum(view)
-        self._view_texture.set_data(self._sums)
-        self._canvas.flush()  # the next view may be written into the same array
+        planes = {"u_counts": view.layers.counts}
+        if depth:
+            planes["u_depths"] = _depth_sum(view)
+        for name, plane in planes.items():
+            texture = self._view.get(name)
+            if texture is None or texture.shape[:2] != plane.shape:
+                if texture is not None:
+                    texture.delete()
+                texture = self._view[name] = gloo.Texture2D(
+                    shape=(*plane.shape, 1),
+                    format="red",
+                    internalformat="r32f",
+                    interpolation="linear",
+                    wrapping="clamp_to_edge",
+                )
+            texture.set_data(np.ascontiguousarray(plane, np.float32)[..., None])
         self._view_key = key
 
     def _draw(
@@ -274,16 +280,13 @@ class GlPainter:
             program["u_depth"] = (low, 1.0 / max(high - low, 1e-6))
         program.draw("triangle_strip")
 
-    def _program(self, colours: Colours, *, four: bool) -> Any:
+    def _program(self, colours: Colours, sums: str) -> Any:
+        """Give the program that reads `sums` and colours them."""
         depth = colours.depth_range_nm is not None
-        if (depth, four) not in self._programs:
-            parts = {
-                "sums": _FOUR if four else _ONE,
-                "colour": _DEPTH if depth else _INTENSITY,
-            }
-            program = gloo.Program(_VERTEX, _FRAGMENT % parts)
-            self._programs[depth, four] = program
-        program = self._programs[depth, four]
+        if (depth, sums) not in self._programs:
+            parts = {"sums": sums, "colour": _DEPTH if depth else _INTENSITY}
+            self._programs[depth, sums] = gloo.Program(_VERTEX, _FRAGMENT % parts)
+        program = self._programs[depth, sums]
         if (colours.table_name, depth) not in self._tables:
             self._tables[colours.table_name, depth] = gloo.Texture2D(
                 colours.table[None], interpolation="nearest", wrapping="clamp_to_edge"
@@ -296,7 +299,7 @@ def _depth_sum(view: RenderedView) -> Any:
     """Give sums of z as if every row had one; what has none is far above all."""
     layers = view.layers
     if layers.depth_sum_nm is None or layers.depth_counts is None:
-        return 0.0
+        return np.zeros_like(layers.counts)
     if layers.depth_counts is layers.counts:
         return layers.depth_sum_nm
     known = layers.depth_counts > 1e-6

@@ -20,10 +20,10 @@ from .docks import Docks, fitting_size
 from .help_sheet import HelpSheet
 from .memory import Memory, load, save
 from .pacing import Pace, ScreenLatency
-from .scene import value_at
+from .readout import cursor_text, label_bar
 from .shortcuts import action_of
 from .statusbar import StatusLine
-from .style import SHEET, dress, figure
+from .style import SHEET, dress
 from .tasks import Tasks
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ class ViewerWindow(QMainWindow):
         self._photograph: Path | None = None
         self._close_after_s: float | None = None
         self._unchanged_since_s = self._heard_s = time.monotonic()
-        self._cursor_nm: tuple[float, float] | None = None
         self._closed = False
         self._tasks = Tasks(self.controller, save_folder, self)
         self._build(title, remembered)
@@ -410,7 +409,7 @@ class ViewerWindow(QMainWindow):
         wanted = self.controller.wanted(viewport)
         scene = self.controller.scene(viewport)
         revision = self.controller.shown_revision(scene)
-        self._show_bar()
+        label_bar(self.canvas.overlay, scene.document, scene.colours)
         self.canvas.show_scene(scene)
         self._shown = wanted
         self.pace.end()
@@ -454,27 +453,8 @@ class ViewerWindow(QMainWindow):
         """Say where the cursor is, and what is there."""
         document, text = self.controller.document, ""
         if place is not None and document is not None:
-            x, y = place
-            text = f"x {x:,.0f}  y {y:,.0f} nm".replace(",", "\u2009")
-            value = value_at(document, self.canvas.viewport, x, y)
-            if value == value:  # in the field
-                text += f"   {figure(value)} /\u00b5m\u00b2"
+            text = cursor_text(document, self.canvas.viewport, place)
         self._status.show_cursor(text)
-
-    def _show_bar(self) -> None:
-        """Let the colour bar say what colours mean now."""
-        overlay, document = self.canvas.overlay, self.controller.document
-        colours = self.controller.colours
-        overlay.table = colours.table if document is not None else None
-        if colours.depth_range_nm is not None:
-            low, high = (
-                f"{end:+.0f} nm" if end else "0 nm" for end in colours.depth_range_nm
-            )
-            overlay.bar_ends, overlay.bar_title = (low, high), "z"
-        elif document is not None:
-            per_um2 = colours.limit / (document.image.super_pixel_nm / 1e3) ** 2
-            overlay.bar_ends = ("0", f"{figure(per_um2)} /\u00b5m\u00b2")
-            overlay.bar_title = ""
 
     def _show_state(self, now: float) -> None:
         state = self.watched.state()
