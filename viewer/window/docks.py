@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QRect, QSize, Qt
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QTabWidget, QWidget
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QWidget
 
 from .filter_panel import FilterPanel
 from .picture_panel import PicturePanel
@@ -135,8 +135,7 @@ class Docks(QObject):
             window.addDockWidget(sides.RightDockWidgetArea, dock[name])
         for before, after in pairwise(TABBED):
             window.tabifyDockWidget(dock[before], dock[after])
-        for bar in window.findChildren(QTabBar):
-            bar.setDrawBase(False)
+        window.setStyleSheet("QTabBar { qproperty-drawBase: 0; }")  # no white line
         window.addDockWidget(sides.BottomDockWidgetArea, dock["plots"])
         dock["picture"].raise_()
         across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
