@@ -24,19 +24,19 @@ ENDPOINT = "tcp://127.0.0.1:5999"
 
 # Shows a table and says so once the window is there.
 VIEWER = """
-import sys, threading, time
-from PySide6.QtWidgets import QApplication
+import sys
+from PySide6.QtCore import QTimer
+from liveloc.viewer import run
 from liveloc.viewer.opening import open_session
-from liveloc.viewer.run import run_viewer
 
-def tell():
-    while not (QApplication.instance() and QApplication.topLevelWidgets()
-               and QApplication.topLevelWidgets()[0].isVisible()):
-        time.sleep(0.02)
-    print("shown", flush=True)
+show = run._show
 
-threading.Thread(target=tell, daemon=True).start()
-run_viewer(open_session(sys.argv[1]))
+def showing(*arguments):
+    QTimer.singleShot(0, lambda: print("shown", flush=True))  # once Qt's loop runs
+    show(*arguments)
+
+run._show = showing
+run.run_viewer(open_session(sys.argv[1]))
 """
 
 
@@ -122,10 +122,13 @@ def test_a_killed_display_ends_the_viewer_with_one_line(
                 text=True,
             ) as viewer,
         ):
-            assert viewer.stdout is not None
-            assert viewer.stdout.readline().strip() == "shown", log.read_text()
-            display.kill()
-            assert viewer.wait(20) not in (0, None)
+            try:
+                assert viewer.stdout is not None
+                assert viewer.stdout.readline().strip() == "shown", log.read_text()
+                display.kill()
+                assert viewer.wait(20) not in (0, None)
+            finally:
+                viewer.kill()
     finally:
         display.kill()
         display.wait()
