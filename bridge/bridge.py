@@ -25,6 +25,7 @@ from .micromanager import MicroManagerSource, open_core
 from .python_core import close_core
 from .recording import record
 from .settings import LaserSettings
+from .shutter import MicroManagerShutter, ShutterWatch
 from .simulated import (
     LASER,
     POWER_PROPERTY,
@@ -167,16 +168,45 @@ def _open_guard(
     laser: LaserSettings, core: Any, log: ControlLog, stack: ExitStack
 ) -> GuardedLaser:
     """Open the laser, log what it is set to, and bring it to its safe level."""
+    shutter = _open_shutter(laser, core, log, stack)
     guard = GuardedLaser(
         MicroManagerLaser(core, laser.device, laser.prop, laser.unit),
         lowest=laser.lowest,
         highest=laser.highest,
         safe=laser.safe,
         on_change=log.changed,
+        shutter=shutter,
     )
-    guard.to_safe("opened")  # `LaserInterlock` raises if it does not go there
+    is_safe = guard.to_safe("opened")  # else `LaserInterlock` raises
+    if shutter and is_safe and laser.shutter and laser.shutter.open is not None:
+        stack.callback(shutter.close, "closed", planned=True)
+        shutter.open()
     stack.callback(guard.to_safe, "closed")
     return guard
+
+
+def _open_shutter(
+    laser: LaserSettings, core: Any, log: ControlLog, stack: ExitStack
+) -> ShutterWatch | None:
+    """Watch over a second way to dark, if there is one."""
+    given = laser.shutter
+    if given is None:
+        return None
+    shutter = MicroManagerShutter(
+        core, given.device, given.property, given.closed, given.open
+    )
+    drivers = [str(core.getDeviceLibrary(one)) for one in (laser.device, given.device)]
+    python = core.isPyDevice(laser.device) if hasattr(core, "isPyDevice") else False
+    if drivers[0] == drivers[1] and not python:
+        log.alarm(
+            f"shutter {given.device} has the driver of laser {laser.device} "
+            f"({drivers[0]}): if that hangs, neither can be told anything."
+        )
+    watch = ShutterWatch(
+        shutter, given.after_s, on_change=log.shuttered, on_alarm=log.alarm
+    )
+    stack.callback(watch.end)
+    return watch
 
 
 def _camera_arguments(
@@ -399,6 +429,7 @@ def _result(
             "unit": guard.unit,
             "safe": safe,
             "fault": guard.fault,
+            "shutter": guard.shutter_closed,
         }
     return {
         "status": end.status,

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -23,8 +24,11 @@ from ..stream.errors import LivelocError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .shutter import ShutterWatch
+
 SAFE_TRIES = 3
 LOCK_TIMEOUT_S = 1.0
+HANGS_S = 2.0  # without an answer to the safe level
 KEPT_CHANGES = 1000
 TOLERANCE = 0.01  # of the range, between a setting and what is read back
 
@@ -191,6 +195,8 @@ class GuardedLaser:
         lie below `lowest`.
     on_change : Callable[[LaserChange], None], optional
         Called after every change, from the thread that made it.
+    shutter : ShutterWatch, optional
+        Closed when the device does not answer in time or does not go safe.
 
     Raises
     ------
@@ -207,6 +213,7 @@ class GuardedLaser:
         highest: float | None = None,
         safe: float | None = None,
         on_change: Callable[[LaserChange], None] | None = None,
+        shutter: ShutterWatch | None = None,
     ) -> None:
         low, high = laser.limits
         self._laser = laser
@@ -220,8 +227,10 @@ class GuardedLaser:
                 f"highest {self._highest:g} {laser.unit} are in the wrong order. "
                 "Neither safe nor lowest may lie above highest."
             )
-        self._on_change = on_change
+        self._on_change, self._shutter = on_change, shutter
+        self._aside: threading.Thread | None = None  # tries while another one hangs
         self._lock = threading.RLock()
+        self._noting = threading.Lock()  # held for a moment only, never in the device
         self._changes: deque[LaserChange] = deque(maxlen=KEPT_CHANGES)
         self._fault = ""
         self._power: float | None = None
@@ -271,6 +280,11 @@ class GuardedLaser:
         return self._fault
 
     @property
+    def shutter_closed(self) -> bool | None:
+        """Whether its shutter is closed; None without one."""
+        return None if self._shutter is None else self._shutter.closed
+
+    @property
     def laser_seq(self) -> int:
         """Number of the present setting; 0 before the first."""
         return self._changes[-1].seq if self._changes else 0
@@ -278,12 +292,12 @@ class GuardedLaser:
     @property
     def changes(self) -> list[LaserChange]:
         """The newest changes, at most 1,000, oldest first."""
-        with self._lock:
+        with self._noting:
             return list(self._changes)
 
     def seq_at(self, t_ns: int) -> int:
-        """Return the number of the setting in force at a monotonic time."""
-        with self._lock:
+        """Return the number of the setting in force at a monotonic time; at once."""
+        with self._noting:
             for change in reversed(self._changes):
                 if change.t_ns <= t_ns:
                     return change.seq
@@ -333,36 +347,67 @@ class GuardedLaser:
         """Bring the laser to its safe level. Idempotent; does not raise.
 
         Tried three times, also after a fault and when another thread hangs in the
-        device. A failure is logged as critical and kept in `fault`.
+        device. A failure is logged as critical and kept in `fault`, and the shutter is
+        closed if there is one.
 
         Returns
         -------
         bool
             Whether the device read back its safe level.
         """
+        if self._hangs:
+            return False
         locked = self._lock.acquire(timeout=LOCK_TIMEOUT_S)
         try:
-            if self._power == self._safe:  # read back, and not touched since
+            if locked and self._power == self._safe:  # read back, not touched since
                 return True
-            for _ in range(SAFE_TRIES):
-                try:
-                    self._write(self._safe, reason)
-                    return True
-                except Exception as error:  # the next try may succeed
-                    problem = " ".join(str(error).split()) or repr(error)
-            self._fault = self._fault or problem
-            _log.critical(
-                "laser %s DOES NOT go to its safe level of %g %s (%s). Switch it off "
-                "by hand.",
-                self.name,
-                self._safe,
-                self.unit,
-                problem,
-            )
-            return False
+            return self._try_aside(reason)
         finally:
             if locked:
                 self._lock.release()
+
+    @property
+    def _hangs(self) -> bool:
+        """Whether a try to make it safe hangs in the device."""
+        return self._aside is not None and self._aside.is_alive()
+
+    def _try_aside(self, reason: str) -> bool:
+        """Try in a thread that is left alone if it hangs, so that all else can end."""
+        done: list[bool] = []
+        self._aside = threading.Thread(
+            target=lambda: done.append(self._try_safe(reason)),
+            name="liveloc-laser-safe",
+            daemon=True,
+        )
+        self._aside.start()
+        self._aside.join(HANGS_S)
+        if not done:
+            self._not_safe("its driver hangs")
+        return done == [True]
+
+    def _try_safe(self, reason: str) -> bool:
+        """Set the safe level, three times at most."""
+        for _ in range(SAFE_TRIES):
+            try:
+                self._write(self._safe, reason)
+                return True
+            except Exception as error:  # the next try may succeed
+                problem = " ".join(str(error).split()) or repr(error)
+        self._not_safe(problem)
+        return False
+
+    def _not_safe(self, problem: str) -> None:
+        """Take the other way to dark, if there is one; else call for help."""
+        self._fault = self._fault or problem
+        dark = self._shutter is not None and self._shutter.close(problem.rstrip("."))
+        _log.critical(
+            "laser %s DOES NOT go to its safe level of %g %s (%s). %s",
+            self.name,
+            self._safe,
+            self.unit,
+            problem,
+            "Its shutter is closed." if dark else "Switch it off by hand.",
+        )
 
     def rearm(self) -> None:
         """Forget a fault, once the laser is at its safe level.
@@ -379,20 +424,28 @@ class GuardedLaser:
                     f"laser {self.name} cannot be rearmed: {self._fault} "
                     "Look after the device."
                 )
+            if self._shutter is not None and self._shutter.closed:
+                self._shutter.open()
 
     def _write(self, value: float, reason: str) -> None:
         """Set the device, read it back, note the change."""
         self._power = None  # unknown until it is read back
-        given = self._laser.set(value)
-        seen = float(self._laser.power())
+        watch = self._shutter.watch() if self._shutter else contextlib.nullcontext()
+        with watch as call:
+            given = self._laser.set(value)
+            seen = float(self._laser.power())
+        if call is not None and call.late:
+            raise LaserError("it took too long to answer; its shutter was closed.")
         allowed = TOLERANCE * (self._highest - min(self._lowest, self._safe)) + 1e-9
         if not abs(seen - given) <= allowed:  # also when it is not a number
             raise LaserError(
                 f"it was set to {given:g} {self.unit} but reads {seen:g} {self.unit}."
             )
         self._power = value
-        change = LaserChange(self.laser_seq + 1, time.monotonic_ns(), given, reason)
-        self._changes.append(change)
+        with self._noting:
+            number = self.laser_seq + 1
+            change = LaserChange(number, time.monotonic_ns(), given, reason)
+            self._changes.append(change)
         _log.info("laser %s: %g %s (%s)", self.name, given, self.unit, reason)
         if self._on_change is not None:
             self._on_change(change)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..stream.calibration import CameraCalibration
     from ..stream.frames import Policy
-    from ..stream.session import SessionSettings
+    from ..stream.session import SessionSettings, ShutterSection
 
 MIB = 2**20
 
@@ -60,6 +60,8 @@ class LaserSettings:
         See `LaserInterlock`.
     guard : dict
         See `control.guard.GuardOptions`.
+    shutter : ShutterSection, optional
+        See `ShutterWatch`.
     """
 
     device: str
@@ -71,6 +73,7 @@ class LaserSettings:
     safe: float | None = None
     settle_s: float = 0.0
     guard: dict[str, Any] = field(default_factory=dict)
+    shutter: ShutterSection | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,7 @@ class BridgeSettings:
                 safe=laser.safe,
                 settle_s=laser.settle_s,
                 guard=laser.guard(),
+                shutter=laser.shutter,
             )
             if lit
             else None,

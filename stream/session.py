@@ -169,6 +169,29 @@ class SimulationSection(_Section):
     events: tuple[tuple[int, str, float | str], ...] = ()
 
 
+class ShutterSection(_Section):
+    """What else keeps the activation laser from the sample, if that does not answer.
+
+    Attributes
+    ----------
+    device, property : str
+        A shutter, or what enables the laser; best of another driver than the laser's,
+        since a driver that hangs may hold up all of its devices.
+    closed : str or number
+        Value that keeps the light off.
+    open : str or number, optional
+        Set when the session begins; without it the shutter is never opened.
+    after_s : float
+        Longest that the laser may take to answer.
+    """
+
+    device: str
+    property: str = "State"
+    closed: int | float | str = 0
+    open: int | float | str | None = None
+    after_s: Positive = 0.4
+
+
 class LaserSection(_Section):
     """The activation laser: a property of a device, inside fixed limits.
 
@@ -192,6 +215,8 @@ class LaserSection(_Section):
         Dose: energy per frame for one unit of power, or a table of it.
     dose_budget_uj : float, optional
         Energy after which the power goes to `lowest`; needs `uj_per_frame`.
+    shutter : ShutterSection, optional
+        Closed when the laser does not answer, or does not go to its safe level.
     """
 
     device: str | None = None
@@ -207,6 +232,7 @@ class LaserSection(_Section):
     settle_s: NotNegative = 0.0
     uj_per_frame: Positive | list[tuple[NotNegative, NotNegative]] | None = None
     dose_budget_uj: Positive | None = None
+    shutter: ShutterSection | None = None
 
     def guard(self) -> dict[str, Any]:
         """Give what a power passes: see ``bridge.control.guard.GuardOptions``."""

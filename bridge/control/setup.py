@@ -62,6 +62,13 @@ class ControlLog:
         """Append a setting that the laser took."""
         self.write({"kind": "laser", **asdict(change), "unit": self._unit})
 
+    def shuttered(self, closed: bool, reason: str) -> None:
+        """Append that the shutter was closed or opened."""
+        now_ns = time.monotonic_ns()
+        self.write(
+            {"kind": "shutter", "t_ns": now_ns, "closed": closed, "reason": reason}
+        )
+
     def alarm(self, text: str) -> None:
         """Append what somebody should look after, and log it."""
         _log.warning("%s", text)

@@ -8,6 +8,7 @@ from .microscope import (
     EXCITATION,
     FAULTS,
     LASER,
+    SHUTTER,
     SimulatedMicroscope,
     open_simulated,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "FAULTS",
     "LASER",
     "POWER_PROPERTY",
+    "SHUTTER",
     "SIMULATED_CAMERA",
     "SIMULATED_EMCCD",
     "SIMULATED_PSF",

@@ -20,8 +20,28 @@ if TYPE_CHECKING:
     from .surroundings import Roi
 
 POWER_PROPERTY = "Power_mW"
+STATE_PROPERTY = "State"
 EXCITATION_TAG = "Excitation_mW"  # in the metadata of a frame
 LOOK_S = 0.05  # how often a camera that waits looks whether it shall stop
+
+
+class SimulatedShutter(GenericDevice):  # type: ignore[misc]
+    """A shutter with one property: 1 is open, as it is at first, 0 is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = True
+        self.register_property(
+            STATE_PROPERTY,
+            default_value=1,
+            getter=lambda device: int(device.is_open),
+            setter=SimulatedShutter._set,
+            limits=(0, 1),
+            property_type=int,
+        )
+
+    def _set(self, state: int) -> None:
+        self.is_open = bool(int(state))
 
 
 class SimulatedLaser(GenericDevice):  # type: ignore[misc]
@@ -37,13 +57,20 @@ class SimulatedLaser(GenericDevice):  # type: ignore[misc]
         The name of its fault among these.
     power_mw : float
         When it is made.
+    shutter : SimulatedShutter, optional
+        In its path.
     """
 
     def __init__(
-        self, highest_mw: float, faults: Faults, fault: str, power_mw: float = 0.0
+        self,
+        highest_mw: float,
+        faults: Faults,
+        fault: str,
+        power_mw: float = 0.0,
+        shutter: SimulatedShutter | None = None,
     ) -> None:
         super().__init__()
-        self._power_mw = power_mw
+        self._power_mw, self._shutter = power_mw, shutter
         self._faults = faults
         self._fault = fault
         self.register_property(
@@ -58,7 +85,8 @@ class SimulatedLaser(GenericDevice):  # type: ignore[misc]
     @property
     def power_mw(self) -> float:
         """Power that reaches the sample now. Any thread may ask."""
-        return self._power_mw
+        passes = self._shutter is None or self._shutter.is_open
+        return self._power_mw if passes else 0.0
 
     def _get(self) -> float:
         fault = self._faults.choice(self._fault)

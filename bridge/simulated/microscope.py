@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..python_core import FrameExactCore, close_core, silence_at_exit
-from .devices import FaultDevice, SimulatedCamera, SimulatedLaser
+from .devices import FaultDevice, SimulatedCamera, SimulatedLaser, SimulatedShutter
 from .faults import Faults
 from .sample import Sample
 from .settings import SimulatedSettings
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CAMERA = "Simulated sCMOS"
 LASER = "Laser405"
 EXCITATION = "Laser561"
+SHUTTER = "Shutter405"
 FAULTS = "Faults"
 
 
@@ -33,7 +34,8 @@ class SimulatedMicroscope:
     core : FrameExactCore
         Drive it as any Micro-Manager core. Its camera is `CAMERA`; the powers of
         the lasers `LASER` (405 nm, dark at first) and `EXCITATION` (561 nm, on) are
-        the properties `POWER_PROPERTY`. What goes wrong is set by the properties of
+        the properties `POWER_PROPERTY`; `SHUTTER`, open at first, is in the path of
+        the 405 nm light. What goes wrong is set by the properties of
         the device `FAULTS`; see `faults`.
     settings : SimulatedSettings
         As given.
@@ -47,7 +49,10 @@ class SimulatedMicroscope:
         self.settings = settings
         self.faults = faults = Faults(settings.events)
         self.sample = Sample(settings, faults)
-        activation = SimulatedLaser(settings.highest_mw, faults, "laser405")
+        shutter = SimulatedShutter()
+        activation = SimulatedLaser(
+            settings.highest_mw, faults, "laser405", shutter=shutter
+        )
         excitation = SimulatedLaser(
             settings.highest_excitation_mw, faults, "laser561", settings.excitation_mw
         )
@@ -58,6 +63,7 @@ class SimulatedMicroscope:
             (CAMERA, camera),
             (LASER, activation),
             (EXCITATION, excitation),
+            (SHUTTER, shutter),
             (FAULTS, FaultDevice(faults)),
         ):
             self.core.loadPyDevice(name, device)

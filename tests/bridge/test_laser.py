@@ -279,6 +279,39 @@ def test_the_interlock_does_not_wait_for_a_slow_laser():
     assert laser.value == 0.0
 
 
+def test_frames_do_not_wait_for_a_laser_that_hangs():
+    laser = FaultyLaser()
+    guard = GuardedLaser(laser)
+    guard.set(5.0)
+    laser.gate = threading.Event()
+    setter = threading.Thread(target=guard.set, args=(6.0,))
+    setter.start()
+    began = time.monotonic()
+    assert guard.seq_at(time.monotonic_ns()) == 1
+    assert len(guard.changes) == 1
+    assert time.monotonic() - began < 0.5
+    laser.gate.set()
+    setter.join(5)
+    assert guard.seq_at(time.monotonic_ns()) == 2
+
+
+def test_whoever_makes_a_hanging_laser_safe_does_not_hang():
+    laser = FaultyLaser()
+    guard = GuardedLaser(laser)
+    guard.set(5.0)
+    laser.gate = threading.Event()
+    began = time.monotonic()
+    assert not guard.to_safe()
+    assert time.monotonic() - began < 4
+    assert "hangs" in guard.fault
+    began = time.monotonic()
+    assert not guard.to_safe()  # it is still at it
+    assert time.monotonic() - began < 0.5
+    laser.gate.set()
+    wait_until(lambda: laser.value == 0.0)
+    wait_until(guard.to_safe)
+
+
 def test_a_laser_that_failed_is_told_again_to_be_safe():
     laser = FaultyLaser()
     guard = GuardedLaser(laser)
