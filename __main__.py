@@ -42,7 +42,7 @@ from .stream.terminal import (
     say,
     summary,
 )
-from .viewer.commands import render, view
+from .viewer.commands import bench, render, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -387,6 +387,7 @@ app.command()(render)
 app.command()(evaluate)
 app.command()(train)
 app.add_typer(calibrate, name="calibrate")
+app.add_typer(bench, name="bench")
 
 
 @app.command()

@@ -1,20 +1,24 @@
 # ruff: noqa: TC001, TC003  (typer reads annotations at run time)
-"""The commands that look: view, render."""
+"""The commands that look: view, render, bench view."""
 
 from __future__ import annotations
 
 import _thread
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..stream.command_options import Supervised
+from ..stream.command_options import JsonFile, Supervised
 from ..stream.errors import SettingsError
 from ..stream.terminal import say, waiting
 
 if TYPE_CHECKING:
     from .watched import Watched
+
+bench = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
 ENGINE = "tcp://127.0.0.1:5556"
 
@@ -100,3 +104,30 @@ def render(
     with waiting("drawing"):
         render_view(View.load(view_file), out)
     say(f"picture in {out}")
+
+
+@bench.command("view")
+def bench_view(
+    size: Annotated[
+        list[float] | None,
+        typer.Option(help="Localizations in a table that is redrawn; may be repeated."),
+    ] = None,
+    peers: Annotated[
+        str, typer.Option(help="Python that has Picasso (picassosr) and SMAPpy.")
+    ] = sys.executable,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure the viewer: accumulation, memory, redraws, beside other programs.
+
+    Takes some minutes and, for 1e8 localizations, 8 GB of memory and disk.
+
+    Example: liveloc bench view --size 1e6 --size 1e7 --json view.json
+    """
+    from .bench import measure
+
+    sizes = sorted(int(rows) for rows in size or [1e6, 1e7, 1e8])
+    report = measure(sizes, peers, say)
+    text = json.dumps(report, indent=1)
+    if json_file is not None:
+        json_file.write_text(text, encoding="utf-8")
+    say(text)
