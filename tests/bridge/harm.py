@@ -4,7 +4,7 @@ python tests/bridge/harm.py 20
 
 Every case so many times: the engine is killed, also together with its viewer, a viewer
 is killed, the bridge gets Ctrl-C or is asked to end, the laser raises, reads back
-nonsense, is slow or hangs, the camera stalls or is pulled out. Printed is the longest
+nonsense or hangs, the camera stalls or is pulled out. Printed is the longest
 time until the laser was at its safe level, and whether the recording is whole.
 """
 
@@ -26,17 +26,19 @@ from liveloc.bridge.settings import BridgeSettings, CameraSettings, LaserSetting
 from liveloc.bridge.simulated import (
     LASER,
     POWER_PROPERTY,
+    SHUTTER,
     SimulatedSettings,
     open_simulated,
 )
 from liveloc.stream.density import BlockDensity
 from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
 from liveloc.stream.segments import SegmentReader
-from liveloc.stream.session import ControlSection, SessionSettings
+from liveloc.stream.session import ControlSection, SessionSettings, ShutterSection
 
 SAFE_S = 1.0
 AFTER_ERROR_S = 0.25
 DECISIONS = 15  # before harm is done
+SECOND_WAY = ShutterSection(device=SHUTTER, open=1)
 SUBSCRIBE = (
     "import sys; from liveloc.stream.broadcast import LocalizationSubscriber as S\n"
     "s = S(sys.argv[1])\n"
@@ -248,7 +250,7 @@ class Engine:
         self.receiver.close()
 
 
-def break_device(folder, name, value):
+def break_device(folder, name, value, shutter=None):
     """Break the laser or the camera of a session in this process."""
     engine, opened = Engine(), []
 
@@ -260,7 +262,9 @@ def break_device(folder, name, value):
     stop, results = threading.Event(), []
     settings = BridgeSettings(
         simulated=SimulatedSettings(shape=(32, 32), exposure_ms=5.0),
-        laser=LaserSettings(device=LASER, prop=POWER_PROPERTY, power=5.0),
+        laser=LaserSettings(
+            device=LASER, prop=POWER_PROPERTY, power=5.0, shutter=shutter
+        ),
         camera=CameraSettings(patience_s=2.0),
         control=ControlSection(law="ratio", target_per_um2=0.5),
         endpoint=engine.receiver.endpoint,
@@ -309,6 +313,14 @@ CASES = {
     "laser reads nan": (lambda f: break_device(f, "laser405", "nan"), AFTER_ERROR_S),
     "laser reads another": (
         lambda f: break_device(f, "laser405", "wrong"),
+        AFTER_ERROR_S,
+    ),
+    "laser hangs, with a shutter": (
+        lambda f: break_device(f, "laser405", "hang", shutter=SECOND_WAY),
+        SAFE_S,
+    ),
+    "laser always raises, with a shutter": (
+        lambda f: break_device(f, "laser405", "error", shutter=SECOND_WAY),
         AFTER_ERROR_S,
     ),
     "camera stalls": (lambda f: break_device(f, "camera", "stall"), SAFE_S),

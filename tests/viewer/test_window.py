@@ -194,6 +194,8 @@ def test_emitters_show_on_their_camera_pixels_and_stay_there_when_zoomed(
         engine.publisher.publish(engine.rows[start : start + 37])
         wait(application, lambda: True, engine)
     wait(application, settled(window, len(engine.rows)), engine)
+    window.controller.toggle_contrast()  # held: pictures can be compared
+    wait(application, settled(window, 0), engine)
     camera = window.canvas.camera
     assert camera.field == (350.0, 1550.0, 650.0, 2250.0)
     pixels = on_screen(window)
