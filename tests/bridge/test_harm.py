@@ -13,6 +13,7 @@ IN_THE_SUITE = (
     "asked to end",
     "laser raises once",
     "laser reads nan",
+    "laser hangs, with a shutter",
     "camera stalls",
     "camera pulled out",
 )
