@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ENOUGH_EMITTERS = 5.0  # seen in the memory of the filter, to trust the gain
 REACH = 3.0  # times the power whose effect is visible, while the gain is not trusted
 SURPRISE = 2.0  # standard errors beyond which the past is forgotten
-SETTLING = 10.0  # memories of the filter before its drift is believed
+SETTLING = 10.0  # times `averaging_s` before a drift is believed
 LARGEST_CHANGE = 0.3  # of the logarithm of a slope, on its way from past to present
 LARGEST_LAG = 0.3  # of log gain behind its mean; more is a step, not bleaching
 SMALLEST = 1e-12
@@ -48,7 +48,7 @@ class RatioOptions(Options):
     on_time_s: Positive = 0.06
     latency_s: Positive = 0.04
     averaging_s: Positive = 0.03
-    bleaching_s: Positive = 5.0
+    bleaching_s: Positive = 7.0
     floor: Annotated[float, Field(gt=0, le=0.1)] = 1e-3
 
 
@@ -185,13 +185,15 @@ class RatioLaw:
         seen.advance(reading.t_s - share * dt_s)  # over what nobody has seen
         self._visible, self._block_s = seen.advance(reading.t_s), share * dt_s
         self._density *= math.exp(self._drift.per_s * dt_s)
-        new = self._weight(reading) * self._tells(reading)
+        weight = self._weight(reading)
+        new = weight * self._tells(reading)
         old = (1 - new) * self._trust(reading)
         density = old * self._density + new * reading.per_um2
         self._density = max(density, SMALLEST)
         self._power = old * self._power + new * self._visible
         self._last = reading
-        self._follow_drift(dt_s, self._keep_in_range(reading, floor))
+        in_range = self._keep_in_range(reading, floor)
+        self._follow_drift(dt_s, in_range, self._block_s / weight)
 
     def _latency_s(self, reading: Reading) -> float:
         """Give the time from the readout of the newest frame to the answer to it."""
@@ -214,7 +216,7 @@ class RatioLaw:
         """
         options, block_s = self._options, self._block_s
         response_s = options.on_time_s + options.latency_s
-        late_s = self._latency_s(reading) - options.latency_s
+        late_s = max(self._latency_s(reading) - response_s, 0.0)
         return block_s / (
             options.averaging_s + late_s + block_s * (1 + block_s / response_s / 2)
         )
@@ -240,9 +242,10 @@ class RatioLaw:
         self._density = target * self._power / possible
         return False
 
-    def _follow_drift(self, dt_s: float, in_range: bool) -> None:
+    def _follow_drift(self, dt_s: float, in_range: bool, memory_s: float) -> None:
+        """Follow the drift, but not the search for the gain at the beginning."""
         self._settled_s = self._settled_s + dt_s if in_range else 0.0
-        if self._settled_s < SETTLING * self._options.averaging_s:
+        if self._settled_s < max(SETTLING * self._options.averaging_s, memory_s):
             self._drift.restart(self._log_gain())
         else:
             self._drift.follow(self._log_gain(), dt_s)

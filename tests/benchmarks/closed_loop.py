@@ -2,16 +2,17 @@
 
 python tests/benchmarks/closed_loop.py --seeds 1 2 --laws ratio htsmlm pi dead_band
 python tests/benchmarks/closed_loop.py --hold 2000 --exposure 20 --reservoir 65
-python tests/benchmarks/closed_loop.py --event background 2 --exposure 20 --frames 2000
+python tests/benchmarks/closed_loop.py --event background 2 --event on_time 3
 
 Each run is a whole session: core, sockets, engine, laser. The target is held, doubled
 halfway, and judged by the truth: true emitters per um2, means over 50 frames, the whole
 field. ``--hold N`` keeps the one target until N frames after settling, ``--event``
-keeps it and changes background or on-time halfway. ``--picture`` draws the runs,
-``--keep`` keeps the sessions.
+keeps it and changes the sample on the way. ``--picture`` draws the runs, ``--keep``
+keeps the sessions.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -31,7 +32,7 @@ RUN = ("law", "ticks/s", "seed", "settled after")
 HELD = ("bias %", "sd %", "within 10 %, %", "overshoot %")
 STEP = ("step: settled after", "step: overshoot %", "bleached %")
 HOLD = ("means", "furthest %", "bleached meanwhile %", "power first, last, highest")
-EVENT = ("furthest mean %", "means beyond 10 %", "back after", "first 50 frames %")
+EVENT = ("first 50 frames %", "furthest %", "frames beyond 10 %", "back after")
 LOOP = ("frame to laser p50 / p99 ms", "later than 100 ms", "frames lost")
 
 
@@ -39,27 +40,39 @@ def columns(told):
     """Name the columns of the table."""
     if told.hold:
         return (*RUN, *HELD, *HOLD, *LOOP)
-    return (*RUN, *HELD, *(EVENT if told.event else STEP), *LOOP)
+    if not told.event:
+        return (*RUN, *HELD, *STEP, *LOOP)
+    events = [f"{name} x{factor}: {column}" for name, factor in told.event
+              for column in EVENT]  # fmt: skip
+    return (*RUN, *HELD, *events, *LOOP)
+
+
+def parts(told):
+    """Give the frames at which something changes, and the end."""
+    changes = 0 if told.hold else max(len(told.event), 1)
+    return [told.frames * (k + 1) // (changes + 1) for k in range(changes + 1)]
 
 
 def settings(told, law, ticks, seed):
     """Give a session's settings."""
-    blocks = max(1, round(1000 / told.exposure / ticks / 2))
-    half = told.frames // 2
-    step = [[half, 2 * told.target]]
-    event = [[half, told.event[0], float(told.event[1])]] if told.event else []
+    at = parts(told)
+    step = [] if told.hold or told.event else [[at[0], 2 * told.target]]
+    events = [
+        [frame, name, float(factor)]
+        for frame, (name, factor) in zip(at, told.event, strict=False)
+    ]
     return {
         "camera": {"config": "simulated", "frames": told.frames,
                    "exposure_ms": told.exposure},
         "simulation": {"shape": [told.side, told.side], "seed": seed,
-                       "fluorophores_per_um2": told.reservoir, "events": event},
+                       "fluorophores_per_um2": told.reservoir, "events": events},
         "engine": {"model": told.model},
         "laser": {"power": 5.0},
         "control": {
             "law": law,
-            "target_per_um2": [[0, told.target], *([] if told.hold or event else step)],
+            "target_per_um2": [[0, told.target], *step],
             "ticks_per_s": ticks,
-            "block_frames": min(blocks, 2 if ticks >= 10 else blocks),
+            "block_frames": 2 if ticks < 1000 / told.exposure else 1,
         },
     }  # fmt: skip
 
@@ -125,9 +138,9 @@ def kept(told, density, lines, start, means):
     ]
 
 
-def disturbed(told, density):
-    """Say how far and for how long the event took the density from its target."""
-    ratio = density[told.frames // 2 :] / told.target
+def disturbed(told, density, start, stop):
+    """Say how far and for how long an event took the density from its target."""
+    ratio = density[start:stop] / told.target
     moving = np.convolve(ratio, np.ones(BLOCK_FRAMES) / BLOCK_FRAMES, "valid")
     near, back, run_of = abs(moving - 1) <= 0.1, None, 0
     for i, well in enumerate(near):
@@ -137,16 +150,17 @@ def disturbed(told, density):
             break
     worst = moving[np.argmax(abs(moving - 1))] - 1
     return [
+        f"{100 * (moving[0] - 1):+.0f}",
         f"{100 * worst:+.0f}",
         int((~near).sum()),
         back,
-        f"{100 * (moving[0] - 1):+.0f}",
     ]
 
 
 def row(told, law, ticks, seed, report, density, lines):
     """Judge one session."""
-    before = told.frames if told.hold else told.frames // 2
+    at = parts(told)
+    before = at[0]
     first = judge(density[:before], told.target)
     stop = (first.settled_after_frames or 0) + told.hold if told.hold else before
     start, means = held(told, first, density, stop)
@@ -156,8 +170,11 @@ def row(told, law, ticks, seed, report, density, lines):
     cells += [f"{within:.1f}", f"{first.overshoot_percent:.0f}"]
     if told.hold:
         cells += kept(told, density, lines, start, means)
+    elif told.event:
+        for start, end in itertools.pairwise(at):
+            cells += disturbed(told, density, start, end)
     else:
-        cells += disturbed(told, density) if told.event else stepped(told, density)
+        cells += stepped(told, density)
     feedback, lost = report["feedback"], sum(report["frames"]["lost"].values())
     took = feedback["frame_to_laser_ms"]
     cells += [f"{took['p50']:.0f} / {took['p99']:.0f}", feedback["later_than_100_ms"]]
@@ -213,7 +230,9 @@ def main():
     parser.add_argument("--reservoir", type=float, default=250.0)
     parser.add_argument("--model", default="simulated-microscope")
     parser.add_argument("--hold", type=int, default=0, metavar="FRAMES")
-    parser.add_argument("--event", nargs=2, metavar=("NAME", "FACTOR"))
+    parser.add_argument(
+        "--event", nargs=2, metavar=("NAME", "FACTOR"), action="append", default=[]
+    )
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--keep", type=Path)
     told = parser.parse_args()

@@ -98,13 +98,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ticks", type=float, nargs="+", default=[2, 10, 50])
+    parser.add_argument("--laws", nargs="+", default=LAWS)
     told = parser.parse_args()
     print(
         "| law | ticks/s | hold: bias % | sd % | within 10 %, % | settled, frames "
         "| dark left % | step x2: settled | peak +% | on-time x3: settled | peak +% |"
     )
     print("|" + "---|" * 11)
-    for name in LAWS:
+    for name in told.laws:
         for ticks in told.ticks:
             print(
                 f"| {name} | {ticks:g} | {hold(name, ticks, told.seeds)} "

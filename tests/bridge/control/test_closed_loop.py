@@ -191,8 +191,8 @@ def test_answers_that_come_late_leave_the_density_as_it_is_by_itself(
             for seed in range(4)
         ]
     )
-    assert means.mean() == pytest.approx(1.0, abs=0.03)
-    assert means.std() < 0.07  # 0.052 without control
+    assert means.mean() == pytest.approx(1.0, abs=0.04)
+    assert means.std() < 0.075  # 0.052 without control
 
 
 @pytest.mark.parametrize("ticks_per_s", TICKS)
@@ -245,7 +245,14 @@ def test_bleaching_is_met_ahead_also_between_rare_decisions():
             for seed in range(12)
         ]
     )
-    assert abs(ratio.mean() - 1) < 0.012
+    assert abs(ratio.mean() - 1) < 0.016
+
+
+def test_the_search_for_the_gain_is_not_taken_for_bleaching():
+    ratio = mean_of(
+        12, 1000, power=1.0, ticks_per_s=2, sample=Field(fluorophores=60_000)
+    )
+    assert ratio[300:].mean() == pytest.approx(1.0, abs=0.02)
 
 
 def test_the_limit_is_left_at_the_first_tick():
