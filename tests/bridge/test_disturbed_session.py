@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
 from liveloc.bridge.control.settling import true_density
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.target_file import write_target
 
 pytestmark = pytest.mark.timeout(120)  # three processes
 
@@ -21,6 +24,50 @@ stream:
   frames_endpoint: tcp://127.0.0.1:0
   localizations_endpoint: tcp://127.0.0.1:0
 """
+
+
+def test_a_target_is_changed_while_the_session_runs(tmp_path):
+    file, folder = tmp_path / "settings.yaml", tmp_path / "session"
+    file.write_text(
+        SETTINGS.replace("events: [[200, background, 2], [350, on_time, 3]]", "")
+        .replace("650", "500")
+        .replace("1.0", "0.5")
+    )
+    command = (sys.executable, "-m", "liveloc", "run", file, "--headless")
+    session = subprocess.Popen(
+        [*map(str, command), "--session", str(folder)], stdout=subprocess.DEVNULL
+    )
+    try:
+        until = time.monotonic() + 60
+        while len(lines_of(folder, "decision")) < 60 and time.monotonic() < until:
+            time.sleep(0.05)
+        write_target(folder, 1.0, origin="test")
+        assert session.wait(60) == 0
+    finally:
+        session.kill()
+        session.wait()
+    (told,) = lines_of(folder, "target")
+    assert (told["before"], told["target_per_um2"], told["origin"]) == (
+        0.5,
+        1.0,
+        "test",
+    )
+    feedback = json.loads((folder / "report.json").read_text())["feedback"]
+    assert feedback["target_per_um2"] == 1.0
+    assert feedback["target_since_frame"] == told["since_frame"]
+    after = told["since_frame"] + 100
+    density = true_density(folder / "truth.arrow")
+    if "nobody renewed the power" not in (folder / "control.jsonl").read_text():
+        assert density[after:].mean() == pytest.approx(1.0, abs=0.2)
+    with pytest.raises(SettingsError, match="has ended"):
+        write_target(folder, 0.5)
+
+
+def lines_of(folder, kind):
+    path = folder / "control.jsonl"
+    text = path.read_text() if path.exists() else ""
+    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [line for line in map(json.loads, whole) if line["kind"] == kind]
 
 
 def test_background_and_on_time_change_and_the_density_comes_back(tmp_path):
