@@ -102,10 +102,15 @@ class Drawing:
         )
 
     @property
+    def caught_up(self) -> bool:
+        """Whether every row that there was at the last look is drawn."""
+        return self._runs is None
+
+    @property
     def complete(self) -> bool:
         """Whether every row there is now is drawn."""
         nothing_new = len(self._document.store) == self._begun
-        return nothing_new and self._runs is None and self.finished and self.valid
+        return nothing_new and self.caught_up and self.finished and self.valid
 
     def draws(self, look: Look, viewport: Viewport) -> bool:
         """Say whether these would be drawn the same way."""

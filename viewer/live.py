@@ -17,7 +17,7 @@ from .reconstruction import SUPER_PIXEL_NM
 from .traces import Traces
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..stream.broadcast import Update
     from ..stream.localizations import Localizations
@@ -26,6 +26,7 @@ State = Literal["waiting", "live", "silent", "ended"]
 
 SILENCE_S = 3.0  # an engine says something several times a second
 NEWS_S = 0.1  # how soon the thread notices that it is to end
+GATHER_S = 0.015  # rows of many small publications are added together
 TRACED_ROWS = 8_192  # at most wait to be in the curves
 
 
@@ -224,10 +225,11 @@ class LiveSession:
             _warm_up()
             while not self._closing.is_set():
                 news = source.poll(NEWS_S)
-                for update in news:
+                for update in _gathered(news):
                     self.apply(update)
                 if not news:
                     self._trace()
+                self._closing.wait(GATHER_S)
         except Exception as fault:
             self.failure = fault
         finally:
@@ -275,6 +277,22 @@ class LiveSession:
         if self._traced_to >= 0:
             rows = rows[rows["frame"] > self._traced_to]
         self.traces.add_rows(rows)
+
+
+def _gathered(news: Sequence[Update]) -> Iterator[Update]:
+    """Join rows that follow one another; they count as published with the first."""
+    waiting: list[Rows] = []
+    for update in [*news, None]:
+        if isinstance(update, Rows):
+            waiting.append(update)
+            continue
+        if waiting:
+            first = waiting[0]
+            rows = np.concatenate([part.localizations for part in waiting])
+            yield Rows(rows, first.first_row, first.published_ns)
+            waiting = []
+        if update is not None:
+            yield update
 
 
 def _warm_up() -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .viewport import Viewport
 
 PUBLISH_S = 0.1  # between two states of a view that is not finished
-LIVE_S = 0.03  # between two states of a finished view that gets new rows
 WORK_S = 0.004  # lent to the document at once
 POLL_S = 0.02  # how soon new rows are noticed
 
@@ -85,7 +84,9 @@ def render_whole(document: Document, look: Look, viewport: Viewport) -> Layers:
 class RenderThread:
     """Draws what was asked for last, and keeps it up to date as rows come.
 
-    When there is nothing to draw the document gets the time, to catch up with a
+    A view that is being drawn is shown as it grows. New rows are added to a finished
+    one at once, and shown when its next state is fetched: nothing is copied that
+    nobody will look at. When there is nothing to draw the document gets the time, to catch up with a
     changed selection.
 
     Parameters
@@ -116,7 +117,7 @@ class RenderThread:
         self._taken: tuple[Viewport, Look] | None = None
         self._drawing: Drawing | None = None
         self._published_s = 0.0
-        self._cost_s = 0.0  # of one state: not more than a fifth of the time
+        self._fetched = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="render", daemon=True)
         self._thread.start()
@@ -141,6 +142,11 @@ class RenderThread:
         """Look for new rows now rather than within 20 ms."""
         with self._condition:
             self._condition.notify()
+
+    def fetch(self) -> None:
+        """Ask for the present state of a finished view. Never blocks."""
+        self._fetched = True
+        self.wake()
 
     def close(self) -> None:
         """Stop and join. Idempotent."""
@@ -207,10 +213,13 @@ class RenderThread:
             if drawing is not None and drawing.valid and drawing.finished:
                 self.drawn_revision = drawing.revision  # new rows, none in view
             return
-        now = time.monotonic()
-        due_s = max(LIVE_S if drawing.finished else PUBLISH_S, 4 * self._cost_s)
-        first = drawing.finished and not drawing.published
-        if not first and now - self._published_s < due_s:
+        due = time.monotonic() - self._published_s >= PUBLISH_S
+        if drawing.finished:
+            caught_up = drawing.caught_up
+            fetched = self._fetched and (caught_up or due)
+            due = fetched or not drawing.published
+            self._fetched = self._fetched and not (fetched and caught_up)
+        if not due:
             return
         self.latest = RenderedView(
             drawing.viewport,
@@ -221,7 +230,6 @@ class RenderThread:
         )
         if drawing.finished:
             self.drawn_revision = drawing.revision
-        self._cost_s = time.monotonic() - now
         drawing.fresh = False
         drawing.published = drawing.finished
         self._published_s = time.monotonic()

@@ -54,9 +54,9 @@ class Watched(Protocol):
 
     @property
     def newest_published_ns(self) -> int:
-        """When the document's newest row was published; 0 where unknown.
+        """When the rows that came last were published; 0 where unknown.
 
-        On the monotonic clock of this machine.
+        The first of them, on the monotonic clock of this machine.
         """
         ...
 

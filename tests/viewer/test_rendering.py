@@ -66,6 +66,7 @@ class Following:
         end = time.monotonic() + WAIT_S
         with self._changed:
             while not condition(self.thread) and time.monotonic() < end:
+                self.thread.fetch()
                 self._changed.wait(0.02)
         assert condition(self.thread), (self.thread.latest, self.thread.failure)
         return self.thread.latest

@@ -136,6 +136,11 @@ class Controller:
             self._renderer.wake()
         self._revision = self.document.revision
 
+    def fetch(self) -> None:
+        """Let the view be brought up to date: it will be painted now."""
+        if self._renderer is not None:
+            self._renderer.fetch()
+
     def _is_coarse(self, viewport: Viewport, now: float) -> bool:
         """Say whether rows that came made finer (or coarser) pixels worth it."""
         document, view = self.document, self.view
@@ -199,12 +204,12 @@ class Controller:
             if not needs_view(self.look, viewport, document):
                 return view is None
             wanted = coarsened(viewport, self.look, document)
-        drawn = view is not None and (view.viewport, view.mode, view.share) == (
-            wanted,
-            self.look.mode,
-            1.0,
-        )
-        return drawn or self.fault is not None
+        if self.fault is not None:
+            return True
+        if view is None or self._renderer is None or not self._renderer.current:
+            return False
+        drawn = (view.viewport, view.mode, view.share)
+        return drawn == (wanted, self.look.mode, 1.0)
 
     def shown_revision(self, scene: Scene) -> int:
         """Say up to which revision the rows of the document are in a scene."""

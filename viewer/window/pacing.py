@@ -8,7 +8,7 @@ from collections import deque
 from ...stream.latency import Latency
 
 BUSY_SHARE = 0.3  # of one core, at most, for redraws that nobody asked for
-SHORTEST_S = 0.03  # from redraw to redraw
+SHORTEST_S = 0.04  # from redraw to redraw
 RECENT = 0.2  # weight of the newest redraw in what one costs
 WAITING = 256  # publications that wait to be seen, at most
 
@@ -16,7 +16,7 @@ WAITING = 256  # publications that wait to be seen, at most
 class Pace:
     """Spaces redraws by the processor time that they cost the window's thread.
 
-    At least 30 ms: a redraw that takes 9 ms or less shows news within that, a dear
+    At least 40 ms: a redraw that takes 12 ms or less shows news within that, a dear
     one (a large screen, no graphics) comes as seldom as it has to.
 
     Attributes
