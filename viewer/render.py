@@ -61,9 +61,9 @@ class Look:
     intensity_map: str = "inferno"
     depth_map: str = "turbo"
     smooth: float = 0.8
-    gamma: float = 0.6
+    gamma: float = 0.5
     limit: float | None = None
-    percentile: float = 97.5
+    percentile: float = 95.0
     depth_range_nm: tuple[float, float] | None = None
 
 

@@ -371,6 +371,7 @@ def test_filter_region_and_exports_while_rows_stream_in(
     stream(20)
     document = window.controller.document
     assert document is not None
+    wait(application, lambda: len(document.store) > 500, engine)  # some in the region
     press(window, "E")
     stream(10)
     wait(application, lambda: notice(window).startswith("Saved "), engine)

@@ -39,7 +39,7 @@ class Colours:
     """
 
     table_name: str = "inferno"
-    gamma: float = 0.6
+    gamma: float = 0.5
     limit: float = 1.0
     depth_range_nm: tuple[float, float] | None = None
 
