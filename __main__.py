@@ -202,6 +202,21 @@ def bridge(
 
 
 @app.command()
+def target(
+    session: Annotated[Path, typer.Argument(help="Folder of a running session.")],
+    density: Annotated[str, typer.Argument(help="Emitters per um2, or 'present'.")],
+) -> None:
+    """Hold another density in a running session, from now on.
+
+    Example: liveloc target sessions/cell1 0.8
+    """
+    from .stream.target_file import write_target
+
+    write_target(session, density, origin="command line")
+    say(f"asked for {density}; what became of it is in {session / 'control.jsonl'}")
+
+
+@app.command()
 def record(
     settings_file: Annotated[
         Path | None, typer.Argument(help="Session settings (YAML).")
@@ -473,15 +488,20 @@ def _feedback(folder: Path, told: dict[str, Any] | None) -> dict[str, Any] | Non
 
 
 def _accuracy(folder: Path) -> dict[str, Any] | None:
-    """Score a simulated session against the microscope's own truth."""
+    """Score the localized frames against the simulated microscope's own truth."""
     if not (folder / "truth.arrow").exists():
         return None
+    import numpy as np
+
     from .model.evaluation.metrics import Field
     from .model.evaluation.metrics import evaluate as score_table
+    from .stream.processed import ProcessedLog
     from .stream.table import read_table
 
     found, metadata = read_table(folder / "localizations.arrow")
     truth, _ = read_table(folder / "truth.arrow")
+    done = ProcessedLog(folder / "processed.jsonl").localized_frames()
+    found, truth = (rows[np.isin(rows["frame"], done)] for rows in (found, truth))
     score = score_table(
         found,
         truth,

@@ -78,7 +78,9 @@ def run_session(
     children: list[Child] = []
 
     def start(name: str, *arguments: str) -> Child:
-        child = Child(name, [name, *arguments], logs / f"{name}.log")
+        gently = name == "view"  # looking never slows the acquisition
+        log = logs / f"{name}.log"
+        child = Child(name, [name, *arguments], log, gently=gently)
         children.append(child)
         return child
 

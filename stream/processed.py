@@ -13,10 +13,14 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
 from .errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from .frames import StreamEnd, StreamStart
 
@@ -118,6 +122,23 @@ class ProcessedLog:
             if entry is not None and entry[0] == start.stream_id:
                 return entry[1]
         return None
+
+    def localized_frames(self) -> NDArray[np.int64]:
+        """Give the frames that were localized, growing.
+
+        An entry that lost some of its frames is left out whole: it does not say
+        which.
+        """
+        done, localized, next_seq = [np.empty(0, np.int64)], 0, 0
+        for line in self._whole_lines():
+            entry = _parse(line)
+            if entry is None:
+                continue
+            point = entry[1]
+            if point.localized - localized == point.next_seq - next_seq:
+                done.append(np.arange(next_seq, point.next_seq))
+            localized, next_seq = point.localized, point.next_seq
+        return np.concatenate(done)
 
     def close(self) -> None:
         """Close the file. Idempotent."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STOP_SECONDS = 10.0
+GENTLY = 5  # Unix: niceness of a child that others come before
 
 
 class Child:
@@ -30,26 +31,34 @@ class Child:
         Of the command line, without the program.
     log : Path
         Takes what the child prints.
+    gently : bool
+        Its processor time comes after that of the others.
     """
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
-        self.name, self._log = name, log
+    def __init__(
+        self, name: str, arguments: list[str], log: Path, *, gently: bool = False
+    ) -> None:
+        self.name, self._log, self._gently = name, log, gently
         self._arguments = [sys.executable, "-m", "liveloc", *arguments, "--supervised"]
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Start the process in a group of its own: Ctrl-C reaches the parent only."""
         windows_only: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        gently: int = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         with self._log.open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self._arguments,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=not windows_only,
-                creationflags=windows_only,
+                creationflags=windows_only | (gently if self._gently else 0),
             )
+        if self._gently and sys.platform != "win32":
+            os.setpriority(os.PRIO_PROCESS, process.pid, GENTLY)
+        return process
 
     @property
     def pid(self) -> int:

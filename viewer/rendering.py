@@ -86,8 +86,8 @@ class RenderThread:
 
     A view that is being drawn is shown as it grows. New rows are added to a finished
     one at once, and shown when its next state is fetched: nothing is copied that
-    nobody will look at. When there is nothing to draw the document gets the time, to catch up with a
-    changed selection.
+    nobody will look at. When there is nothing to draw the document gets the time, to
+    catch up with a changed selection.
 
     Parameters
     ----------

@@ -82,3 +82,14 @@ def test_lines_that_are_no_entries_are_passed_over(tmp_path, junk):
 def test_a_ledger_that_is_a_folder_is_named(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read"):
         ProcessedLog(tmp_path).resume(START)
+
+
+def test_only_blocks_without_losses_count_as_localized_frames(tmp_path):
+    with ProcessedLog(tmp_path / "processed.jsonl") as log:
+        log.append(STREAM, 0, 7, ResumePoint(next_seq=8, localized=8))
+        shed = {"bridge_shed": 2}
+        log.append(STREAM, 8, 15, ResumePoint(next_seq=16, localized=14, lost=shed))
+        log.append(STREAM, 16, 19, ResumePoint(next_seq=20, localized=18, lost=shed))
+        frames = log.localized_frames()
+    assert frames.tolist() == [*range(8), *range(16, 20)]
+    assert not ProcessedLog(tmp_path / "none.jsonl").localized_frames().size
