@@ -67,12 +67,20 @@ def view(
         _watched(path, connect or ENGINE, pixel_size, super_pixel),
         title="liveloc" if path is None else f"{path.resolve().name} - liveloc",
         address=str(path) if path is not None else connect or ENGINE,
+        source=path or _session_of(folder),
         screenshot=screenshot,
         exit_after_end=not keep,
         save_folder=folder,
         report=report,
     )
     raise typer.Exit(code)
+
+
+def _session_of(folder: Path | None) -> Path | None:
+    """Give the folder that pictures go to if that is the session's own."""
+    if folder is not None and (folder / "session.yaml").exists():
+        return folder
+    return None
 
 
 def _watched(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from liveloc.stream.broadcast import LocalizationPublisher, Reset, Rows
+from liveloc.stream.broadcast import LocalizationPublisher, Reset, Rows, Status
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.viewer import Look, display_available
@@ -626,3 +626,26 @@ def test_a_dead_display_is_found_out_without_dying(
     assert not works
     assert reason.startswith("display :9871: ")
     assert "\n" not in reason
+
+
+@pytest.mark.display
+def test_the_density_of_now_becomes_the_target_of_a_running_session(
+    opened: Any, application: Any, tmp_path: Path
+) -> None:
+    from liveloc.stream.session import SessionSettings
+    from liveloc.stream.target_file import PRESENT, read_target
+
+    folder = tmp_path / "session"
+    folder.mkdir()
+    SessionSettings().changed(control__law="ratio").save(folder)
+    session = told(emitters())
+    window = opened(session, source=folder)
+    press(window, "N")
+    assert notice(window) == "Asked the laser to hold the density of now"
+    asked = read_target(folder)
+    assert asked is not None
+    assert (asked.per_um2, asked.origin) == (PRESENT, "viewer")
+    session.apply(Status({"ended": "ok"}))
+    press(window, "N")
+    assert notice(window) == "Only the window of a running session can do that"
+    session.close()

@@ -160,6 +160,11 @@ class ViewerWindow(QMainWindow):
         """Correct drift, estimated first if need be, or no longer."""
         self._tasks.toggle_drift()
 
+    def hold_density(self) -> None:
+        """Ask the session for its present density as the target of the feedback."""
+        running = None if self.watched.end_status else self._source
+        self._tasks.hold_density(running)
+
     def choose_region(self) -> None:
         """Let the next drag draw a region."""
         self.canvas.choosing = True
@@ -329,7 +334,7 @@ class ViewerWindow(QMainWindow):
     def _connect(self) -> None:
         docks, canvas = self.docks, self.canvas
         docks.picture.changed.connect(self._take_look)
-        docks.filter.changed.connect(self._take_selection)
+        docks.filter.changed.connect(self.controller.select)
         docks.region.clear_requested.connect(lambda: self.set_region(None))
         docks.region.export_requested.connect(self._export_region)
         canvas.moved.connect(self._redraw_soon)
@@ -449,9 +454,6 @@ class ViewerWindow(QMainWindow):
         self.docks.picture.set_look(self.controller.look)
         self.notify(said)
         self._redraw_soon()
-
-    def _take_selection(self, selection: Selection) -> None:
-        self.controller.select(selection)
 
     def _export_region(self, kind: str) -> None:
         self.export_table() if kind == "table" else self.save_picture()

@@ -39,6 +39,7 @@ SHORTCUTS = (
     Shortcut(("C",), "C", "colour: z or intensity", "toggle_colour"),
     Shortcut(("M",), "M", "next way to draw", "next_mode"),
     Shortcut(("D",), "D", "drift correction on or off", "toggle_drift"),
+    Shortcut(("N",), "N", "let the laser hold the density of now", "hold_density"),
     Shortcut(("X",), "X", "draw a region", "choose_region"),
     Shortcut(("S",), "S", "save the picture", "save_picture"),
     Shortcut(("E",), "E", "export the table as shown", "export_table"),

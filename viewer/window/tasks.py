@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
 
+from ...stream.errors import LivelocError
+from ...stream.target_file import PRESENT, write_target
 from ..drift import estimate_drift
 from ..region import region_statistics
 from .jobs import Jobs
@@ -61,6 +63,18 @@ class Tasks(QObject):
             self.said.emit(said or "Nothing to correct yet")
         elif self._jobs.start("drift", lambda: (document, estimate_drift(document))):
             self.said.emit("Estimating drift ...")
+
+    def hold_density(self, session: Path | None) -> None:
+        """Ask the bridge of a running session to hold the density of now."""
+        if session is None:
+            self.said.emit("Only the window of a running session can do that")
+            return
+        try:
+            write_target(session, PRESENT, origin="viewer")
+        except LivelocError as error:
+            self.said.emit(str(error))
+        else:
+            self.said.emit("Asked the laser to hold the density of now")
 
     def measure_region(self) -> None:
         """Measure the region again when there is something new, now and then."""
