@@ -26,7 +26,7 @@ State = Literal["waiting", "live", "silent", "ended"]
 
 SILENCE_S = 3.0  # an engine says something several times a second
 NEWS_S = 0.1  # how soon the thread notices that it is to end
-GATHER_S = 0.015  # rows of many small publications are added together
+GATHER_S = 0.008  # rows of many small publications are added together
 TRACED_ROWS = 8_192  # at most wait to be in the curves
 
 

@@ -85,8 +85,8 @@ class RenderThread:
     """Draws what was asked for last, and keeps it up to date as rows come.
 
     A view that is being drawn is shown as it grows. New rows are added to a finished
-    one at once, and shown when its next state is fetched: nothing is copied that
-    nobody will look at. When there is nothing to draw the document gets the time, to
+    one when its next state is fetched: few large steps are cheaper than many small
+    ones. When there is nothing to draw the document gets the time, to
     catch up with a changed selection.
 
     Parameters
@@ -118,6 +118,7 @@ class RenderThread:
         self._drawing: Drawing | None = None
         self._published_s = 0.0
         self._fetched = False
+        self._nudged = False  # asked for something since the last turn
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="render", daemon=True)
         self._thread.start()
@@ -135,18 +136,14 @@ class RenderThread:
     def request(self, viewport: Viewport, look: Look) -> None:
         """Ask for a view; whatever was asked for before is dropped. Never blocks."""
         with self._condition:
-            self._asked = (viewport, look)
-            self._condition.notify()
-
-    def wake(self) -> None:
-        """Look for new rows now rather than within 20 ms."""
-        with self._condition:
+            self._asked, self._nudged = (viewport, look), True
             self._condition.notify()
 
     def fetch(self) -> None:
         """Ask for the present state of a finished view. Never blocks."""
-        self._fetched = True
-        self.wake()
+        with self._condition:
+            self._fetched = self._nudged = True
+            self._condition.notify()
 
     def close(self) -> None:
         """Stop and join. Idempotent."""
@@ -170,8 +167,9 @@ class RenderThread:
                 self._drawing, self.failure, busy = None, fault, False
                 self._on_ready()
             with self._condition:
-                if not (busy or self._closing or self._asked is not self._taken):
+                if not (busy or self._closing or self._nudged):
                     self._condition.wait(POLL_S)
+                self._nudged = False
 
     def _turn(self) -> bool:
         """Do one piece of work; False when there is none."""
@@ -183,11 +181,19 @@ class RenderThread:
             return False  # until the next request
         if self._drawing is not None and not self._drawing.valid:
             self._begin()
-        drew = self._drawing is not None and self._drawing.step()
+        drew = self._drawing is not None and self._due and self._drawing.step()
         self._publish()
         if drew and self._drawing is not None and not self._drawing.finished:
             return True
         return self._document.work(WORK_S) or drew
+
+    @property
+    def _due(self) -> bool:
+        """Whether rows are to be drawn: to the end, then whenever it is fetched."""
+        drawing = self._drawing
+        if drawing is None:
+            return False
+        return self._fetched or not (drawing.finished and drawing.caught_up)
 
     def _begin(self) -> None:
         if self._taken is None:

@@ -304,7 +304,7 @@ def test_rows_that_come_are_added(document, mode):
         first = followed.finished()
         for seed in range(1, 6):
             document.add(table(300, seed))
-        followed.thread.wake()
+        followed.thread.fetch()
         last = followed.finished()
         before = first.layers.counts.sum()
     assert last.layers.counts.sum() > 1.1 * before
@@ -361,7 +361,7 @@ def test_the_document_catches_up_when_nothing_is_to_be_drawn(document):
     with following(document) as followed:
         end = time.monotonic() + WAIT_S
         while document.pending and time.monotonic() < end:
-            followed.thread.wake()
+            followed.thread.fetch()
             time.sleep(0.005)
     assert document.pending == 0
     chosen = document.image.counted

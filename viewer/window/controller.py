@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..watched import Watched
 
 CONTRAST_S = 0.25  # from one choice of the limit to the next
+FETCH_S = 0.03  # a view that takes longer is painted as it was
 COARSE_S = 2.0  # from look to look whether the rows' precision has changed
 FINER = 0.45  # of a screen pixel: a view with smaller ones is from another zoom
 MODES: dict[Mode, str] = {
@@ -86,7 +87,8 @@ class Controller:
         self._renderer: RenderThread | None = None
         self._asked: tuple[Viewport, Look] | None = None
         self._asked_s = -10.0
-        self._revision = -1
+        self._fetched_revision = -1
+        self._fetching: tuple[RenderedView | None, float] | None = None
         self._chosen_at_s = -10.0
         self._chosen_for: tuple[Any, ...] = ()
         self._stale = False  # the contrast is from an earlier picture
@@ -99,7 +101,8 @@ class Controller:
             return False
         self._stop_drawing()
         self.document, self.region = document, None
-        self._revision, self._chosen_for, self._hidden_drift = -1, (), None
+        self._chosen_for, self._hidden_drift = (), None
+        self._fetched_revision, self._fetching = -1, None
         if document is None:
             return True
         if document.selection != self.selection:
@@ -122,7 +125,7 @@ class Controller:
         return self._renderer.failure if self._renderer is not None else None
 
     def ask(self, viewport: Viewport) -> None:
-        """Let what is in view be drawn, and new rows be noticed."""
+        """Let what is in view be drawn."""
         if self._renderer is None or self.document is None:
             return
         # Contrast and colours are not drawn: moving their sliders asks for nothing.
@@ -132,14 +135,34 @@ class Controller:
         if (viewport, drawn) != self._asked or self._is_coarse(viewport, now):
             self._asked, self._asked_s = (viewport, drawn), now
             self._renderer.request(viewport, drawn)
-        elif self.document.revision != self._revision:
-            self._renderer.wake()
-        self._revision = self.document.revision
 
-    def fetch(self) -> None:
-        """Let the view be brought up to date: it will be painted now."""
-        if self._renderer is not None:
+    @property
+    def stale(self) -> bool:
+        """Whether rows came since the view was last fetched."""
+        if self.document is None or self.view is None:
+            return False
+        return self.document.revision != self._fetched_revision
+
+    def ready(self, changed: bool) -> bool:
+        """Say whether to paint now; a stale view is fetched first.
+
+        Parameters
+        ----------
+        changed : bool
+            There is something to paint, with or without a newer view.
+        """
+        now = time.monotonic()
+        if self._fetching is not None:
+            before, since_s = self._fetching
+            if self.view is before and now - since_s < FETCH_S:
+                return False
+            self._fetching = None
+        elif self.stale and self.document is not None and self._renderer is not None:
+            self._fetched_revision = self.document.revision
+            self._fetching = (self.view, now)
             self._renderer.fetch()
+            return False
+        return changed
 
     def _is_coarse(self, viewport: Viewport, now: float) -> bool:
         """Say whether rows that came made finer (or coarser) pixels worth it."""

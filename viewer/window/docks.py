@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..watched import Watched
     from .controller import Controller
 
-PREVIEW_S, PLOTS_S, COLUMNS_S = 0.2, 1.0, 1.0  # from refresh to refresh
+PREVIEW_S, PLOTS_S, COLUMNS_S = 0.2, 2.0, 2.0  # from refresh to refresh
 SIDE_WIDTH, PLOTS_HEIGHT = 300, 232
 TABBED = ("picture", "filter", "region")
 TITLES = {

@@ -101,7 +101,6 @@ class ViewerWindow(QMainWindow):
         self._shown: tuple[Any, ...] = ()
         self._faults_in_a_row = 0
         self._news: tuple[Any, ...] = ()
-        self._fetched = -1  # revision of the document that the view was asked for
         self._looked_s = self._stated_s = self._traced_s = -10.0  # monotonic
         self._notice_until_s = 0.0
         self._photograph: Path | None = None
@@ -385,19 +384,14 @@ class ViewerWindow(QMainWindow):
             self.controller.ask(self.canvas.viewport)
         wanted = self.controller.wanted(self.canvas.viewport)
         changed = wanted != self._shown or self.controller.contrast_due
-        stale = document is not None and document.revision != self._fetched
-        if changed or stale:
+        if changed or self.controller.stale:
+            self._news = ()  # until it is painted: look again
             due_s = self.pace.due_in_s()
             if due_s > 0:
-                self._news = ()  # they wait: look again
                 if not self._soon.isActive():
                     self._soon.start(max(1, round(due_s * 1e3)))
-            else:
-                if stale and document is not None:
-                    self._fetched = document.revision
-                    self.controller.fetch()
-                if changed:
-                    self._redraw()
+            elif self.controller.ready(changed):
+                self._redraw()
         if now - self._stated_s >= STATE_S:
             self._stated_s = now
             self._show_state(now)
