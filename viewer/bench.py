@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ LIVE_ROWS = 1_000  # that come between two redraws
 REDRAWS = 60
 SMALL_UPDATES = 1_000_000
 PEERS_TIMEOUT_S = 600.0
+STREAM_S = 15.0  # of a stream whose rows are timed until they are on screen
 METADATA = {
     "shape": str([round(FIELD_NM / CAMERA_PIXEL_NM)] * 2),
     "roi_origin": "[0, 0]",
@@ -75,6 +77,8 @@ def measure(
     report["small_updates"] = _small_updates(sample)
     progress("redrawing")
     report |= _redraws(sample, sizes, progress)
+    progress("from published to on screen")
+    report["published_to_screen_ms"] = _until_on_screen()
     progress("other programs, full field")
     report |= _beside_peers(sample, peers_python, report["redraw_ms"])
     return report
@@ -228,6 +232,36 @@ def _scene(document: Document, viewport: Viewport) -> Scene:
 
     colours = Colours(limit=50.0, depth_range_nm=(-400.0, 400.0), table_name="turbo")
     return Scene(viewport=viewport, document=document, colours=colours)
+
+
+def _until_on_screen() -> dict[str, float]:
+    """Time the rows of a stream from another process until they are on screen.
+
+    100 publications a second, in a real window of its usual size.
+    """
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QApplication
+
+    from .live import LiveSession
+    from .window.main_window import ViewerWindow
+
+    application = QApplication.instance() or QApplication(sys.argv[:1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    stream = "liveloc.viewer.bench_stream"
+    child = subprocess.Popen([sys.executable, "-m", stream, endpoint, str(STREAM_S)])
+    session = LiveSession.connect(endpoint)
+    window = ViewerWindow(session, address=endpoint)
+    try:
+        window.show()
+        QTimer.singleShot(round(STREAM_S * 1e3), application.quit)
+        application.exec()
+        return dict(window.screen_latency.as_dict())
+    finally:
+        window.close()
+        child.terminate()
+        child.wait()
 
 
 def _beside_peers(

@@ -66,7 +66,7 @@ class RawFramePanel(QWidget):
         """
         if preview is None:
             self.view.clear()
-            self._caption.setText("No raw frame: the engine sends none")
+            self._caption.setText("No raw frame: they are shown while a session runs")
             return
         if not self.view.show_frame(preview, pixel_size_nm, roi_origin):
             return
