@@ -649,3 +649,35 @@ def test_the_density_of_now_becomes_the_target_of_a_running_session(
     press(window, "N")
     assert notice(window) == "Only the window of a running session can do that"
     session.close()
+
+
+@pytest.mark.display
+def test_the_dialog_saves_what_the_name_ends_in(
+    opened: Any, application: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tifffile
+    from PySide6.QtWidgets import QFileDialog
+
+    from liveloc.stream.table import read_table
+
+    session = told(emitters(depth=0.5))
+    window = opened(session)
+    wait(application, lambda: window.up_to_date)
+    answers = iter(
+        [
+            (str(tmp_path / "a.ome.tif"), "OME-TIFF (*.ome.tif)"),
+            (str(tmp_path / "b"), "ThunderSTORM (*.csv)"),
+            ("", ""),
+        ]
+    )
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: next(answers))
+    request = window.docks.region.export_requested
+    for kind, written in (("picture", "a.ome.tif"), ("table", "b.csv")):
+        request.emit(kind)
+        wait(application, lambda name=written: notice(window).endswith(name))
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+        assert file.is_ome
+    assert len(read_table(tmp_path / "b.csv", PIXEL_NM)[0]) == len(emitters())
+    request.emit("view")  # closed without a name
+    assert notice(window).endswith("b.csv")
+    session.close()

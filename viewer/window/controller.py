@@ -12,7 +12,6 @@ from ..rendering import RenderThread, needs_view
 from ..selection import Selection
 from ..viewport import Viewport
 from .contrast import depth_range, steadied, tile_limit, view_limit
-from .saving import unused
 from .scene import Colours, Scene, common
 
 if TYPE_CHECKING:
@@ -297,9 +296,9 @@ class Controller:
         """Give the look with everything automatic said, as files need it."""
         return replace(self.look, limit=self.limit, depth_range_nm=self.depth_range_nm)
 
-    # Files: each gives a function that writes one, in any thread, into a folder
+    # Files: each gives a function that writes one, in any thread, by its name's end
 
-    def picture_job(self, viewport: Viewport) -> Callable[[Path], Path] | None:
+    def picture_job(self, viewport: Viewport) -> Callable[[Path], None] | None:
         """Save the region, else what is in view, as it is coloured now."""
         document, look = self.document, self.shown_look()
         if document is None or not len(document.store):
@@ -309,46 +308,40 @@ class Controller:
             Viewport.covering(rect, viewport.pixel_nm) if self._is_part(rect) else None
         )
 
-        def save(folder: Path) -> Path:
-            from ..export import save_png
+        def save(path: Path) -> None:
+            from ..export import save_picture
 
-            path = unused(folder, ".png")
-            save_png(path, document, look, part)
-            return path
+            save_picture(path, document, look, part)
 
         return save
 
-    def table_job(self) -> Callable[[Path], Path] | None:
+    def table_job(self) -> Callable[[Path], object] | None:
         """Save the rows as shown, of the region if there is one."""
         document, region = self.document, self.region
         if document is None or not len(document.store):
             return None
 
-        def save(folder: Path) -> Path:
+        def save(path: Path) -> object:
             from ..export_table import save_table
 
-            path = unused(folder, ".arrow")
-            save_table(document, path, region)
-            return path
+            return save_table(document, path, region)
 
         return save
 
     def view_job(
         self, viewport: Viewport, source: Path
-    ) -> Callable[[Path], Path] | None:
+    ) -> Callable[[Path], None] | None:
         """Save what `liveloc render` needs to make this picture again."""
         document, look = self.document, self.shown_look()
         if document is None or not len(document.store):
             return None
 
-        def save(folder: Path) -> Path:
+        def save(path: Path) -> None:
             from ..view_file import View
 
-            path = unused(folder, ".yaml")
             pixel_nm = document.pixel_size_nm
             view = View.of(document, look, viewport, source, pixel_size_nm=pixel_nm)
             view.save(path)
-            return path
 
         return save
 

@@ -21,6 +21,7 @@ from .help_sheet import HelpSheet
 from .memory import Memory, load, save
 from .pacing import Pace, ScreenLatency
 from .readout import cursor_text, label_bar
+from .saving import asked
 from .shortcuts import action_of
 from .statusbar import StatusLine
 from .style import SHEET, dress
@@ -450,7 +451,11 @@ class ViewerWindow(QMainWindow):
         self._redraw_soon()
 
     def _export_region(self, kind: str) -> None:
-        self.export_table() if kind == "table" else self.save_picture()
+        path = asked(self, self._tasks.folder, kind)
+        if path is not None:
+            table, viewport = self.controller.table_job(), self.canvas.viewport
+            picture = self.controller.picture_job(viewport)
+            self._tasks.save(kind, table if kind == "table" else picture, path)
 
     def _show_cursor(self, place: tuple[float, float] | None) -> None:
         """Say where the cursor is, and what is there."""

@@ -12,6 +12,7 @@ from ...stream.target_file import PRESENT, write_target
 from ..drift import estimate_drift
 from ..region import region_statistics
 from .jobs import Jobs
+from .saving import KINDS, unused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from .jobs import Outcome
 
 REGION_S = 1.0  # from statistics to statistics of a region that grows
-SAVED = ("picture", "table", "view")
 
 
 class Tasks(QObject):
@@ -33,6 +33,8 @@ class Tasks(QObject):
         A line for the user.
     measured : Signal(object)
         `RegionStatistics` of the region chosen now.
+    folder : Path
+        Where files go without a path of their own.
     """
 
     said = Signal(str)
@@ -41,20 +43,31 @@ class Tasks(QObject):
     def __init__(self, controller: Controller, folder: Path, parent: QObject) -> None:
         super().__init__(parent)
         self._controller = controller
-        self._folder = folder
+        self.folder = folder
         self._measured_s = -10.0  # monotonic
         self._measured_for: tuple[Any, ...] = ()
         self._jobs = Jobs(self)
         self._jobs.done.connect(self._take)
 
-    def save(self, name: str, job: Callable[[Path], Path] | None) -> None:
-        """Write a file; None says that there is nothing to write yet."""
-        if job is None:
+    def save(
+        self,
+        kind: str,
+        write: Callable[[Path], object] | None,
+        path: Path | None = None,
+    ) -> None:
+        """Write a file; `write` is None where there is nothing to write yet."""
+        if write is None:
             self.said.emit("Nothing to save yet")
-        elif self._jobs.start(name, lambda: job(self._folder)):
-            self.said.emit(f"Saving the {name} ...")
-        else:
-            self.said.emit(f"The {name} is still being saved")
+            return
+        target = path or unused(self.folder, kind)
+
+        def job() -> Path:
+            write(target)
+            return target
+
+        started = self._jobs.start(kind, job)
+        verb = "Saving the" if started else "Still saving another"
+        self.said.emit(f"{verb} {kind} ...")
 
     def toggle_drift(self) -> None:
         """Correct drift, estimated first if need be, or no longer."""
@@ -100,7 +113,7 @@ class Tasks(QObject):
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.error is not None:
-            failed = "Not saved: " if outcome.name in SAVED else ""
+            failed = "Not saved: " if outcome.name in KINDS else ""
             self.said.emit(f"{failed}{outcome.error}")
         elif outcome.name == "drift":
             of, drift = outcome.result
