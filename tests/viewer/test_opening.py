@@ -272,3 +272,12 @@ def test_a_row_from_nowhere_does_not_make_the_field_endless() -> None:
     assert height < 40 and width < 40
     assert WIDEST_PX * 100.0 < 3e9
     Reconstruction.from_metadata(field)
+
+
+def test_every_public_name_has_a_home() -> None:
+    import liveloc.viewer
+
+    for name in liveloc.viewer.__all__:
+        assert getattr(liveloc.viewer, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = liveloc.viewer.nonsense

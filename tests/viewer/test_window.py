@@ -396,7 +396,7 @@ def test_filter_region_and_exports_while_rows_stream_in(
 @pytest.mark.display
 def test_a_folder_that_is_none_is_said(opened: Any, application: Any) -> None:
     window = opened(told(emitters()))
-    folder = window._tasks._folder
+    folder = window._tasks.folder
     folder.write_text("a file")
     wait(application, settled(window, 300))
     press(window, "S")
