@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+# Camera, engine and viewer share the cores: waiting threads of torch must sleep, and
+# NumPy's products are too small for threads, which would take time from the others.
+# Read when NumPy and torch are loaded, here and in the processes of a session.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from . import __version__
 from .model.commands import calibrate, evaluate, train
 from .stream.command_options import (
@@ -50,9 +56,6 @@ if TYPE_CHECKING:
     from .stream.density import BlockDensity
     from .stream.replay import ReplaySource
     from .stream.session import SessionSettings
-
-# Camera, engine and viewer share the cores: waiting threads of torch must sleep.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     no_args_is_help=True,
