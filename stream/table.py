@@ -267,6 +267,23 @@ class TableWriter:
         self._contents.end = start + len(data)
 
 
+def first_bytes(path: Path, count: int = 8) -> bytes:
+    """Read what tells one kind of file from another.
+
+    Raises
+    ------
+    SettingsError
+        No such file, or one that cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such file. Check the path.") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+
+
 def read_table(
     path: str | Path, pixel_size_nm: float | None = None
 ) -> tuple[Localizations, dict[str, str]]:
@@ -292,11 +309,7 @@ def read_table(
         Missing file, or nothing that can be read as a table.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(8)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from error
+    beginning = first_bytes(path)
     if not beginning.startswith(b"\xff\xff\xff\xff"):
         if path.suffix.lower() == ".arrow":
             raise SettingsError(

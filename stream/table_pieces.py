@@ -13,7 +13,7 @@ import yaml
 
 from .coordinates import DIALECTS, to_localizations
 from .errors import SettingsError
-from .table import ArrowPieces
+from .table import ArrowPieces, first_bytes
 from .text_table import recognised
 
 if TYPE_CHECKING:
@@ -71,13 +71,7 @@ def open_pieces(path: str | Path, pixel_size_nm: float | None = None) -> Pieces:
         Missing file, or nothing that can be read as a table.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(8)
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file. Check the path.") from None
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    beginning = first_bytes(path)
     if beginning == _HDF5:
         return PicassoPieces(path, pixel_size_nm)
     if beginning.startswith(_ARROW):

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..stream.errors import LivelocError
+from .column_histograms import ColumnHistograms
 from .compact import CompactRows, compacted
 from .field import field_of
 from .reconstruction import Reconstruction
 from .rows import RowStore
 from .selection import Selection
-from .statistics import ColumnHistograms
 from .super_pixels import SUPER_PIXEL_NM, fitting_super_pixel
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ SCALES = {
 }
 
 
-class Series:
+class Series(ABC):
     """One curve: at most 512 points for ever.
 
     Attributes
@@ -86,13 +87,13 @@ class Series:
             self._newest, self._made = newest, (revision, curve)
         return curve
 
+    @abstractmethod
     def clear(self) -> None:
         """Forget everything (with the lock held)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _taken(self) -> Callable[[], tuple[float | None, Curve]]:
         """Copy what the points are made of (with the lock held)."""
-        raise NotImplementedError
 
 
 class Told(Series):

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.preview import Preview
+from liveloc.viewer.column_histograms import ColumnHistograms
+from liveloc.viewer.region import RegionStatistics
 from liveloc.viewer.render import Look, colour_table
 from liveloc.viewer.selection import Selection
-from liveloc.viewer.statistics import ColumnHistograms, RegionStatistics
 from liveloc.viewer.traces import Traces
 
 if TYPE_CHECKING:

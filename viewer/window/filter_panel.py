@@ -23,8 +23,8 @@ from .style import DASH, grouped
 from .throttle import Throttle
 
 if TYPE_CHECKING:
+    from ..column_histograms import ColumnHistograms
     from ..selection import Range
-    from ..statistics import ColumnHistograms
 
 # Quantity: name, unit, logarithmic, whole numbers only.
 QUANTITIES = {

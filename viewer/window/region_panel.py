@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 from .style import DASH, THIN, figure, grouped
 
 if TYPE_CHECKING:
-    from ..statistics import RegionStatistics
+    from ..region import RegionStatistics
 
 UM2 = "\u00b5m\u00b2"
 ROWS = (

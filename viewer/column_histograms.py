@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .compact import QUANTITIES, Z_ZERO, CompactRows, compacted
-from .region import RegionStatistics, region_statistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..stream.localizations import Localizations
-
-__all__ = ["ColumnHistograms", "RegionStatistics", "region_statistics"]
 
 MOST_BINS = 256
 # What is smaller is counted with these: a logarithmic scale begins somewhere.
