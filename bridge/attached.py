@@ -23,6 +23,7 @@ from .handover import QUEUE_BYTES, HandedSource
 from .mda_frames import MDAFrames, MDAStream
 from .mda_plan import describe_key
 from .python_core import PatientMDA
+from .quiet_camera import keep_quiet
 from .recording import record as record_frames
 
 if TYPE_CHECKING:
@@ -278,6 +279,7 @@ class Attached:
             self.close()
 
     def _connect(self) -> None:
+        keep_quiet(self._core)
         self._patience = PatientMDA(self._core)
         for name in SIGNALS:
             getattr(self._core.mda.events, name).connect(getattr(self._listener, name))

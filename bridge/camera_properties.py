@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..stream.errors import SettingsError
+from .quiet_camera import property_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +121,7 @@ def binning_of(core: Any, camera: str) -> int:
     """Return by how much the camera bins now, 1 if it does not."""
     if not core.hasProperty(camera, BINNING):
         return 1
-    text = str(core.getProperty(camera, BINNING))
+    text = property_of(core, camera, BINNING)
     binning = _parse_binning(text)
     if binning is None:
         raise SettingsError(

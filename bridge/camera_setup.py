@@ -17,6 +17,7 @@ from .camera_properties import (
     set_binning,
     set_properties,
 )
+from .quiet_camera import property_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,7 +199,7 @@ def frame_interval_ms(
     """Time from frame to frame: as told, as the camera says, or the exposure."""
     if interval_ms is None:
         tag = "ActualInterval-ms"
-        told = core.getProperty(camera, tag) if core.hasProperty(camera, tag) else 0
+        told = property_of(core, camera, tag) if core.hasProperty(camera, tag) else 0
         try:
             return max(exposure_ms, float(told))
         except ValueError:
@@ -340,8 +341,8 @@ def pixel_size_nm_of(core: Any, pixel_size_nm: float | None, binning: int = 1) -
 def serial_number(core: Any, camera: str) -> str:
     """Return what tells this camera from others of its kind, as far as it says."""
     for name in SERIAL_PROPERTIES:
-        if core.hasProperty(camera, name) and (value := core.getProperty(camera, name)):
-            return str(value)
+        if core.hasProperty(camera, name) and (text := property_of(core, camera, name)):
+            return text
     return ""
 
 
@@ -363,7 +364,7 @@ def _described_properties(core: Any, camera: str) -> dict[str, str]:
     left = MOST_DESCRIBED_BYTES
     for name in sorted(core.getDevicePropertyNames(camera))[:MOST_DESCRIBED]:
         try:
-            key, text = f"camera.{name}", str(core.getProperty(camera, name))
+            key, text = f"camera.{name}", property_of(core, camera, name)
         except (RuntimeError, ValueError):  # a property that cannot be read now
             continue
         left -= len(key.encode()) + len(text.encode())

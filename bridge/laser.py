@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pymmcore_plus import PropertyType
+from pymmcore_plus import DeviceType, PropertyType
 
 from ..stream.errors import LivelocError, SettingsError
 
@@ -86,7 +86,7 @@ class MicroManagerLaser:
     Raises
     ------
     SettingsError
-        No such device or property, or one that is no writable number.
+        No such device or property, a camera, or one that is no writable number.
     """
 
     def __init__(self, core: Any, device: str, prop: str, unit: str = "mW") -> None:
@@ -95,6 +95,12 @@ class MicroManagerLaser:
             raise SettingsError(
                 f"no laser device '{device}' in the configuration. "
                 f"Devices in it: {', '.join(sorted(loaded))}."
+            )
+        if core.getDeviceType(device) == DeviceType.Camera:
+            raise SettingsError(
+                f"laser device '{device}' is a camera. One that runs must not be asked "
+                "from another thread: it would break the process. Name the device of the "
+                "light source."
             )
         numbers = _writable_numbers(core, device)
         if prop not in numbers:

@@ -25,6 +25,7 @@ from .mda_plan import (
     key_of,
 )
 from .python_core import PatientMDA
+from .quiet_camera import keep_quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -206,6 +207,7 @@ class MDAAcquisition:
         for name in SIGNALS:
             getattr(self._core.mda.events, name).connect(getattr(self._listener, name))
         self._core.mda.events.sequenceStarted.connect(self._wait_for_go)
+        keep_quiet(self._core)
         self._patience = PatientMDA(self._core)
         self._thread.start()
         source = self._first_source()

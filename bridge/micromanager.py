@@ -9,13 +9,14 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pymmcore_plus import CMMCorePlus
+from pymmcore_plus import CMMCorePlus, find_micromanager
 
 from ..stream.errors import SettingsError, SourceError
 from .camera_properties import one_line
 from .camera_setup import frame_interval_ms, set_buffer, set_up_camera
 from .description import CALIBRATION_FRAMES, describe_stream
 from .python_core import FrameExactCore, close_core, silence_at_exit
+from .quiet_camera import keep_quiet
 from .sequence import CAMERA_FRAME_TAG, PATIENCE_S, SequenceReader, was_set
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def open_core(config: str | Path | None = None) -> CMMCorePlus:
     has_python = any(line.lstrip("# ").startswith("py ") for line in text.splitlines())
     core = FrameExactCore() if has_python else CMMCorePlus()
     silence_at_exit(core)
+    keep_quiet(core)
     try:
         core.loadSystemConfiguration(path)
     except Exception as error:  # adapters raise what they like
@@ -74,11 +76,12 @@ def _find_config(name: str) -> Path:
     here = Path(name).expanduser()
     if here.is_file():
         return here
-    folders = [Path(p) for p in CMMCorePlus().getDeviceAdapterSearchPaths()]
+    adapters = find_micromanager()
+    folders = [here.parent] if adapters is None else [here.parent, Path(adapters)]
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-    looked = ", ".join(str(folder) for folder in [here.parent, *folders])
+    looked = ", ".join(str(folder) for folder in folders)
     raise SettingsError(
         f"{name}: no such Micro-Manager configuration (looked in {looked}). "
         "Give the path of a .cfg file, or 'demo' for the demo devices."

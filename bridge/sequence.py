@@ -10,6 +10,7 @@ import numpy as np
 from ..stream.errors import SourceError
 from ..stream.frames import Frame, FrameHeader
 from .camera_properties import one_line
+from .quiet_camera import keep_quiet
 
 if TYPE_CHECKING:
     import threading
@@ -62,6 +63,7 @@ class SequenceReader:
         patience_s: float = PATIENCE_S,
         from_first: bool = False,
     ) -> None:
+        keep_quiet(core)
         self._core = core
         self._state = state
         self._interval_ns = round(interval_ms * 1e6)
@@ -103,6 +105,7 @@ class SequenceReader:
                 # Asked in this order: what came in between is then still seen.
                 running = self._core.isSequenceRunning()
                 if self._core.getRemainingImageCount():
+                    self._check_size()
                     pixels, tags = self._core.popNextImageAndMD()
                     return self._frame(pixels, tags, time.monotonic_ns())
                 self._watch_exposure()
@@ -128,6 +131,25 @@ class SequenceReader:
         """Raise SourceError, naming the camera."""
         raise SourceError(f"camera '{self._state.label}': {what}")
 
+    def _check_size(self) -> None:
+        """Notice another size before a frame of it is fetched.
+
+        pymmcore copies as many bytes as a frame has now, also from one that was taken
+        before and is smaller.
+        """
+        core, state = self._core, self._state
+        shape = int(core.getImageHeight()), int(core.getImageWidth())
+        if shape != state.shape:
+            self._fail_size(shape, np.dtype(state.dtype))
+
+    def _fail_size(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NoReturn:
+        state = self._state
+        self.fail(
+            f"frame {self.received} is {shape} of {dtype}, START said {state.shape} "
+            f"of {np.dtype(state.dtype)}. Was the ROI or the binning changed while it "
+            "ran? Leave the camera alone until the end."
+        )
+
     def _watch_exposure(self) -> None:
         """Notice an exposure that somebody changed, at most ten times a second."""
         now_s = time.monotonic()
@@ -147,11 +169,7 @@ class SequenceReader:
         self._watch_exposure()
         state = self._state
         if pixels.shape != state.shape or pixels.dtype != np.dtype(state.dtype):
-            self.fail(
-                f"frame {self.received} is {pixels.shape} of {pixels.dtype}, START "
-                f"said {state.shape} of {np.dtype(state.dtype)}. Was the ROI or the "
-                "binning changed while it ran? Leave the camera alone until the end."
-            )
+            self._fail_size(pixels.shape, pixels.dtype)
         if all(tag in tags for tag in ROI_TAGS):
             place = tuple(str(tags[tag]) for tag in ROI_TAGS)
             if place != self._roi_tags:

@@ -78,16 +78,20 @@ def test_limits_are_asked_from_the_device(core):
 
 
 def test_text_and_whole_numbers_of_cpp_devices_are_numbers(demo):
-    laser = MicroManagerLaser(demo, "Camera", "Gain", "a.u.")  # an integer property
-    low, high = laser.limits
-    guard = GuardedLaser(laser)
-    guard.set(high - 0.5)
-    assert isinstance(demo.getProperty("Camera", "Gain"), str)
-    assert laser.power() == high - 1  # never more than asked for
-    guard.set(high + 100)
-    assert laser.power() == high
+    laser = MicroManagerLaser(demo, "LED", "State", "a.u.")  # an integer property
+    guard = GuardedLaser(laser, lowest=0, highest=5, safe=0)
+    guard.set(4.5)
+    assert isinstance(demo.getProperty("LED", "State"), str)
+    assert laser.power() == 4  # never more than asked for
+    guard.set(100)
+    assert laser.power() == 5
     guard.to_safe()
-    assert laser.power() == low
+    assert laser.power() == 0
+
+
+def test_a_camera_is_no_laser(demo):
+    with pytest.raises(SettingsError, match="'Camera' is a camera"):
+        MicroManagerLaser(demo, "Camera", "Gain")
 
 
 @given(values=st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=30))
@@ -175,9 +179,7 @@ def test_limits_that_do_not_fit_are_refused(limits, message):
 
 
 def test_a_device_without_limits_needs_them_set(demo):
-    laser = MicroManagerLaser(demo, "Camera", "ReadoutTime", "ms")
-    if all(math.isfinite(limit) for limit in laser.limits):
-        pytest.skip("this demo camera has limits on its readout time")
+    laser = MicroManagerLaser(demo, "XY", "Velocity")
     with pytest.raises(SettingsError, match=r"lowest is -inf"):
         GuardedLaser(laser)
     guard = GuardedLaser(laser, lowest=0.0, highest=5.0)

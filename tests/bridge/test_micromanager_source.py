@@ -449,7 +449,9 @@ def test_python_devices_of_a_configuration_are_loaded(tmp_path):
 
 
 def test_frames_carry_the_laser_setting_they_were_exposed_under(demo):
-    laser = GuardedLaser(MicroManagerLaser(demo, "Camera", "Gain", "a.u."))
+    laser = GuardedLaser(
+        MicroManagerLaser(demo, "LED", "State", "a.u."), lowest=0, highest=5, safe=0
+    )
     source = source_of(
         demo, exposure_ms=5.0, roi=(0, 0, 64, 64), laser_seq=laser.seq_at
     )

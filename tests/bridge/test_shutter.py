@@ -284,7 +284,7 @@ def test_laser_and_shutter_of_one_driver_are_told_of(tmp_path):
     core = open_core("demo")
     try:
         libraries = {
-            str(core.getDeviceLibrary(one)) for one in ("Camera", "White Light Shutter")
+            str(core.getDeviceLibrary(one)) for one in ("LED", "White Light Shutter")
         }
     finally:
         close_core(core)
@@ -292,9 +292,11 @@ def test_laser_and_shutter_of_one_driver_are_told_of(tmp_path):
     run_bridge(
         BridgeSettings(
             laser=LaserSettings(
-                device="Camera",
-                prop="Gain",
+                device="LED",
+                prop="State",
                 power=0,
+                safe=0,
+                highest=5,
                 shutter=ShutterSection(device="White Light Shutter"),
             ),
             camera=CameraSettings(
@@ -306,4 +308,4 @@ def test_laser_and_shutter_of_one_driver_are_told_of(tmp_path):
             without_engine=True,
         )
     )
-    assert "has the driver of laser Camera" in lines_of(tmp_path, "alarm")[0]["text"]
+    assert "has the driver of laser LED" in lines_of(tmp_path, "alarm")[0]["text"]
