@@ -99,8 +99,8 @@ class MicroManagerLaser:
         if core.getDeviceType(device) == DeviceType.Camera:
             raise SettingsError(
                 f"laser device '{device}' is a camera. One that runs must not be asked "
-                "from another thread: it would break the process. Name the device of the "
-                "light source."
+                "from another thread: it would break the process. Name the device of "
+                "the light source."
             )
         numbers = _writable_numbers(core, device)
         if prop not in numbers:

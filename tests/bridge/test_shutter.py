@@ -296,6 +296,7 @@ def test_laser_and_shutter_of_one_driver_are_told_of(tmp_path):
                 prop="State",
                 power=0,
                 safe=0,
+                lowest=0,
                 highest=5,
                 shutter=ShutterSection(device="White Light Shutter"),
             ),
