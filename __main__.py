@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -21,7 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from . import __version__
-from .model.commands import calibrate, evaluate, train
+from .bridge.commands import bridge, record, target
+from .model.commands import calibrate, engine, evaluate, train
 from .stream.command_options import (
     CameraPath,
     Config,
@@ -32,12 +32,12 @@ from .stream.command_options import (
     Refine,
     RoiOrigin,
     SessionFolder,
-    Supervised,
     TargetDensity,
     aimed,
     given_camera,
     open_given_movie,
     recorded_settings,
+    session_folder,
     settings_from,
     table_path,
 )
@@ -163,7 +163,7 @@ def run(
     settings = aimed(settings.with_camera_file(camera), target_density, law)
     if repeat == 1:
         _run(settings, session, headless=headless, json_file=json_file)
-    root, worst = _session_folder(session), 0
+    root, worst = session_folder(session), 0
     for number in range(1, repeat + 1):
         try:
             _run(settings, root / str(number), headless=headless, json_file=json_file)
@@ -174,119 +174,10 @@ def run(
     raise typer.Exit(worst)
 
 
-@app.command()
-def bridge(
-    settings_file: Annotated[
-        Path | None, typer.Argument(help="Session settings (YAML), or its folder.")
-    ] = None,
-    config: Config = None,
-    frames: Frames = None,
-    connect: Annotated[str | None, typer.Option(help="The engine's address.")] = None,
-    record_too: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
-    session: SessionFolder = None,
-    supervised: Supervised = False,
-) -> None:
-    """Send a camera's frames to an engine.
-
-    Example: liveloc bridge session.yaml --connect tcp://127.0.0.1:5555
-    """
-    settings = settings_from(settings_file).changed(
-        camera__config=config,
-        camera__frames=frames,
-        stream__frames_endpoint=connect,
-        stream__record=record_too,
-    )
-    folder = session or (
-        settings_file if settings_file and settings_file.is_dir() else None
-    )
-    if folder is None and settings.stream.record:
-        raise SettingsError("give --session, the folder for the recording.")
-    raise typer.Exit(_bridge(settings, folder, supervised=supervised))
-
-
-@app.command()
-def target(
-    session: Annotated[Path, typer.Argument(help="Folder of a running session.")],
-    density: Annotated[str, typer.Argument(help="Emitters per um2, or 'present'.")],
-) -> None:
-    """Hold another density in a running session, from now on.
-
-    Example: liveloc target sessions/cell1 0.8
-    """
-    from .stream.target_file import write_target
-
-    write_target(session, density, origin="command line")
-    say(f"asked for {density}; what became of it is in {session / 'control.jsonl'}")
-
-
-@app.command()
-def record(
-    settings_file: Annotated[
-        Path | None, typer.Argument(help="Session settings (YAML).")
-    ] = None,
-    config: Config = None,
-    frames: Frames = None,
-    session: SessionFolder = None,
-) -> None:
-    """Record a camera without localizing; replay it later.
-
-    Example: liveloc record --config MyScope.cfg --frames 10000 --session cell1
-    """
-    settings = settings_from(settings_file).changed(
-        camera__config=config, camera__frames=frames, stream__record=True
-    )
-    folder = _session_folder(session)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.save(folder)
-    code = _bridge(settings, folder, without_engine=True)
-    say(f"recorded in {folder}; replay it with: liveloc replay {folder} --out AGAIN")
-    raise typer.Exit(code)
-
-
-@app.command()
-def engine(
-    settings_path: Annotated[
-        Path | None, typer.Option("--settings", help="Session settings (YAML).")
-    ] = None,
-    session: SessionFolder = None,
-    keep: Annotated[
-        Path | None,
-        typer.Option("--out", help="Serve stream after stream, each in a folder here."),
-    ] = None,
-    bind: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
-    publish: Annotated[str | None, typer.Option(help="For localizations.")] = None,
-    model: Model = None,
-    refine: Refine = None,
-    provider: Annotated[str | None, typer.Option(help="cpu, cuda, tensorrt.")] = None,
-    supervised: Supervised = False,
-) -> None:
-    """Localize the frames that a bridge or a replay sends.
-
-    Example: liveloc engine --session results --model gaussian-2d
-    """
-    from .model.engine import Engine, EngineSettings
-
-    if settings_path is None and session and (session / "session.yaml").exists():
-        settings_path = session
-    settings = settings_from(settings_path).changed(
-        stream__frames_endpoint=bind,
-        stream__localizations_endpoint=publish,
-        engine__model=model,
-        engine__refine=refine,
-        engine__provider=provider,
-    )
-    root = keep or _session_folder(session)
-    stop = _stop_event(supervised)
-    with Engine(
-        EngineSettings.from_session(settings),
-        lambda start: root / start.stream_id.hex()[:12] if keep else root,
-    ) as running:
-        frames_at, localizations_at = running.endpoints
-        say(f"frames in at {frames_at}, localizations out at {localizations_at}")
-        report = running.run(stop, streams=0 if keep else 1)
-    if report is not None:
-        say(summary(report))
-        raise typer.Exit(_exit_code(report))
+app.command()(bridge)
+app.command()(target)
+app.command()(record)
+app.command()(engine)
 
 
 @app.command()
@@ -329,6 +220,7 @@ def replay(
         raise typer.Exit(_send(source, engine_at))
     from .bridge.control.rerun import rerun_session
     from .model.engine import Engine, EngineSettings
+    from .stream.live import exit_code
 
     settings = recorded_settings(path).changed(
         engine__model=model,
@@ -363,7 +255,7 @@ def replay(
         say(f"what {control} would have done: {drawn}")
     _finish_report(report, folder)
     say(summary(report))
-    raise typer.Exit(_exit_code(report))
+    raise typer.Exit(exit_code(report))
 
 
 @app.command()
@@ -431,10 +323,10 @@ def _run(
 ) -> None:
     """Run a live session and finish its report."""
     from .stream.activation import Activation
-    from .stream.live import run_session
+    from .stream.live import exit_code, run_session
     from .viewer.display import display_available
 
-    folder = _session_folder(session)
+    folder = session_folder(session)
     window, reason = (False, "") if headless else display_available()
     if not headless and not window:
         say(f"no window: {reason}")
@@ -454,7 +346,7 @@ def _run(
     _reconstruct(folder)
     _finish_report(report, folder, json_file)
     say(summary(report))
-    raise typer.Exit(_exit_code(report))
+    raise typer.Exit(exit_code(report))
 
 
 def _complete_report(folder: Path, engine_restarts: int) -> dict[str, Any]:
@@ -514,34 +406,6 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
     return {**score, "border_nm": BORDER_NM}
 
 
-def _bridge(
-    settings: SessionSettings,
-    folder: Path | None,
-    *,
-    supervised: bool = False,
-    without_engine: bool = False,
-) -> int:
-    """Run a bridge, keep what it says of the acquisition, give the exit code."""
-    from .bridge.bridge import run_bridge
-    from .bridge.settings import BridgeSettings
-
-    told = BridgeSettings.from_session(settings, folder, without_engine=without_engine)
-    stop = _stop_event(supervised)
-    with progress_bar("acquiring", settings.camera.frames) as advance:
-        result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)
-    if folder is not None:
-        path = folder / "bridge.json"
-        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    frames = result["frames"]
-    say(
-        f"{frames['camera']} exposures: {frames['sent']} frames sent, "
-        f"{frames['dropped']} shed, {frames['missing']} lost by the camera, "
-        f"{result['recorded'] or 0} recorded; {result['status']} {result['reason']}"
-    )
-    safe = result["laser"] is None or result["laser"]["safe"]
-    return 0 if result["status"] in ("ok", "aborted") and safe else 1
-
-
 def _send(
     source: ReplaySource,
     endpoint: str,
@@ -563,10 +427,6 @@ def _send(
     return 0 if end.status == "ok" else 1
 
 
-def _session_folder(given: Path | None) -> Path:
-    return given or Path("sessions") / time.strftime("%Y-%m-%d_%H-%M-%S")
-
-
 def _reconstruct(folder: Path) -> None:
     """Write the super-resolution image of a session."""
     from .stream.table import read_table
@@ -577,13 +437,6 @@ def _reconstruct(folder: Path) -> None:
     image.add(table)
     image.save_png(folder / "reconstruction.png")
     image.save_tiff(folder / "reconstruction.tif")
-
-
-def _exit_code(report: dict[str, Any]) -> int:
-    """Give 0 only where every frame is explained."""
-    from .stream.live import UNEXPLAINED
-
-    return UNEXPLAINED if report["frames"]["unexplained"] else 0
 
 
 def _finish_report(
@@ -600,24 +453,6 @@ def _finish_report(
 def _read_json(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
-
-
-def _stop_event(supervised: bool) -> threading.Event:
-    """Give an event that is set by Ctrl-C, by SIGTERM, or when the parent ends."""
-    from .stream.supervision import when_parent_ends
-
-    stop = threading.Event()
-
-    def end(number: int, _: object) -> None:
-        if stop.is_set():  # asked twice: do not wait for anything
-            raise KeyboardInterrupt
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    if supervised:
-        when_parent_ends(stop.set)
-    return stop
 
 
 def _examine() -> list[tuple[str, bool, str]]:

@@ -1,4 +1,4 @@
-"""The commands that need no camera: evaluate, train, calibrate."""
+"""The commands of the networks: engine, evaluate, train, calibrate."""
 
 from __future__ import annotations
 
@@ -13,15 +13,75 @@ from ..stream.command_options import (
     ASSUMED_PIXEL_NM,
     CameraPath,
     JsonFile,
+    Model,
+    Refine,
+    SessionFolder,
+    Supervised,
     given_camera,
+    session_folder,
+    settings_from,
     table_path,
 )
 from ..stream.errors import SettingsError
-from ..stream.terminal import reading_bar, say, show, training_bar, waiting
+from ..stream.supervision import stop_event
+from ..stream.terminal import (
+    reading_bar,
+    say,
+    show,
+    summary,
+    training_bar,
+    waiting,
+)
 
 calibrate = typer.Typer(
     no_args_is_help=True, help="Measure the microscope: its camera, its PSF."
 )
+
+
+def engine(
+    settings_path: Annotated[
+        Path | None, typer.Option("--settings", help="Session settings (YAML).")
+    ] = None,
+    session: SessionFolder = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--out", help="Serve stream after stream, each in a folder here."),
+    ] = None,
+    bind: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
+    publish: Annotated[str | None, typer.Option(help="For localizations.")] = None,
+    model: Model = None,
+    refine: Refine = None,
+    provider: Annotated[str | None, typer.Option(help="cpu, cuda, tensorrt.")] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Localize the frames that a bridge or a replay sends.
+
+    Example: liveloc engine --session results --model gaussian-2d
+    """
+    from ..stream.live import exit_code
+    from .engine import Engine, EngineSettings
+
+    if settings_path is None and session and (session / "session.yaml").exists():
+        settings_path = session
+    settings = settings_from(settings_path).changed(
+        stream__frames_endpoint=bind,
+        stream__localizations_endpoint=publish,
+        engine__model=model,
+        engine__refine=refine,
+        engine__provider=provider,
+    )
+    root = keep or session_folder(session)
+    stop = stop_event(supervised)
+    with Engine(
+        EngineSettings.from_session(settings),
+        lambda start: root / start.stream_id.hex()[:12] if keep else root,
+    ) as running:
+        frames_at, localizations_at = running.endpoints
+        say(f"frames in at {frames_at}, localizations out at {localizations_at}")
+        report = running.run(stop, streams=0 if keep else 1)
+    if report is not None:
+        say(summary(report))
+        raise typer.Exit(exit_code(report))
 
 
 def evaluate(

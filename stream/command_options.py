@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,3 +139,8 @@ def open_given_movie(
 def table_path(path: Path) -> Path:
     """Take a session's folder for its table."""
     return path / "localizations.arrow" if path.is_dir() else path
+
+
+def session_folder(given: Path | None) -> Path:
+    """Take the folder as given, else one named after the time."""
+    return given or Path("sessions") / time.strftime("%Y-%m-%d_%H-%M-%S")

@@ -112,6 +112,11 @@ def run_session(
     return outcome
 
 
+def exit_code(report: dict[str, Any]) -> int:
+    """Give 0 only where every frame is explained."""
+    return UNEXPLAINED if report["frames"]["unexplained"] else 0
+
+
 @dataclass(slots=True)
 class _Watch:
     """Passes status on and notices which process ends how."""

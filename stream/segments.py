@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 import struct
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -317,10 +317,27 @@ class SegmentReader:
         SourceError
             The record is damaged.
         """
+        with self._named(index):
+            return self._checked(index, -1)
+
+    def header(self, index: int) -> FrameHeader:
+        """Read the header of a record, without the checksum: that is of the pixels too.
+
+        Raises
+        ------
+        IndexError, SourceError
+            As `read` does.
+        """
+        with self._named(index):
+            return _unpack_header(self._head(self._at(index)), self.start)
+
+    @contextmanager
+    def _named(self, index: int) -> Iterator[None]:
+        """Say of which recording a record is missing or damaged."""
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         try:
-            return self._checked(index, -1)
+            yield
         except _BadRecord as bad:
             raise SourceError(
                 f"{self._folder}: {self._stopped(index, str(bad))}"
@@ -365,18 +382,11 @@ class SegmentReader:
         _BadRecord
             Saying what is wrong.
         """
-        segment, place = divmod(index, self._per_segment)
-        if segment != self._open_segment:
-            self.close()
-            self._file = (self._folder / _name(segment)).open("rb", buffering=0)
-            self._open_segment = segment
-        file = self._file
-        assert file is not None
-        file.seek(place * self._record)
+        file = self._at(index)
+        head = self._head(file)
         pixels = np.empty(self.start.shape, "<" + self.start.dtype)
         body = pixels.data.cast("B")
-        head = file.read(HEADER_BYTES)
-        if len(head) != HEADER_BYTES or _read_into(file, body) != len(body):
+        if _read_into(file, body) != len(body):
             raise _BadRecord("the file ends within the record")
         header = _unpack_header(head, self.start)
         if _CRC.unpack_from(head, _HEADER.size)[0] != crc32c(
@@ -386,6 +396,24 @@ class SegmentReader:
         if header.seq <= last_seq:
             raise _BadRecord(f"frame {header.seq} follows frame {last_seq}")
         return Frame(header, pixels)
+
+    def _at(self, index: int) -> BinaryIO:
+        """Give the file of a record, at its beginning."""
+        segment, place = divmod(index, self._per_segment)
+        if segment != self._open_segment:
+            self.close()
+            self._file = (self._folder / _name(segment)).open("rb", buffering=0)
+            self._open_segment = segment
+        assert self._file is not None
+        self._file.seek(place * self._record)
+        return self._file
+
+    @staticmethod
+    def _head(file: BinaryIO) -> bytes:
+        head = file.read(HEADER_BYTES)
+        if len(head) != HEADER_BYTES:
+            raise _BadRecord("the file ends within the record")
+        return head
 
 
 def recording_folder(path: str | Path) -> Path:

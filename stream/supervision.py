@@ -7,6 +7,7 @@ when the parent is killed: no child outlives its session.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -113,3 +114,19 @@ def when_parent_ends(stop: Callable[[], None]) -> None:
         stop()
 
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def stop_event(supervised: bool) -> threading.Event:
+    """Give an event that is set by Ctrl-C, by SIGTERM, or when the parent ends."""
+    stop = threading.Event()
+
+    def end(number: int, _: object) -> None:
+        if stop.is_set():  # asked twice: do not wait for anything
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    if supervised:
+        when_parent_ends(stop.set)
+    return stop

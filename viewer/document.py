@@ -155,6 +155,12 @@ class Document:
             with self.lock:
                 store.replace(block, by)
 
+    def of_frame(self, frame: int, most: int) -> Localizations:
+        """Give the rows of one frame, selected or not; see `RowStore.of_frame`."""
+        with self.lock:
+            store = self.store
+        return store.of_frame(frame, most)
+
     def clear(self) -> None:
         """Forget every row; the selection and the drift stay."""
         with self.lock:

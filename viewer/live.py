@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..stream.broadcast import Update
     from ..stream.localizations import Localizations
+    from .recorded_frames import RecordedFrames
 
 State = Literal["waiting", "live", "silent", "ended"]
 
@@ -123,6 +124,8 @@ class LiveSession:
     rows : int
         That came so far; the document has them all.
     """
+
+    recorded: RecordedFrames | None = None  # their recorder has them open
 
     def __init__(
         self, source: Source | None = None, *, super_pixel_nm: float = SUPER_PIXEL_NM

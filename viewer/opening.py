@@ -16,6 +16,7 @@ from .field import field_of
 from .live import SILENCE_S, Figures
 from .past import Past
 from .reconstruction import SUPER_PIXEL_NM
+from .recorded_frames import RecordedFrames
 from .traces import Traces
 
 if TYPE_CHECKING:
@@ -66,7 +67,12 @@ def open_session(
     pieces = open_pieces(path, pixel_size_nm)
     past = Past.read(folder) if folder is not None else Past()
     return OpenedSession(
-        path, pieces, past, pixel_size_nm=pixel_size_nm, super_pixel_nm=super_pixel_nm
+        path,
+        pieces,
+        past,
+        RecordedFrames.of(folder) if folder is not None else None,
+        pixel_size_nm=pixel_size_nm,
+        super_pixel_nm=super_pixel_nm,
     )
 
 
@@ -84,6 +90,8 @@ class OpenedSession:
         Reads it; used by this session's thread alone.
     past : Past
         What else is known of the session.
+    recorded : RecordedFrames, optional
+        Its raw frames.
     pixel_size_nm, super_pixel_nm : float
         As for `open_session`.
 
@@ -106,6 +114,7 @@ class OpenedSession:
         path: Path,
         pieces: Pieces,
         past: Past,
+        recorded: RecordedFrames | None = None,
         *,
         pixel_size_nm: float | None = None,
         super_pixel_nm: float = SUPER_PIXEL_NM,
@@ -114,6 +123,7 @@ class OpenedSession:
         self.document: Document | None = None
         self.traces = Traces()
         self.failure: Exception | None = None
+        self.recorded = recorded
         self.rows = 0
         self._pieces, self._past = pieces, past
         self._pixel_size_nm, self._aim_nm = pixel_size_nm, super_pixel_nm
@@ -183,6 +193,8 @@ class OpenedSession:
         """Stop loading and let go of files. Idempotent."""
         self._closing.set()
         self._thread.join()
+        if self.recorded is not None:
+            self.recorded.close()
         if self.document is not None:
             self.document.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Colour = Literal["auto", "intensity", "z"]
 Mode = Literal["histogram", "fixed", "sigma", "density"]
 
+USUAL_WIDTH_NM = {"sigma": 15.0, "fixed": 15.0, "histogram": 15.0, "density": 100.0}
 LEVELS = 1024  # entries of a colour table
 DARKEST = 1.0 / 512.0  # brightness below this is black on every screen
 DEPTH_STEP_NM = 50.0  # the ends of a colour bar are whole multiples of this
@@ -65,6 +66,12 @@ class Look:
     limit: float | None = None
     percentile: float = 95.0
     depth_range_nm: tuple[float, float] | None = None
+
+    def in_mode(self, mode: Mode) -> Look:
+        """Change the mode, and with it a width that nobody has chosen."""
+        usual = self.width_nm == USUAL_WIDTH_NM[self.mode]
+        width_nm = USUAL_WIDTH_NM[mode] if usual else self.width_nm
+        return replace(self, mode=mode, width_nm=width_nm)
 
 
 @dataclass(frozen=True, slots=True)

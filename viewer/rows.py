@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..stream.localizations import LOCALIZATION
 from .compact import CompactRows, compacted, joined
 from .spool import Spool
 
@@ -339,6 +340,15 @@ class RowStore:
             assert self._spool is not None
             rows = compacted(self._spool.read(first, block.count - skipped))
         return Block(first, rows, len(rows))
+
+    def of_frame(self, frame: int, most: int) -> Localizations:
+        """Give whole rows of one frame; none where they are not kept.
+
+        Rows must have come in the order of their frames, as those of a session do.
+        """
+        if self._spool is None:
+            return np.zeros(0, LOCALIZATION)
+        return self._spool.of_frame(frame, most)
 
     def whole_rows(self) -> Iterator[Localizations]:
         """Give the rows that are there now as they came, in order, 65,536 at a time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,6 +92,26 @@ class Spool:
                     "in order?"
                 ) from error
         return np.frombuffer(data, LOCALIZATION)
+
+    def of_frame(self, frame: int, most: int) -> Localizations:
+        """Find the rows of a frame, where rows came in the order of their frames.
+
+        Parameters
+        ----------
+        frame : int
+            Its number.
+        most : int
+            Of a frame with more rows, the first.
+        """
+
+        def frame_of(place: int) -> int:
+            return int(self.read(place, 1)["frame"][0])
+
+        kept = self.kept
+        first = bisect_left(range(kept), frame, key=frame_of)
+        rows: Localizations = self.read(first, min(most, kept - first))
+        found: Localizations = rows[rows["frame"] == frame]
+        return found
 
     def close(self) -> None:
         """Let go of the file, which is gone then. Idempotent."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ..stream.preview import Preview
     from .document import Document
     from .live import Figures, State
+    from .recorded_frames import RecordedFrames
     from .traces import Traces
 
 
@@ -35,6 +36,11 @@ class Watched(Protocol):
     @property
     def preview(self) -> Preview | None:
         """The newest raw frame with its rows; None where nobody sends any."""
+        ...
+
+    @property
+    def recorded(self) -> RecordedFrames | None:
+        """Its raw frames; None while it runs, or where none were recorded."""
         ...
 
     @property

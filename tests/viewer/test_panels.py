@@ -386,7 +386,10 @@ def test_every_choice_becomes_a_look(picture_panel: Any) -> None:
     choose(picture_panel.colour, "intensity")
     choose(picture_panel.intensity_map, "viridis")
     assert heard[-1] == Look(
-        mode="density", colour="intensity", intensity_map="viridis"
+        mode="density",
+        width_nm=100.0,
+        colour="intensity",
+        intensity_map="viridis",
     )
     picture_panel.set_look(Look())
     choose(picture_panel.depth_map, "hawaii")
@@ -673,7 +676,7 @@ def test_the_frame_panel_says_what_it_shows(shown: Callable[..., Any]) -> None:
     from liveloc.viewer.window.raw_frame_panel import RawFramePanel
 
     panel = shown(RawFramePanel(), 300, 300)
-    assert "while a session runs" in panel._caption.text()
+    assert "neither sent nor recorded" in panel._caption.text()
     panel.show_preview(preview(3, 4, origin=(0, 0), binning=2), 110.0, (0, 0))
     text = panel._caption.text().replace("\u2009", " ")
     assert text.startswith("Frame 1 234 \u00b7 1 found \u00b7 100 to ")

@@ -59,6 +59,14 @@ def test_sigma_of_a_histogram_is_what_smooth_says(image):
     assert extent(made) == pytest.approx(20.0, rel=0.1)
 
 
+def test_a_mode_brings_its_own_width_unless_somebody_chose_one():
+    density = Look().in_mode("density")
+    assert (density.mode, density.width_nm) == ("density", 100.0)
+    assert density.in_mode("sigma") == Look()
+    chosen = Look(mode="fixed", width_nm=22.0)
+    assert chosen.in_mode("density").width_nm == 22.0
+
+
 def test_density_is_in_localizations_per_um2(image):
     look = Look(mode="density", width_nm=50.0, percentile=100.0, **LINEAR)
     made = image.render(look)

@@ -262,7 +262,7 @@ class Controller:
         """Draw rows in the next of the ways there are."""
         modes = list(MODES)
         mode = modes[(modes.index(self.look.mode) + 1) % len(modes)]
-        self.look = replace(self.look, mode=mode)
+        self.look = self.look.in_mode(mode)
         return MODES[mode]
 
     def set_look(self, look: Look) -> None:

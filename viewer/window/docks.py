@@ -16,6 +16,9 @@ from .raw_frame_panel import RawFramePanel
 from .region_panel import RegionPanel
 
 if TYPE_CHECKING:
+    from ...stream.preview import Preview
+    from ..document import Document
+    from ..recorded_frames import RecordedFrames
     from ..watched import Watched
     from .controller import Controller
 
@@ -58,6 +61,10 @@ class Docks(QObject):
         self.dock = {name: self._dock(name, panel) for name, panel in panels.items()}
         self._refreshed_s = dict.fromkeys(panels, -10.0)
         self._preview_seq: int | None = -1
+        self._recorded: RecordedFrames | None = None
+        self._had_all = False  # of the session's rows, when the frame was shown
+        self._document: Document | None = None
+        self.camera.asked.connect(lambda _: self._show_recorded())
         self._traces_revision = self._columns_rows = -1
         self._arrange()
 
@@ -82,13 +89,12 @@ class Docks(QObject):
         if document is None:
             return
         if self._due("camera", PREVIEW_S):
+            self._take_recorded(watched, document)
             preview = watched.preview
             seq = preview.seq if preview is not None else None
-            if seq != self._preview_seq:
+            if seq != self._preview_seq and self._recorded is None:
                 self._preview_seq = seq
-                self.camera.show_preview(
-                    preview, document.pixel_size_nm, document.roi_origin
-                )
+                self._show_frame(preview, document)
         if self._due("plots", PLOTS_S):
             traces = watched.traces
             if traces.revision != self._traces_revision:
@@ -103,8 +109,30 @@ class Docks(QObject):
         if self._due("picture", PREVIEW_S):
             self.picture.show_limits(controller.limit, controller.depth_range_nm)
 
+    def _take_recorded(self, watched: Watched, document: Document) -> None:
+        """Offer the recorded frames, and show the chosen one again with all rows."""
+        if watched.recorded is not self._recorded:
+            self._recorded, self._document = watched.recorded, document
+            recorded = self._recorded
+            self.camera.offer(recorded.numbers if recorded is not None else None)
+            self._had_all = False
+        if self._recorded is not None and not self._had_all:
+            self._had_all = watched.complete
+            self._show_recorded()
+
+    def _show_recorded(self) -> None:
+        """Show the recorded frame that the user chose."""
+        if self._recorded is not None and self._document is not None:
+            frame = self._recorded.at(self.camera.chosen, self._document)
+            self._show_frame(frame, self._document)
+
+    def _show_frame(self, preview: Preview | None, document: Document) -> None:
+        self.camera.show_preview(preview, document.pixel_size_nm, document.roi_origin)
+
     def forget(self) -> None:
         """Another session: everything is new."""
+        self._recorded = self._document = None
+        self.camera.offer(None)
         self._preview_seq, self._traces_revision, self._columns_rows = -1, -1, -1
         self.region.show_statistics(None)
 

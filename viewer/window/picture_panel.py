@@ -117,7 +117,7 @@ class PicturePanel(QWidget):
             "Own width: each as wide as its predicted uncertainty.\n"
             "Local density: localizations per um2, averaged over the width."
         )
-        self.mode.activated.connect(lambda _: self._change(mode=_chosen(self.mode)))
+        self.mode.activated.connect(lambda _: self._set_mode())
         self.width_nm = self._amount("Width", 1.0, 500.0, USUAL.width_nm, "nm")
         self.colour = _choice("Colour by", COLOURS)
         self.colour.activated.connect(
@@ -297,6 +297,11 @@ class PicturePanel(QWidget):
         low, high = self.lowest.value(), self.highest.value()
         if self._look.depth_range_nm is not None and low < high:
             self._change(last=False, depth_range_nm=(low, high))
+
+    def _set_mode(self) -> None:
+        mode: Any = _chosen(self.mode)
+        self._look = self._look.in_mode(mode)
+        self._change()
 
     def _change(self, *, last: bool = True, **settings: Any) -> None:
         self._look = replace(self._look, **settings)

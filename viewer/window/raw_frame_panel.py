@@ -1,13 +1,21 @@
-"""The newest raw frame, with rings around what was found in it."""
+"""A raw frame, the newest or a chosen one, with rings around what was found in it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QPainter, QPen
-from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from .style import ACCENT, BACKGROUND, grouped
 
@@ -31,7 +39,14 @@ class RawFramePanel(QWidget):
     """Shows a `Preview`, and in a line below what it is.
 
     The wheel zooms about the mouse, a drag moves, a double click shows all again.
+
+    Attributes
+    ----------
+    asked : Signal(int)
+        Number of the recorded frame that the user wants to see.
     """
+
+    asked = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -44,8 +59,46 @@ class RawFramePanel(QWidget):
         column.setContentsMargins(8, 8, 8, 6)
         column.setSpacing(4)
         column.addWidget(self.view, 1)
+        column.addWidget(self._make_chooser())
         column.addWidget(self._caption)
         self.show_preview(None, 100.0, (0, 0))
+
+    @property
+    def chosen(self) -> int:
+        """Number of the recorded frame to show."""
+        return self.number.value()
+
+    def offer(self, numbers: tuple[int, int] | None) -> None:
+        """Let the user choose among recorded frames.
+
+        Parameters
+        ----------
+        numbers : (first, last), optional
+            Of the recording; None where there is none to choose from.
+        """
+        self._chooser.setVisible(numbers is not None)
+        if numbers is not None:
+            for control in (self.number, self._slider):
+                control.blockSignals(True)
+                control.setRange(*numbers)
+                control.setValue(numbers[0])
+                control.blockSignals(False)
+
+    def _make_chooser(self) -> QWidget:
+        self._chooser = QWidget()
+        self._slider = QSlider(Qt.Orientation.Horizontal)
+        self._slider.setAccessibleName("Recorded frame")
+        self.number = QSpinBox()
+        self.number.setAccessibleName("Number of the recorded frame")
+        self._slider.valueChanged.connect(self.number.setValue)
+        self.number.valueChanged.connect(self._slider.setValue)
+        self.number.valueChanged.connect(self.asked)
+        row = QHBoxLayout(self._chooser)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._slider, 1)
+        row.addWidget(self.number)
+        self._chooser.hide()
+        return self._chooser
 
     def show_preview(
         self,
@@ -66,7 +119,7 @@ class RawFramePanel(QWidget):
         """
         if preview is None:
             self.view.clear()
-            self._caption.setText("No raw frame: they are shown while a session runs")
+            self._caption.setText("No raw frame: neither sent nor recorded")
             return
         if not self.view.show_frame(preview, pixel_size_nm, roi_origin):
             return
@@ -95,7 +148,7 @@ class FrameView(QWidget):
         super().__init__(parent)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(120, 100)
-        self.setAccessibleName("Newest raw frame")
+        self.setAccessibleName("Raw frame")
         self.setToolTip("Wheel: zoom. Drag: move. Double click: show all")
         self.limits = (0, 1)
         self._preview: Preview | None = None

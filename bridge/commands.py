@@ -1,0 +1,118 @@
+"""The commands of the camera's side: bridge, target, record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..stream.command_options import (
+    Config,
+    Frames,
+    SessionFolder,
+    Supervised,
+    session_folder,
+    settings_from,
+)
+from ..stream.errors import SettingsError
+from ..stream.supervision import stop_event
+from ..stream.terminal import progress_bar, say
+
+if TYPE_CHECKING:
+    from ..stream.session import SessionSettings
+
+
+def bridge(
+    settings_file: Annotated[
+        Path | None, typer.Argument(help="Session settings (YAML), or its folder.")
+    ] = None,
+    config: Config = None,
+    frames: Frames = None,
+    connect: Annotated[str | None, typer.Option(help="The engine's address.")] = None,
+    record_too: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
+    session: SessionFolder = None,
+    supervised: Supervised = False,
+) -> None:
+    """Send a camera's frames to an engine.
+
+    Example: liveloc bridge session.yaml --connect tcp://127.0.0.1:5555
+    """
+    settings = settings_from(settings_file).changed(
+        camera__config=config,
+        camera__frames=frames,
+        stream__frames_endpoint=connect,
+        stream__record=record_too,
+    )
+    folder = session or (
+        settings_file if settings_file and settings_file.is_dir() else None
+    )
+    if folder is None and settings.stream.record:
+        raise SettingsError("give --session, the folder for the recording.")
+    raise typer.Exit(_acquire(settings, folder, supervised=supervised))
+
+
+def target(
+    session: Annotated[Path, typer.Argument(help="Folder of a running session.")],
+    density: Annotated[str, typer.Argument(help="Emitters per um2, or 'present'.")],
+) -> None:
+    """Hold another density in a running session, from now on.
+
+    Example: liveloc target sessions/cell1 0.8
+    """
+    from ..stream.target_file import write_target
+
+    write_target(session, density, origin="command line")
+    say(f"asked for {density}; what became of it is in {session / 'control.jsonl'}")
+
+
+def record(
+    settings_file: Annotated[
+        Path | None, typer.Argument(help="Session settings (YAML).")
+    ] = None,
+    config: Config = None,
+    frames: Frames = None,
+    session: SessionFolder = None,
+) -> None:
+    """Record a camera without localizing; replay it later.
+
+    Example: liveloc record --config MyScope.cfg --frames 10000 --session cell1
+    """
+    settings = settings_from(settings_file).changed(
+        camera__config=config, camera__frames=frames, stream__record=True
+    )
+    folder = session_folder(session)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings.save(folder)
+    code = _acquire(settings, folder, without_engine=True)
+    say(f"recorded in {folder}; replay it with: liveloc replay {folder} --out AGAIN")
+    raise typer.Exit(code)
+
+
+def _acquire(
+    settings: SessionSettings,
+    folder: Path | None,
+    *,
+    supervised: bool = False,
+    without_engine: bool = False,
+) -> int:
+    """Run a bridge, keep what it says of the acquisition, give the exit code."""
+    from .bridge import run_bridge
+    from .settings import BridgeSettings
+
+    told = BridgeSettings.from_session(settings, folder, without_engine=without_engine)
+    stop = stop_event(supervised)
+    with progress_bar("acquiring", settings.camera.frames) as advance:
+        result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)
+    if folder is not None:
+        path = folder / "bridge.json"
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    frames = result["frames"]
+    say(
+        f"{frames['camera']} exposures: {frames['sent']} frames sent, "
+        f"{frames['dropped']} shed, {frames['missing']} lost by the camera, "
+        f"{result['recorded'] or 0} recorded; {result['status']} {result['reason']}"
+    )
+    safe = result["laser"] is None or result["laser"]["safe"]
+    return 0 if result["status"] in ("ok", "aborted") and safe else 1
