@@ -22,6 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from . import __version__
 from .bridge.commands import bridge, record, target
 from .model.commands import calibrate, engine, evaluate, train
+from .stream.balance import exit_code
 from .stream.command_options import (
     CameraPath,
     Config,
@@ -215,42 +216,22 @@ def replay(
     if control is not None and folder is None:
         raise SettingsError("--control needs --out, the folder for its decisions.")
     given = given_camera(camera, offset, gain)
-    source = open_given_movie(path, pixel_size, given, roi_origin, speed)
-    if folder is None:
-        raise typer.Exit(_send(source, engine_at))
-    from .bridge.control.rerun import rerun_session
-    from .model.engine import Engine, EngineSettings
-    from .stream.live import exit_code
-
-    settings = recorded_settings(path).changed(
-        engine__model=model,
-        engine__refine=refine,
-        stream__frames_endpoint=FREE,
-        stream__localizations_endpoint=FREE,
-    )
-    settings = aimed(settings.with_camera_file(camera), target_density, control)
-    stop, failures = threading.Event(), list[LivelocError]()
-    densities: list[BlockDensity] = []
-
-    def send(endpoint: str) -> None:
-        try:
-            _send(source, endpoint, densities.append)
-        except LivelocError as error:
-            failures.append(error)
-            stop.set()
-
-    with Engine(EngineSettings.from_session(settings), lambda start: folder) as running:
-        sender = threading.Thread(
-            target=send, args=(running.endpoints[0],), daemon=True
+    with open_given_movie(path, pixel_size, given, roi_origin, speed) as source:
+        if folder is None:
+            raise typer.Exit(_send(source, engine_at))
+        settings = recorded_settings(path).changed(
+            engine__model=model,
+            engine__refine=refine,
+            stream__frames_endpoint=FREE,
+            stream__localizations_endpoint=FREE,
         )
-        sender.start()
-        report = running.run(stop, streams=1)
-        sender.join()
-    if failures or report is None:
-        raise failures[0] if failures else StreamError("the recording is empty")
+        settings = aimed(settings.with_camera_file(camera), target_density, control)
+        report, densities = _localize(source, settings, folder)
     settings.save(folder)
     _reconstruct(folder)
     if control is not None:
+        from .bridge.control.rerun import rerun_session
+
         drawn = rerun_session(settings, densities, path, folder)
         say(f"what {control} would have done: {drawn}")
     _finish_report(report, folder)
@@ -284,8 +265,10 @@ def fit(
     )
     bundle = load_bundle(settings.engine.model, refine=settings.engine.refine)
     given = given_camera(camera, offset, gain)
-    source = open_given_movie(path, pixel_size, given, roi_origin)
-    with progress_bar("localizing", source.start.expected_frames) as advance:
+    with (
+        open_given_movie(path, pixel_size, given, roi_origin) as source,
+        progress_bar("localizing", source.start.expected_frames) as advance,
+    ):
         report = fit_movie(source, folder, bundle, OnnxBackend(bundle), advance)
     _reconstruct(folder)
     _finish_report(report, folder, json_file)
@@ -323,7 +306,7 @@ def _run(
 ) -> None:
     """Run a live session and finish its report."""
     from .stream.activation import Activation
-    from .stream.live import exit_code, run_session
+    from .stream.live import run_session
     from .viewer.display import display_available
 
     folder = session_folder(session)
@@ -406,6 +389,34 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
     return {**score, "border_nm": BORDER_NM}
 
 
+def _localize(
+    source: ReplaySource, settings: SessionSettings, folder: Path
+) -> tuple[dict[str, Any], list[BlockDensity]]:
+    """Send a recording to an engine of its own; give report and densities."""
+    from .model.engine import Engine, EngineSettings
+
+    stop, failures = threading.Event(), list[LivelocError]()
+    densities: list[BlockDensity] = []
+
+    def send(endpoint: str) -> None:
+        try:
+            _send(source, endpoint, densities.append)
+        except LivelocError as error:
+            failures.append(error)
+            stop.set()
+
+    with Engine(EngineSettings.from_session(settings), lambda start: folder) as running:
+        sender = threading.Thread(
+            target=send, args=(running.endpoints[0],), daemon=True
+        )
+        sender.start()
+        report = running.run(stop, streams=1)
+        sender.join()
+    if failures or report is None:
+        raise failures[0] if failures else StreamError("the recording is empty")
+    return report, densities
+
+
 def _send(
     source: ReplaySource,
     endpoint: str,
@@ -422,7 +433,6 @@ def _send(
                 "give --out to let replay start its own."
             )
         end = transmit(source, sender)
-    source.close()
     say(f"sent {end.sent} of {end.last_seq + 1} frames: {end.status} {end.reason}")
     return 0 if end.status == "ok" else 1
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..stream.balance import exit_code
 from ..stream.command_options import (
     ASSUMED_PIXEL_NM,
     CameraPath,
@@ -58,7 +59,6 @@ def engine(
 
     Example: liveloc engine --session results --model gaussian-2d
     """
-    from ..stream.live import exit_code
     from .engine import Engine, EngineSettings
 
     if settings_path is None and session and (session / "session.yaml").exists():

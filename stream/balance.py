@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 CAMERA_MISSING = "camera_missing"  # never came out of the camera driver
 BRIDGE_SHED = "bridge_shed"  # shed by the bridge for want of credit
@@ -12,6 +13,8 @@ ENGINE_STOPPED = "engine_stopped"  # on the way to an engine that died
 REJECTED = "rejected"  # broke the protocol
 LATE = "late"  # came after its place in the stream was given up
 NOT_FINITE = "not_finite"  # the network gave no finite answer
+
+UNEXPLAINED = 3  # exit code: the balance does not close
 
 
 @dataclass(slots=True)
@@ -53,3 +56,8 @@ class Balance:
             "lost": {name: n for name, n in sorted(self.lost.items()) if n},
             "unexplained": self.unexplained,
         }
+
+
+def exit_code(report: dict[str, Any]) -> int:
+    """Give the exit code of a job: 0 only where every frame is explained."""
+    return UNEXPLAINED if report["frames"]["unexplained"] else 0

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .balance import UNEXPLAINED
 from .broadcast import LocalizationSubscriber, Status
 from .errors import SettingsError, StreamError
 from .supervision import Child
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from .session import SessionSettings
 
-UNEXPLAINED = 3  # exit code: the balance of a stream does not close
 REFUSED = 2  # exit code: a mistake of the user
 ENGINE_RESTARTS = 3
 FINISH_SECONDS = 30.0
@@ -110,11 +110,6 @@ def run_session(
         for child in children:
             child.stop()
     return outcome
-
-
-def exit_code(report: dict[str, Any]) -> int:
-    """Give 0 only where every frame is explained."""
-    return UNEXPLAINED if report["frames"]["unexplained"] else 0
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """What a user types and reads: every mistake is one line and exit code 2."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from liveloc.__main__ import main
 from liveloc.stream.localizations import empty
 from liveloc.stream.table import TableWriter, read_table
 
@@ -24,6 +26,23 @@ def liveloc(*arguments, cwd=None):
         timeout=50,
         check=False,
     )
+
+
+@pytest.fixture
+def liveloc_here(monkeypatch, capsys, tmp_path):
+    """The same in this process, which is sooner: exit code and standard error."""
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["liveloc", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err.strip()
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -45,7 +64,7 @@ def float_movie(tmp_path):
 
 
 COMMANDS = (
-    "demo run bridge engine view render record replay fit evaluate train doctor"
+    "demo run bridge target engine view render record replay fit evaluate train doctor"
 ).split()
 
 
@@ -56,7 +75,9 @@ def test_every_command_has_help_with_an_example(command):
     assert "Example: liveloc" in result.stdout
 
 
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, movie, float_movie):
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tmp_path, movie, float_movie, liveloc_here
+):
     bad_key = tmp_path / "key.yaml"
     bad_key.write_text("camera: {exposre_ms: 10}\n")
     bad_value = tmp_path / "value.yaml"
@@ -96,14 +117,22 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, movie, float_movie):
         (("render", tmp_path / "gone.yaml", "--out", out / "a.png"), "gone.yaml"),
         (("render", bad_key, "--out", out / "a.png"), "camera"),
         (("train", tmp_path / "gone.yaml"), "gone.yaml"),
+        (("target", tmp_path / "gone", "0.5"), "gone"),
     ]
     for arguments, names in cases:
-        result = liveloc(*arguments, cwd=tmp_path)
-        said = result.stderr.strip()
-        assert result.returncode == 2, (arguments, result.stdout, said)
+        code, said = liveloc_here(*arguments)
+        assert code == 2, (arguments, said)
         assert said.startswith("liveloc: "), (arguments, said)
         assert names in said, (arguments, said)
         assert "Traceback" not in said and "\n" not in said, (arguments, said)
+
+
+def test_a_mistake_ends_the_process_with_its_line_and_code(tmp_path):
+    result = liveloc("fit", "gone.tif", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("liveloc: ")
+    assert result.stderr.count("\n") == 1
+    assert "gone.tif" in result.stderr
 
 
 def test_results_are_never_overwritten(tmp_path, movie):
