@@ -51,6 +51,17 @@ def _last_seen(core: Any, camera: str, name: str) -> str | None:
         return None
 
 
+def _exposure_now(exposure_ms: float, seen_then: str | None, seen: str | None) -> float:
+    """Give the exposure as it was asked for, unless the core has seen another since."""
+    if seen is None or seen == seen_then:
+        return exposure_ms
+    try:
+        seen_ms = float(seen)
+    except ValueError:
+        return exposure_ms
+    return exposure_ms if abs(seen_ms - exposure_ms) < SEEN_MS else seen_ms
+
+
 class _QuietCamera:
     """Stands in for two methods of a core; asks last just before the camera starts."""
 
@@ -67,12 +78,9 @@ class _QuietCamera:
         """Return the exposure in ms."""
         core = self._owner()
         camera = label[0] if label else str(core.getCameraDevice())
-        if self._adapter_runs(camera) and camera in self._exposures:
-            exposure_ms, seen_then = self._exposures[camera]
-            seen = _last_seen(core, camera, EXPOSURE)
-            if seen in (None, seen_then) or abs(float(seen) - exposure_ms) < SEEN_MS:
-                return exposure_ms
-            return float(seen)
+        known = self._exposures.get(camera)
+        if known is not None and self._adapter_runs(camera):
+            return _exposure_now(*known, _last_seen(core, camera, EXPOSURE))
         exposure_ms = float(type(core).getExposure(core, *label))
         self._exposures[camera] = exposure_ms, _last_seen(core, camera, EXPOSURE)
         return exposure_ms
@@ -82,9 +90,11 @@ class _QuietCamera:
         core = self._owner()
         runs = self._adapter_runs(str(core.getCameraDevice()))
         now = str(core.getCurrentPixelSizeConfig(cached or runs))
-        if not (now in self._pixel_sizes and runs):
-            self._pixel_sizes[now] = float(type(core).getPixelSizeUm(core, cached))
-        return self._pixel_sizes[now]
+        size_um = self._pixel_sizes.get(now)
+        if size_um is None or not runs:
+            size_um = float(type(core).getPixelSizeUm(core, cached))
+            self._pixel_sizes[now] = size_um
+        return size_um
 
     def _starts(self) -> None:
         """Ask while the camera still stands; whoever starts it is not to fail here."""

@@ -64,11 +64,12 @@ class RecordedFrames:
         Returns
         -------
         Preview or None
-            None where the frame is damaged.
+            None where the frame is damaged, or its rows cannot be read back.
         """
         try:
             index = bisect_left(range(self._count - 1), seq, key=self._seq)
             frame = self._reader.read(index)
+            rows = document.of_frame(frame.header.seq, PREVIEW_ROWS)
         except (LivelocError, OSError):
             return None
         binning = fitting_binning(frame.pixels.shape)
@@ -76,7 +77,7 @@ class RecordedFrames:
             seq=frame.header.seq,
             pixels=mean_binned(frame.pixels, binning),
             binning=binning,
-            localizations=document.of_frame(frame.header.seq, PREVIEW_ROWS),
+            localizations=rows,
         )
 
     def close(self) -> None:

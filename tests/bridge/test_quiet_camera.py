@@ -11,7 +11,7 @@ from pymmcore_plus.experimental.unicore import CameraDevice
 from liveloc.bridge import attach
 from liveloc.bridge.micromanager import MicroManagerSource, open_core
 from liveloc.bridge.python_core import FrameExactCore, close_core
-from liveloc.bridge.quiet_camera import keep_quiet, property_of
+from liveloc.bridge.quiet_camera import _exposure_now, keep_quiet, property_of
 from liveloc.stream.calibration import CameraCalibration
 
 
@@ -87,6 +87,21 @@ def test_exposure_and_pixel_size_are_those_from_before_the_start(core):
     running = core.getExposure(), core.getExposure("Camera"), core.getPixelSizeUm(True)
     assert running == standing == (7.12, 7.12, 1.0)
     assert core.asked == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "exposure_ms"),
+    [
+        ("10.00", 9.6),
+        (None, 9.6),
+        ("9.60", 9.6),
+        ("9.6000", 9.6),
+        ("5", 5.0),
+        ("?", 9.6),
+    ],
+)
+def test_another_exposure_is_one_that_the_core_has_seen_since(seen, exposure_ms):
+    assert _exposure_now(9.6, "10.00", seen) == exposure_ms
 
 
 def test_a_camera_that_makes_another_exposure_of_what_is_asked_for(core):

@@ -117,7 +117,7 @@ class Docks(QObject):
             self.camera.offer(recorded.numbers if recorded is not None else None)
             self._had_all = False
         if self._recorded is not None and not self._had_all:
-            self._had_all = watched.complete
+            self._had_all = bool(watched.end_status)
             self._show_recorded()
 
     def _show_recorded(self) -> None:
