@@ -7,6 +7,7 @@ once; after many, tiles are summed anew when somebody asks for them.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 TILE = 256  # pixels a side
 TILE_BITS = 8
 DEPTH_STEPS_PER_NM = 16  # depths are summed in whole sixteenths of a nm
+LOGGED = 65_536  # rows, at most, whose pixels are remembered one by one
 FEW = 16  # adding a row to the levels costs about as much as summing this many pixels
 
 
@@ -121,6 +123,9 @@ class Tiles:
         ]
         self._stale[0][...] = False
         self._since_read = 0
+        self._log: deque[tuple[int, NDArray[np.intp], NDArray[np.intp]]] = deque()
+        self._logged = 0
+        self._log_begins = 0  # every pixel that changed after this version is in it
 
     def shape(self, level: int) -> tuple[int, int]:
         """Give the rows and columns of tiles in a level."""
@@ -161,6 +166,51 @@ class Tiles:
             np.multiply(depth, counts / with_depth, out=depth, casting="same_kind")
         return out
 
+    def renew(
+        self,
+        picture: NDArray[np.float32],
+        level: int,
+        row: int,
+        column: int,
+        since: int,
+    ) -> bool:
+        """Bring the picture of a tile up to date where it has changed.
+
+        Parameters
+        ----------
+        picture : NDArray[np.float32], shape (256, 256, 2)
+            As `tile` made it; changed in place.
+        level, row, column : int
+            Where it is.
+        since : int
+            Its version then.
+
+        Returns
+        -------
+        bool
+            False when too much has changed since: `tile` makes it anew.
+        """
+        if since < self._log_begins:
+            return False
+        self._refresh(level, row, column)
+        sums = self._level(level)
+        for version, rows, columns in reversed(self._log):
+            if version <= since:
+                break
+            y, x = rows >> level, columns >> level
+            here = (y >> TILE_BITS == row) & (x >> TILE_BITS == column)
+            place = y[here], x[here]
+            at = place[0] - row * TILE, place[1] - column * TILE
+            counts = sums.counts[place]
+            picture[*at, 0] = counts
+            if sums.depth_steps is not None:
+                depth = sums.depth_steps[place].astype(np.float32)
+                depth *= np.float32(1.0 / DEPTH_STEPS_PER_NM)
+                if sums.depthless is not None:
+                    depth *= counts / np.maximum(counts - sums.depthless[place], 1)
+                picture[*at, 1] = depth
+        return True
+
     def counts(self, level: int) -> NDArray[np.uint32]:
         """Give all counts of a level, up to date. Read them, do not write them."""
         for row, column in np.argwhere(self._stale[level]):
@@ -182,6 +232,7 @@ class Tiles:
         tile_row, tile_column = np.divmod(np.flatnonzero(touched), across)
         self._since_read += row.size
         few = self._since_read * FEW <= self._sums_size()
+        self._remember(version, row, column)
         for level in range(self.levels):
             place = tile_row >> level, tile_column >> level
             self._versions[level][place] = version
@@ -196,11 +247,30 @@ class Tiles:
 
     def clear(self, version: int) -> None:
         """Note that level 0 is empty again."""
+        self._forget(version)
         for level in range(self.levels):
             self._versions[level][...] = version
             if level:
                 self._sums[level] = None
                 self._stale[level][...] = True
+
+    def _remember(
+        self, version: int, row: NDArray[np.intp], column: NDArray[np.intp]
+    ) -> None:
+        """Log the pixels of few rows; many are not worth it."""
+        if row.size > LOGGED // 8:
+            self._forget(version)
+            return
+        self._log.append((version, row, column))
+        self._logged += row.size
+        while self._logged > LOGGED:
+            self._log_begins, oldest, _ = self._log.popleft()
+            self._logged -= oldest.size
+
+    def _forget(self, version: int) -> None:
+        """Begin the log anew: what changed up to this version is not in it."""
+        self._log.clear()
+        self._logged, self._log_begins = 0, version
 
     def _sums_size(self) -> int:
         finest = self._sums[0]

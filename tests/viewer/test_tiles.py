@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -133,6 +135,44 @@ def test_a_version_changes_where_and_only_where_the_tile_does(bulk: int) -> None
         assert np.array_equal(now, picture) == (place not in touched)
         assert (made.tiles.version(*place) > version) == (place in touched)
         assert made.tiles.version(*place) == made.tiles.versions(place[0])[place[1:]]
+
+
+@pytest.mark.parametrize("most", [40, 9000])
+def test_a_renewed_picture_is_the_one_made_anew(most: int) -> None:
+    made = image()
+    random = np.random.default_rng(most)
+    held: dict[tuple[int, int, int], tuple[int, Any]] = {}
+    renewed = 0
+    for number in range(60):
+        rows = table(number, int(random.integers(1, most)))
+        if number > 30:
+            rows["z_nm"][::3] = np.nan
+        made.add(rows)
+        if number == 45:
+            made.clear()
+        for level in range(made.tiles.levels):
+            for place in np.ndindex(made.tiles.shape(level)):
+                if random.random() < 0.5:  # it is looked at now and then only
+                    continue
+                where = (level, *place)
+                version = made.tiles.version(*where)
+                since, picture = held.get(where, (-1, None))
+                if since >= 0 and made.tiles.renew(picture, *where, since):
+                    renewed += 1
+                else:
+                    picture = made.tiles.tile(*where)
+                np.testing.assert_array_equal(picture, made.tiles.tile(*where))
+                held[where] = version, picture
+    assert renewed > 100
+
+
+def test_the_log_of_changed_pixels_is_bounded() -> None:
+    made = image()
+    pixels = made.tiles.tile(0, 0, 0), made.tiles.version(0, 0, 0)
+    for number in range(200):
+        made.add(table(number, 1000))
+        assert made.tiles._logged <= tiles.LOGGED
+    assert not made.tiles.renew(pixels[0], 0, 0, 0, pixels[1])
 
 
 def test_clearing_changes_every_tile_and_empties_it() -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from vispy import gloo
 
 from .scene import TILE
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..document import Document
     from .scene import TileRange
 
@@ -26,10 +28,9 @@ class _Held:
     """What lies in one place of the texture."""
 
     tiles: Any  # the pyramid it was taken from
-    level: int
-    row: int
-    column: int
+    where: tuple[int, int, int]  # level, row, column
     version: int
+    picture: NDArray[np.float32]  # renewed in place; vispy reads it when it draws
 
 
 class TileTexture:
@@ -60,26 +61,22 @@ class TileTexture:
         tiles = document.image.tiles
         for row, column in wanted:
             place = row % self._places[0], column % self._places[1]
-            version = tiles.version(wanted.level, row, column)
-            now = _Held(tiles, wanted.level, row, column, version)
-            if self._is(place, now):
+            where = wanted.level, row, column
+            held = self._held.get(place)
+            if held is not None and (held.tiles is not tiles or held.where != where):
+                held = None
+            if held is not None and held.version == tiles.version(*where):
                 continue
             with document.lock:
-                version = tiles.version(wanted.level, row, column)
-                data = tiles.tile(wanted.level, row, column)
+                version = tiles.version(*where)
+                if held and tiles.renew(held.picture, *where, held.version):
+                    picture = held.picture
+                else:
+                    picture = tiles.tile(*where)
             offset = place[0] * TILE, place[1] * TILE
-            self.texture.set_data(np.ascontiguousarray(data), offset=offset)
-            self._held[place] = _Held(tiles, wanted.level, row, column, version)
+            self.texture.set_data(picture, offset=offset)
+            self._held[place] = _Held(tiles, where, version, picture)
             self.uploads += 1
-
-    def _is(self, place: tuple[int, int], now: _Held) -> bool:
-        held = self._held.get(place)
-        return (
-            held is not None
-            and held.tiles is now.tiles
-            and (held.level, held.row, held.column, held.version)
-            == (now.level, now.row, now.column, now.version)
-        )
 
     def _make_room(self, wanted: TileRange) -> None:
         rows = wanted.rows[1] - wanted.rows[0]
