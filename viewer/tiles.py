@@ -68,6 +68,22 @@ class Sums:
                 self.depth_steps = np.zeros(self.counts.shape, np.int64)
             np.add.at(self.depth_steps.reshape(-1), pixels, steps)
 
+    def values(
+        self, place: tuple[Any, Any]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.float32] | None]:
+        """Give the counts of some pixels, and the sum of z in nm if there is any z.
+
+        Rows without z count as if they had the mean of the others.
+        """
+        counts = self.counts[place]
+        if self.depth_steps is None:
+            return counts, None
+        depth = self.depth_steps[place].astype(np.float32)
+        depth *= np.float32(1.0 / DEPTH_STEPS_PER_NM)
+        if self.depthless is not None:
+            depth *= counts / np.maximum(counts - self.depthless[place], 1)
+        return counts, depth
+
     def clear(self) -> None:
         """Forget every row."""
         self.counts[...] = 0
@@ -150,20 +166,13 @@ class Tiles:
             that have one. 0 beyond the edge of the field.
         """
         self._refresh(level, row, column)
-        sums = self._level(level)
         place = _pixels_of(row), _pixels_of(column)
-        counts = sums.counts[place]
+        counts, depth = self._level(level).values(place)
         height, width = counts.shape
         out = np.zeros((TILE, TILE, 2), np.float32)
         out[:height, :width, 0] = counts
-        if sums.depth_steps is None:
-            return out
-        depth = out[:height, :width, 1]
-        depth[...] = sums.depth_steps[place]
-        depth *= np.float32(1.0 / DEPTH_STEPS_PER_NM)
-        if sums.depthless is not None:  # as if the others had the mean of these
-            with_depth = np.maximum(counts - sums.depthless[place], 1)
-            np.multiply(depth, counts / with_depth, out=depth, casting="same_kind")
+        if depth is not None:
+            out[:height, :width, 1] = depth
         return out
 
     def renew(
@@ -201,13 +210,8 @@ class Tiles:
             here = (y >> TILE_BITS == row) & (x >> TILE_BITS == column)
             place = y[here], x[here]
             at = place[0] - row * TILE, place[1] - column * TILE
-            counts = sums.counts[place]
-            picture[*at, 0] = counts
-            if sums.depth_steps is not None:
-                depth = sums.depth_steps[place].astype(np.float32)
-                depth *= np.float32(1.0 / DEPTH_STEPS_PER_NM)
-                if sums.depthless is not None:
-                    depth *= counts / np.maximum(counts - sums.depthless[place], 1)
+            picture[*at, 0], depth = sums.values(place)
+            if depth is not None:
                 picture[*at, 1] = depth
         return True
 
