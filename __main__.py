@@ -232,8 +232,10 @@ def replay(
     if control is not None:
         from .bridge.control.rerun import rerun_session
 
-        drawn = rerun_session(settings, densities, path, folder)
+        drawn, problem = rerun_session(settings, densities, path, folder)
         say(f"what {control} would have done: {drawn}")
+        if problem:
+            say(problem)
     _finish_report(report, folder)
     say(summary(report))
     raise typer.Exit(exit_code(report))

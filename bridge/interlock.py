@@ -174,6 +174,19 @@ class LaserInterlock:
             return NO_LEASE
         return ""
 
+    @property
+    def obstacle(self) -> str:
+        """Why no power that is wanted reaches the laser now; empty when it does."""
+        if self._closing:
+            return "the session ends"
+        fault = self._laser.fault
+        return self.problem or (f"fault: {fault}" if fault else "")
+
+    @property
+    def power(self) -> float:
+        """Power that the laser has, or gets as soon as the device is free."""
+        return self._laser.safe if self.obstacle else self._wanted.power
+
     def close(self) -> bool:
         """Bring the laser to its safe level and end the thread. Idempotent.
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .control_trace import frame_to_laser_ms
+from .control_file import frame_to_laser_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import ArrayLike, NDArray
 
-    from .control_trace import ControlTrace
+    from .control_file import ControlFile
 
 DEADLINE_MS = 100.0  # from the end of an exposure to the laser
 BIN_MS = 5.0
@@ -33,12 +33,12 @@ TEXT, GRID, BRIGHT = "#9aa3b5", "#222838", "#e8eaee"
 BLUE, GREEN, VIOLET, RED = "#4cc9f0", "#3ddc84", "#b794f6", "#ff6b6b"
 
 
-def control_plots(trace: ControlTrace, feedback: dict[str, Any]) -> str:
+def control_plots(trace: ControlFile, feedback: dict[str, Any]) -> str:
     """Draw density and laser power over time, and how fast one followed the other.
 
     Parameters
     ----------
-    trace : ControlTrace
+    trace : ControlFile
         Of the session.
     feedback : dict
         That of its report.
@@ -136,7 +136,7 @@ class _Time:
         return np.array(since, np.float64) / 1e9 / self._unit_s
 
 
-def _density(trace: ControlTrace, time: _Time) -> str:
+def _density(trace: ControlFile, time: _Time) -> str:
     """Draw readings, their means and the target."""
     lines = trace.decisions
     at = time.of(line["exposed_ns"] for line in lines)
@@ -166,7 +166,7 @@ def _density(trace: ControlTrace, time: _Time) -> str:
     return panel.svg(title, legend, (bands if aims.any() else "") + thin + thick)
 
 
-def _power(trace: ControlTrace, time: _Time) -> str:
+def _power(trace: ControlFile, time: _Time) -> str:
     """Draw the power as the steps in which it was set."""
     at = time.of(line["t_ns"] for line in trace.settings)
     powers = np.array([line["power"] for line in trace.settings], np.float64)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from .control_file import CONTROL_FILE, ControlFile
 from .control_plots import control_plots
-from .control_trace import CONTROL_FILE, ControlTrace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,9 +79,9 @@ def _control(feedback: dict[str, Any] | None, folder: Path) -> str:
     """Draw what density and laser did; nothing without feedback."""
     if not feedback:
         return ""
-    trace = ControlTrace.read(folder / CONTROL_FILE)
+    trace = ControlFile.read(folder / CONTROL_FILE)
     plots = control_plots(trace, feedback)
-    told = dict.fromkeys(trace.alarms)  # each once
+    told = dict.fromkeys(filter(None, (trace.problem, *trace.alarms)))  # each once
     alarms = "".join(f'<p class="bad">{escape(text)}</p>' for text in told)
     if not plots and not alarms:
         return ""

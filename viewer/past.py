@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..stream.control_trace import CONTROL_FILE, ControlTrace
+from ..stream.control_file import CONTROL_FILE, ControlFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ class Past:
     def read(cls, folder: Path) -> Past:
         """Read a session's folder; what is missing or damaged is left out."""
         report = _read_json(folder / REPORT_FILE)
-        trace = ControlTrace.read(folder / CONTROL_FILE)
+        trace = ControlFile.read(folder / CONTROL_FILE)
         status = _status(report) if report else {}
         curve = _curve(trace, status.get("frames"))
         if curve:
@@ -65,7 +65,7 @@ def _status(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _curve(trace: ControlTrace, last_frame: Any) -> list[dict[str, Any]]:
+def _curve(trace: ControlFile, last_frame: Any) -> list[dict[str, Any]]:
     """Give what was decided, by the frames it rests on.
 
     Without decisions, which alone know frames, the laser's last power stands for
@@ -76,7 +76,7 @@ def _curve(trace: ControlTrace, last_frame: Any) -> list[dict[str, Any]]:
             "frames": line["frames"][1],
             "density_per_um2": line["per_um2"],
             "laser": {
-                "power": line["given"],
+                "power": line["power"],
                 "unit": trace.unit,
                 "target_per_um2": line["target_per_um2"],
             },

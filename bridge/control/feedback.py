@@ -168,7 +168,8 @@ class Feedback:
             reading = replace(reading, target_per_um2=self.target_per_um2)
         elif settling:
             self._interlock.want(self._power, MEASURING)
-            self._log(decision(reading, None, self._power, MEASURING))
+            given, reason = self._as_set(self._power, MEASURING)
+            self._log(decision(reading, None, given, reason))
             return
         verdict = self._guard.step(self._law, reading, now_s)
         self.decisions += 1
@@ -178,12 +179,23 @@ class Feedback:
             power = self._power if self._settings.dry_run else verdict.power
             exposed_ns = round(reading.t_s * 1e9)
             self._interlock.want(power, self._settings.law, exposed_ns)
-        self._log(decision(reading, verdict.wanted, verdict.power, verdict.reason))
+        given, reason = verdict.power, verdict.reason
+        if not self._settings.dry_run:
+            given, reason = self._as_set(verdict.power, verdict.reason)
+        self._log(decision(reading, verdict.wanted, given, reason))
         if evidence := self._rules.met(reading, blocks[-1].precision_nm):
             self._end(evidence)
         if self.tell is not None and now_s - self._told_s > TELL_EVERY_S:
             self._told_s = now_s
             self.tell()
+
+    def _as_set(self, decided: float, reason: str) -> tuple[float, str]:
+        """Return the power that the laser is given, and why if it is another one."""
+        given = self._interlock.power
+        if given == decided:
+            return given, reason
+        why = self._interlock.obstacle or "the power stays as it was set"
+        return given, f"{reason}; {why}" if reason else why
 
     def _read(self, blocks: list[BlockDensity]) -> Reading:
         power = self._laser.last_power
@@ -209,7 +221,19 @@ class Feedback:
 def decision(
     reading: Reading, wanted: float | None, given: float, reason: str
 ) -> dict[str, Any]:
-    """Give a line for ``control.jsonl``: a decision with what it rests on."""
+    """Return a line for ``control.jsonl``: a decision with what it rests on.
+
+    Parameters
+    ----------
+    reading : Reading
+        What it rests on; its `power` is that of the laser before.
+    wanted : float or None
+        What the law wanted, in the laser's unit; None if it was not asked.
+    given : float
+        What the laser was given, or in a dry run would have been.
+    reason : str
+        Why `given` is not `wanted`.
+    """
     return {
         "kind": "decision",
         "t_ns": time.monotonic_ns(),

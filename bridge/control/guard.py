@@ -261,7 +261,7 @@ class GuardedPower:
         power = self._exact * 0.5 ** (dt_s / HALF_LIFE_S)
         if power <= self._floor:
             power = self._lowest
-        return self._lower(power, f"{reason}, for {missing_s:.1f} s: the power falls")
+        return self._lower(power, f"{reason}, for {missing_s:.1f} s")
 
     def _hold(self, reason: str) -> Verdict:
         return self._verdict(self._given, None, reason, held=True)

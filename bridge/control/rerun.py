@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import json
 from typing import TYPE_CHECKING, Any
 
-from ...stream.control_trace import CONTROL_FILE
+from ...stream.control_file import CONTROL_FILE, ControlFile
 from ..settings import BridgeSettings, LaserSettings
 from .feedback import decision
 from .guard import GuardedPower, GuardOptions
@@ -14,7 +13,7 @@ from .laws import close_law, open_law
 from .readings import join
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ...stream.density import BlockDensity
@@ -25,44 +24,12 @@ PICTURE_FILE = "control.png"
 UNLIMITED = 1e9  # power of a laser whose highest is not given
 
 
-class RecordedPower:
-    """The power that a laser had at any time of a session.
-
-    Parameters
-    ----------
-    control_file : Path
-        ``control.jsonl`` of the session; without one the power is unknown.
-    otherwise : float
-        Power where none is known.
-    """
-
-    def __init__(self, control_file: Path, otherwise: float) -> None:
-        self._times: list[int] = []
-        self._powers = [otherwise]
-        if not control_file.exists():
-            return
-        for line in control_file.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            if entry["kind"] == "laser":
-                self._times.append(entry["t_ns"])
-                self._powers.append(entry["power"])
-
-    @property
-    def known(self) -> bool:
-        """Whether the session says anything of its laser."""
-        return bool(self._times)
-
-    def at(self, t_ns: int) -> float:
-        """Give the power in force at a monotonic time of the bridge."""
-        return self._powers[bisect.bisect_right(self._times, t_ns)]
-
-
 def rerun_session(
     settings: SessionSettings,
     blocks: Sequence[BlockDensity],
     recording: Path,
     out: Path,
-) -> Path:
+) -> tuple[Path, str]:
     """Run the law of `settings` on densities; write and draw what it decides.
 
     Parameters
@@ -72,7 +39,8 @@ def rerun_session(
     blocks : sequence of BlockDensity
         Measured in it.
     recording : Path
-        Session folder or movie; a session says what its laser really did.
+        Session folder or movie; the ``control.jsonl`` of a session says what its laser
+        really did.
     out : Path
         Gets ``control.jsonl`` and ``control.png``.
 
@@ -80,6 +48,8 @@ def rerun_session(
     -------
     Path
         Of the picture.
+    str
+        What of the recorded powers could not be read; empty if all could.
 
     Raises
     ------
@@ -92,13 +62,14 @@ def rerun_session(
     limits = (laser.lowest or 0.0, laser.highest or most)
     guard = GuardedPower(*limits, laser.power, GuardOptions(**laser.guard))
     control = settings.control
+    recorded = ControlFile.read(recording / CONTROL_FILE)
     law = open_law(control.law, control.options, power=laser.power)
     try:
         lines = rerun(
             blocks,
             law,
             guard,
-            RecordedPower(recording / CONTROL_FILE, laser.power),
+            lambda t_ns: recorded.power_at(t_ns, laser.power),
             target_per_um2=target_of(control, blocks),
             limits=limits,
             ticks_per_s=control.ticks_per_s,
@@ -110,7 +81,7 @@ def rerun_session(
     path = out / PICTURE_FILE
     if lines:
         draw(path, lines, control.law, laser.unit)
-    return path
+    return path, recorded.problem
 
 
 def target_of(control: ControlSection, blocks: Sequence[BlockDensity]) -> float:
@@ -129,7 +100,7 @@ def rerun(
     blocks: Sequence[BlockDensity],
     law: Controller,
     guard: GuardedPower,
-    power: RecordedPower,
+    power: Callable[[int], float],
     *,
     target_per_um2: float,
     limits: tuple[float, float],
@@ -145,8 +116,8 @@ def rerun(
         In the order of their frames.
     law, guard : Controller, GuardedPower
         Fresh ones.
-    power : RecordedPower
-        What the laser really did: the readings say so.
+    power : Callable[[int], float]
+        Power that the laser really had at a monotonic time in ns; the readings say it.
     target_per_um2, limits, ticks_per_s : float, (float, float), float
         As in a session.
 
@@ -165,7 +136,7 @@ def rerun(
         reading = join(
             waiting,
             last_s,
-            power=power.at(block.t_ns),
+            power=power(block.t_ns),
             limits=limits,
             target_per_um2=target_per_um2,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stream.control_trace import CONTROL_FILE
+from ...stream.control_file import CONTROL_FILE, ControlFile
 from ...stream.table import read_table
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ def true_density(truth: Path) -> NDArray[np.float64]:
 
 def measured_density(session: Path) -> NDArray[np.float64]:
     """Give the density of each frame as the decisions of a session had it."""
-    lines = (session / CONTROL_FILE).read_text(encoding="utf-8").splitlines()
-    decisions = [line for line in map(json.loads, lines) if line["kind"] == "decision"]
+    decisions = ControlFile.read(session / CONTROL_FILE).decisions
     if not decisions:
         return np.empty(0)
+    decisions.sort(key=lambda line: line["frames"][1])
     last = [line["frames"][1] for line in decisions]
     density = np.array([line["per_um2"] for line in decisions])
     frames = np.arange(decisions[0]["frames"][0], last[-1] + 1)

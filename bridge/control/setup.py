@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ...stream.control_trace import CONTROL_FILE
+from ...stream.control_file import CONTROL_FILE
 from ...stream.errors import SettingsError
 from ...stream.laser_state import LaserState
 from .feedback import Feedback

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from liveloc.stream.control_file import ControlFile, frame_to_laser_ms
 from liveloc.stream.control_plots import COLUMNS, control_plots, running_mean
-from liveloc.stream.control_trace import ControlTrace, frame_to_laser_ms
 from liveloc.stream.report import write_report_page
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ def decided(exposed_ms: float, given: float, **more: Any) -> dict[str, Any]:
     return {
         "kind": "decision",
         "t_ns": round((exposed_ms + 50) * MS),
-        "frames": [frame - 9, frame],
+        "frames": [max(frame - 9, 0), frame],
         "exposed_ns": round(exposed_ms * MS),
         "per_um2": 0.4,
         "target_per_um2": 0.5,
+        "power": 5.0,
         "given": given,
         **more,
     }
@@ -51,10 +52,10 @@ def took(t_ms: float, power: float, reason: str = "ratio") -> dict[str, Any]:
     }
 
 
-def written(path: Path, *lines: dict[str, Any] | str) -> ControlTrace:
+def written(path: Path, *lines: dict[str, Any] | str) -> ControlFile:
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     (path / "control.jsonl").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    return ControlTrace.read(path / "control.jsonl")
+    return ControlFile.read(path / "control.jsonl")
 
 
 def svgs(html: str) -> list[ET.Element]:
@@ -99,7 +100,7 @@ def test_settings_that_no_decision_asked_for_are_no_answers(tmp_path: Path) -> N
         took(170, 5.0, "engine and camera are there"),
     )
     assert frame_to_laser_ms(trace, "ratio") == []
-    assert frame_to_laser_ms(ControlTrace(), "ratio") == []
+    assert frame_to_laser_ms(ControlFile(), "ratio") == []
 
 
 def test_broken_lines_are_left_out(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_broken_lines_are_left_out(tmp_path: Path) -> None:
     )
     assert [line["given"] for line in trace.decisions] == [4.0]
     assert frame_to_laser_ms(trace, "ratio") == [60.0]
-    assert ControlTrace.read(tmp_path / "missing") == ControlTrace()
+    assert ControlFile.read(tmp_path / "missing") == ControlFile()
 
 
 def test_means_are_over_the_last_fifty_frames_each_counted_once() -> None:

@@ -71,7 +71,8 @@ def test_a_sessions_folder_is_shown_with_its_report_and_its_laser(
             "frames": [frame - 4, frame],
             "per_um2": 0.4,
             "target_per_um2": 0.5,
-            "given": 7.0,
+            "power": 7.0,
+            "given": 6.0,  # of a dry run
         }
         for frame in range(5, 700, 5)
     ]

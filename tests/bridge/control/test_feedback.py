@@ -8,7 +8,7 @@ from readings import READING
 
 from liveloc.bridge.control import target as target_module
 from liveloc.bridge.control.feedback import Feedback
-from liveloc.bridge.control.guard import GuardedPower
+from liveloc.bridge.control.guard import GuardedPower, GuardOptions
 from liveloc.bridge.control.stop_rules import StopRules
 from liveloc.bridge.control.target import Target, TargetFile
 from liveloc.stream.density import BlockDensity
@@ -40,6 +40,11 @@ class Interlock:
     def __init__(self, laser):
         self.frame_to_laser, self.late = Latency(), 0
         self.wanted, self._laser = [], laser
+        self.obstacle = ""
+
+    @property
+    def power(self):
+        return self._laser.safe if self.obstacle else self._laser.last_power
 
     def want(self, power, reason, exposed_ns=None):
         self.wanted.append((power, reason, exposed_ns))
@@ -74,7 +79,9 @@ def block(seq, per_um2=0.5, frames=5, age_s=0.0, **changes):
 class Loop:
     """A feedback whose decisions can be waited for."""
 
-    def __init__(self, answer=lambda reading: 3.0, *, folder=None, **control):
+    def __init__(
+        self, answer=lambda reading: 3.0, *, folder=None, guard=None, **control
+    ):
         self.laser, self.law = Laser(), Law(answer)
         self.interlock = Interlock(self.laser)
         self.lines, self.stops, self.alarms = [], [], []
@@ -84,7 +91,7 @@ class Loop:
         )
         self.feedback = Feedback(
             self.law,
-            GuardedPower(0.0, HIGHEST, 5.0),
+            GuardedPower(0.0, HIGHEST, 5.0, guard),
             self.interlock,
             self.laser,
             settings,
@@ -166,6 +173,26 @@ def test_stale_densities_do_not_renew_the_lease():
         assert loop.interlock.wanted == []
         assert "s old" in line["reason"]
         assert not loop.law.readings
+
+
+def test_a_power_that_nothing_steers_is_written_as_it_stays():
+    """With readings that are all too old the guard falls, but the laser does not."""
+    options = GuardOptions(hold_s=0.0)
+    with Loop(lambda reading: 5.0, law="constant", guard=options) as loop:
+        lines = []
+        for n in range(5):
+            lines.append(loop.decide(block(5 * n, age_s=1.5)))
+            time.sleep(0.02)
+        assert [line["given"] for line in lines] == [5.0] * 5
+        assert "the power stays" in lines[-1]["reason"]
+
+
+def test_a_laser_that_may_not_be_on_is_written_as_safe():
+    with Loop(lambda reading: 9.0) as loop:
+        loop.interlock.obstacle = "no engine"
+        line = loop.decide(block(0))
+        assert (line["wanted"], line["given"]) == (9.0, 0.0)
+        assert line["reason"].endswith("no engine")
 
 
 def test_a_density_from_the_future_is_not_believed():
