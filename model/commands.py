@@ -11,7 +11,6 @@ import typer
 
 from ..stream.balance import exit_code
 from ..stream.command_options import (
-    ASSUMED_PIXEL_NM,
     CameraPath,
     JsonFile,
     Model,
@@ -21,7 +20,6 @@ from ..stream.command_options import (
     given_camera,
     session_folder,
     settings_from,
-    table_path,
 )
 from ..stream.errors import SettingsError
 from ..stream.supervision import stop_event
@@ -126,26 +124,27 @@ def evaluate(
     Example: liveloc evaluate localizations.arrow truth.csv --border 450
     --model simulated-microscope --plots figures
     """
-    from ..stream.table import read_table
     from .evaluation.imaging import imaging_for
+    from .evaluation.inputs import read_inputs
     from .evaluation.matching import AXIAL_NM, Rule
     from .evaluation.plots import write_plots
     from .evaluation.report import assess
     from .evaluation.tables import tables
     from .evaluation.wobble import read_wobble
 
-    found, metadata = read_table(table_path(table), pixel_size or ASSUMED_PIXEL_NM)
-    pixel = pixel_size or float(metadata.get("pixel_size_nm", ASSUMED_PIXEL_NM))
-    true, about = read_table(table_path(truth), pixel)
-    metadata |= about
+    axial_nm = None if planar else AXIAL_NM
+    inputs = read_inputs(table, truth, pixel_size, axial_nm)
+    for remark in inputs.remarks:
+        say(remark)
     rule = Rule(
         border_nm=border,
-        axial_nm=None if planar else AXIAL_NM,
+        axial_nm=axial_nm,
         photon_quantile=photon_quantile,
         wobble=read_wobble(wobble) if wobble else None,
     )
+    metadata = inputs.metadata
     imaging = imaging_for(psf, model, camera, metadata, overlap=overlap)
-    result = assess(found, true, rule, metadata, imaging=imaging)
+    result = assess(inputs.table, inputs.truth, rule, metadata, imaging=imaging)
     say(result.rule_in_words)
     show(tables(result))
     for path in write_plots(result, plots) if plots else []:

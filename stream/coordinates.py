@@ -8,6 +8,7 @@ others differ is one table, `DIALECTS`; nothing else in the package converts.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,8 @@ from .errors import SettingsError
 from .localizations import LOCALIZATION, Localizations, empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -35,6 +37,9 @@ CONVENTIONS = {
 }
 # What every file of ours says of the camera, see `stream_metadata`.
 REQUIRED_METADATA = ("pixel_size_nm", "roi_origin", "shape")
+
+FARTHEST_NM = 1e12  # a kilometre: what is beyond is no position
+LAST_FRAME = 2**53  # whole numbers are exact below
 
 _NM = ("x_nm", "y_nm", "x_sigma_nm", "y_sigma_nm")
 _UNKNOWN = ("photons", "background", "photons_sigma", "z_sigma_nm", *_NM[2:])
@@ -185,6 +190,82 @@ DIALECTS: dict[str, Dialect] = {
         unit="px",
     ),
 }
+# Dialects that are read, those that are not written too.
+READABLE = DIALECTS | {
+    "rapidstorm": Dialect(
+        columns={
+            "frame": ("ImageNumber-0-0",),
+            "x_nm": ("Position-0-0",),
+            "y_nm": ("Position-1-0",),
+            "z_nm": ("Position-2-0",),
+        },
+        known_by=("ImageNumber-0-0", "Position-0-0", "Position-1-0"),
+        written=(),
+        frame_base=0,
+        centre_px=0.0,
+    ),
+}
+
+_CONVERT = (
+    "Export it as ThunderSTORM does, or name its columns frame, x_nm and y_nm: nm "
+    "from the centre of the first pixel, frames from 0."
+)
+# Tables that are recognised and not read, because where their first pixel lies is
+# not documented: program -> its columns, and what to do.
+FOREIGN: dict[str, tuple[tuple[str, ...], str]] = {
+    "Zeiss Elyra": (("First Frame", "Position X [nm]", "Position Y [nm]"), _CONVERT),
+    "Nanoimager": (("Frame", "X (nm)", "Y (nm)"), _CONVERT),
+    "SMAP": (("frame", "xnm", "ynm"), _CONVERT),
+    "DECODE": (("frame_ix", "x", "y"), _CONVERT),
+}
+
+_NM_PER = {"nm": 1.0, "um": 1e3, "\u00b5m": 1e3, "\u03bcm": 1e3, "px": None}
+_PIXELS = ("px", "pix", "pixel", "pixels")
+_UNIT = re.compile(r"(.*)([\[(])([^\])]+)([\])])\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Where a column that a dialect knows is found in a file.
+
+    Attributes
+    ----------
+    name : str
+        In the file.
+    nm : float or None
+        nm that 1 stands for, where the dialect's own name says nm; None: pixels.
+    """
+
+    name: str
+    nm: float | None = 1.0
+
+
+def found_column(name: str, header: Sequence[str]) -> Column | None:
+    """Find a column of a dialect in a header, also where it has another unit.
+
+    ``x [nm]`` may be ``x [um]``, ``x [px]`` or the like.
+    """
+    if name in header:
+        return Column(name)
+    wanted = _UNIT.match(name)
+    if wanted is None or wanted[3] != "nm":
+        return None
+    for other in header:
+        found = _UNIT.match(other)
+        if found is None or found[1] != wanted[1] or found[2] != wanted[2]:
+            continue
+        unit = "px" if found[3].lower() in _PIXELS else found[3]
+        if unit in _NM_PER:
+            return Column(other, _NM_PER[unit])
+    return None
+
+
+def dialect_of(header: Sequence[str]) -> str | None:
+    """Return the key of `READABLE` that a header is of; None where it is of none."""
+    for name, spec in READABLE.items():
+        if all(found_column(column, header) for column in spec.known_by):
+            return name
+    return None
 
 
 def _lateral_sigma(rows: Localizations) -> NDArray[np.float64]:
@@ -214,6 +295,7 @@ def to_localizations(
     *,
     pixel_size_nm: float | None = None,
     origin_px: tuple[int, int] = (0, 0),
+    frame_base: int | None = None,
 ) -> Localizations:
     """Convert the columns of another program's table to ours.
 
@@ -222,43 +304,56 @@ def to_localizations(
     columns : Mapping[str, NDArray]
         As read, by the names in the file.
     dialect : str
-        A key of `DIALECTS`.
+        A key of `READABLE`.
     pixel_size_nm : float, optional
         Needed where the dialect counts pixels or calls the centre of the first
         pixel something else than 0, and where `origin_px` is not (0, 0).
     origin_px : tuple[int, int]
         (x, y) on the full chip of the pixel that the table calls first.
+    frame_base : int, optional
+        Number of the first frame, where it is not the dialect's.
 
     Returns
     -------
     Localizations
-        A column that the table lacks is NaN; z and flags 0, probability 1.
+        Rows without a finite x and y are left out. What
+        is not known of the others is NaN: also a whole column that the table lacks,
+        but z and flags are 0 there, and probability 1.
 
     Raises
     ------
     SettingsError
         The pixel size is needed and missing, or a frame number makes no sense.
     """
-    spec = DIALECTS[dialect]
+    spec = READABLE[dialect]
     if pixel_size_nm is None and (
         spec.centre_px or spec.unit == "px" or any(origin_px)
     ):
         raise SettingsError(
             f"a {dialect} table calls the centre of the first pixel "
             f"{spec.centre_px} px and counts in {spec.unit}: its positions cannot be "
-            "converted without the pixel size. Give pixel_size_nm."
+            "converted without the pixel size. Give the pixel size."
         )
     size = pixel_size_nm or 0.0
-    rows = empty(len(next(iter(columns.values()))) if columns else 0)
+    values = {
+        field: _to_ours(
+            field, np.asarray(columns[name], np.float64), spec, size, origin_px
+        )
+        for field, names in spec.columns.items()
+        if (name := next((name for name in names if name in columns), None))
+    }
+    if not values:
+        return empty()
+    whole = placed(values)
+    base = spec.frame_base if frame_base is None else frame_base
+    values["frame"] = _frames(values["frame"], whole, base)
+    rows = empty(int(whole.sum()))
     rows["probability"] = 1
     for name in _UNKNOWN:
         rows[name] = np.nan
-    for field, names in spec.columns.items():
-        for name in names:
-            if name in columns:
-                values = np.asarray(columns[name], np.float64)
-                rows[field] = _to_ours(field, values, spec, size, origin_px)
-                break
+    with np.errstate(over="ignore", invalid="ignore"):
+        for field, column in values.items():
+            rows[field] = column[whole]
     return rows
 
 
@@ -268,22 +363,48 @@ def _to_ours(
     spec: Dialect,
     size: float,
     origin_px: tuple[int, int],
-) -> NDArray[Any]:
-    if field == "frame":
-        frames = values - spec.frame_base
-        wrong = np.flatnonzero(~(frames >= 0) | (frames != np.floor(frames)))
-        if len(wrong):
-            raise SettingsError(
-                f"row {wrong[0] + 1}: frame number {values[wrong[0]]:g} is not a whole "
-                f"number from {spec.frame_base} on, where this kind of table starts."
-            )
-        return frames
+) -> NDArray[np.float64]:
     if field in _NM and spec.unit == "px":
         values = values * size
     if field in ("x_nm", "y_nm"):
         origin = origin_px[0] if field == "x_nm" else origin_px[1]
         return values + (origin - spec.centre_px) * size
     return values
+
+
+def placed(rows: Mapping[str, NDArray[Any]] | Localizations) -> NDArray[np.bool_]:
+    """Say which rows have a place."""
+    x, y = np.abs(rows["x_nm"]), np.abs(rows["y_nm"])
+    good: NDArray[np.bool_] = (x < FARTHEST_NM) & (y < FARTHEST_NM)  # False for NaN
+    return good
+
+
+def left_out(rows: int) -> str:
+    """Say how many rows of a table were left out."""
+    return f"{rows} {'row' if rows == 1 else 'rows'} without a position left out"
+
+
+def _frames(
+    values: NDArray[np.float64], whole: NDArray[np.bool_], base: int
+) -> NDArray[np.float64]:
+    """Count frames from 0; raises SettingsError for what is no frame number."""
+    frames = values - base
+    good = (frames >= 0) & (frames == np.floor(frames)) & (frames < LAST_FRAME)
+    wrong = np.flatnonzero(whole & ~good)
+    if len(wrong):
+        first = wrong[0]
+        zero = values[first] == 0 and base == 1
+        raise SettingsError(
+            f"row {first + 1}: frame number {values[first]:g} is not a whole "
+            f"number from {base} on, where this kind of table starts. "
+            + (
+                'Does it count from 0? Then write {"frame_base": "0"} into a file of '
+                "its name with -metadata.json added."
+                if zero
+                else "Is the column of frames the right one?"
+            )
+        )
+    return frames
 
 
 def from_localizations(
@@ -336,3 +457,45 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
             f"table metadata lack {', '.join(missing)}: without them nobody can say "
             "where the positions are. Take them from stream_metadata(start)."
         )
+
+
+def stated_metadata(found: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Check what a file says of a table's coordinates.
+
+    Raises
+    ------
+    SettingsError
+        A pixel size that is no positive number, a shape or an ROI's origin that are
+        no two whole numbers, or a base of frame numbers that is none.
+    """
+    checks: dict[str, tuple[Callable[[str], bool], str]] = {
+        "pixel_size_nm": (_is_size, "a number above 0, nm"),
+        "roi_origin": (lambda text: _is_pair(text, -(2**31)), "[column, row]"),
+        "shape": (lambda text: _is_pair(text, 1), "[height, width]"),
+        "frame_base": (lambda text: text in ("0", "1"), "0 or 1"),
+    }
+    for name, (good, needed) in checks.items():
+        if name in found and not good(found[name]):
+            raise SettingsError(
+                f"{path}: {name} is {found[name][:80]!r}, needed is {needed}."
+            )
+    return dict(found)
+
+
+def _is_size(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)) and float(text) > 0)
+    except ValueError:
+        return False
+
+
+def _is_pair(text: str, least: int) -> bool:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        isinstance(found, list)
+        and len(found) == 2
+        and all(type(v) is int and least <= v < 2**31 for v in found)
+    )

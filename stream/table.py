@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from .coordinates import CONVENTIONS, check_metadata
+from .coordinates import CONVENTIONS, check_metadata, left_out, placed, stated_metadata
 from .errors import RecordingError, SettingsError
 from .localizations import LOCALIZATION, Localizations, empty
-from .text_table import read_csv, write_csv
+from .picasso_table import HDF5, PicassoPieces
+from .text_table import TextPieces, read_all, recognised, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ __all__ = [
     "write_csv",
 ]
 
+ARROW = b"\xff\xff\xff\xff"  # what an Arrow stream begins with
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # end-of-stream marker of Arrow IPC
 _TYPES: dict[str, pa.DataType] = {
     "<i8": pa.int64(),
@@ -287,21 +289,22 @@ def first_bytes(path: Path, count: int = 8) -> bytes:
 def read_table(
     path: str | Path, pixel_size_nm: float | None = None
 ) -> tuple[Localizations, dict[str, str]]:
-    """Read a localization table: ours (Arrow) or a text table of another program.
+    """Read a localization table of liveloc or of another program.
 
     Parameters
     ----------
     path : str or Path
-        An Arrow stream, whole or torn, or a CSV in any dialect of
-        ``coordinates.DIALECTS``.
+        An Arrow stream, whole or torn, a text table in any dialect of
+        ``coordinates.READABLE``, or Picasso's HDF5.
     pixel_size_nm : float, optional
-        Only for text tables without a ``-metadata.json`` beside them.
+        Only for tables that do not say it.
 
     Returns
     -------
     Localizations, dict[str, str]
-        All whole rows, and the file's metadata. ``complete`` is ``"no"`` for an
-        Arrow table whose writer runs or was killed, else ``"yes"``.
+        All whole rows that have a position, and the file's metadata. ``complete`` is
+        ``"no"`` for an Arrow table whose writer runs or was killed, else ``"yes"``;
+        ``remarks`` says what was left out.
 
     Raises
     ------
@@ -310,18 +313,25 @@ def read_table(
     """
     path = Path(path)
     beginning = first_bytes(path)
-    if not beginning.startswith(b"\xff\xff\xff\xff"):
+    if not beginning.startswith(ARROW):
         if path.suffix.lower() == ".arrow":
             raise SettingsError(
                 f"{path}: is no Arrow stream (begins with {beginning!r})."
             )
-        rows, metadata = read_csv(path, pixel_size_nm)
+        if beginning == HDF5:
+            rows, metadata = read_all(PicassoPieces(path, pixel_size_nm))
+        else:
+            rows, metadata = read_all(TextPieces(recognised(path, pixel_size_nm)))
         return rows, metadata | {"complete": "yes"}
     found = _scan(path)
     if not found.end:
         raise _torn(path)
     rows = _read_rows(path, found, 0, found.rows)
-    return rows, found.metadata | {"complete": "yes" if found.closed else "no"}
+    metadata = found.metadata | {"complete": "yes" if found.closed else "no"}
+    good = placed(rows)
+    if not good.all():
+        metadata["remarks"] = left_out(int((~good).sum()))
+    return rows[good], metadata
 
 
 class ArrowPieces:
@@ -336,16 +346,23 @@ class ArrowPieces:
 
     Attributes
     ----------
+    in_pixels : bool
+        Never.
     metadata : dict[str, str]
         The file's.
     complete : bool
         Everything was read and the writer has ended the stream.
+    left_out : int
+        0: rows without a position are given, too.
 
     Raises
     ------
     SettingsError
         An Arrow stream that is not a localization table, or a torn schema.
     """
+
+    in_pixels = False
+    left_out = 0
 
     def __init__(self, path: Path, piece_rows: int) -> None:
         self._path, self._piece_rows = path, piece_rows
@@ -423,8 +440,11 @@ def _checked_metadata(path: Path, schema: pa.Schema) -> dict[str, str]:
             f"{', '.join(schema.names)[:200]}; a localization table has "
             f"{', '.join(_SCHEMA.names)}."
         )
-    pairs = (schema.metadata or {}).items()
-    return {k.decode(): v.decode() for k, v in pairs}
+    try:
+        pairs = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: its metadata are no text: {error}.") from None
+    return stated_metadata(pairs, path)
 
 
 def _read_rows(path: Path, held: _Contents, first: int, count: int) -> Localizations:

@@ -14,19 +14,26 @@ import pyarrow.csv as pacsv
 from .coordinates import (
     CONVENTIONS,
     DIALECTS,
+    READABLE,
+    Column,
     check_metadata,
+    found_column,
     from_localizations,
+    left_out,
+    stated_metadata,
     to_localizations,
 )
 from .errors import RecordingError, SettingsError
 from .localizations import empty
+from .text_layout import BEGINNING, Layout, layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from .localizations import Localizations
+    from .table_pieces import Pieces
 
 
 def sidecar(path: Path) -> Path:
@@ -103,10 +110,19 @@ def _write_pieces(
                 written += len(rows)
 
 
+# What programs write where a number is not known or cannot be written.
+_NO_NUMBER = (
+    "", "NaN", "nan", "NAN", "-NaN", "-nan", "NA", "N/A", "n/a", "#N/A", "null", "NULL",
+    "None", "none", "-", "--", "#NUM!", "#DIV/0!", "#VALUE!", "-nan(ind)", "nan(ind)",
+    "1.#QNAN", "-1.#IND", "1.#IND",
+)  # fmt: skip
+_DAMAGED = (pa.ArrowException, UnicodeError, OSError, ValueError)
+
+
 def read_csv(
     path: str | Path, pixel_size_nm: float | None = None
 ) -> tuple[Localizations, dict[str, str]]:
-    """Read a text table in any of `DIALECTS`, told apart by its column names.
+    """Read a text table in any dialect of `READABLE`, recognised by its column names.
 
     Parameters
     ----------
@@ -116,19 +132,16 @@ def read_csv(
     Returns
     -------
     Localizations, dict[str, str]
-        The rows, and what the file beside it says, with ``dialect`` set.
+        The rows that have a position, and what the file beside it says, with
+        ``dialect`` and, where rows were left out or columns not understood,
+        ``remarks`` set.
 
     Raises
     ------
     SettingsError
         Missing file, unknown columns, a cell that is no number, no pixel size.
     """
-    table = recognised(path, pixel_size_nm)
-    try:
-        rows = table.rows(_read_columns(table))
-    except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from error
-    return rows, table.metadata
+    return read_all(TextPieces(recognised(path, pixel_size_nm)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,93 +151,228 @@ class TextTable:
     Attributes
     ----------
     path : Path
-    header : list[str]
-        Names of all columns.
-    dialect : str
-        A key of `DIALECTS`.
+    layout : Layout
+        Encoding, separator, decimal sign, header.
+    columns : dict[str, Column]
+        Name of each column that the dialect knows -> where it is found.
     metadata : dict[str, str]
         What the file beside it says, with ``dialect`` and, where it is known,
         ``pixel_size_nm``.
     """
 
     path: Path
-    header: list[str]
-    dialect: str
+    layout: Layout
+    columns: dict[str, Column]
     metadata: dict[str, str]
 
     @property
-    def read_options(self) -> pacsv.ReadOptions:
-        """How the lines are to be read."""
-        return pacsv.ReadOptions(column_names=self.header, skip_rows=1)
+    def header(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return self.layout.header
 
     @property
-    def convert_options(self) -> pacsv.ConvertOptions:
-        """Only the columns that the dialect knows, as float64."""
-        known = DIALECTS[self.dialect].columns.values()
-        wanted = {name for names in known for name in names}
-        include = [name for name in self.header if name in wanted]
-        types = dict.fromkeys(include, pa.float64())
-        return pacsv.ConvertOptions(include_columns=include, column_types=types)
+    def dialect(self) -> str:
+        """A key of `coordinates.READABLE`."""
+        return self.layout.dialect
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether positions are in pixels of the camera."""
+        return READABLE[self.dialect].unit == "px" or any(
+            column.nm is None for column in self.columns.values()
+        )
+
+    def batches(self) -> Iterator[dict[str, NDArray[np.float64]]]:
+        """Yield the columns that the dialect knows, in its units, piece by piece.
+
+        Raises
+        ------
+        SettingsError
+            A row that is not as long as the header, a cell that is no number.
+        """
+        if self._ends_with_its_header():
+            return
+        layout = self.layout
+        names = {column.name for column in self.columns.values()}
+        try:
+            reader = pacsv.open_csv(
+                self.path,
+                read_options=pacsv.ReadOptions(
+                    column_names=list(layout.header),
+                    skip_rows=layout.lines_before,
+                    encoding=_arrows(layout.encoding),
+                ),
+                parse_options=pacsv.ParseOptions(delimiter=layout.separator),
+                convert_options=pacsv.ConvertOptions(
+                    include_columns=[n for n in layout.header if n in names],
+                    column_types=dict.fromkeys(names, pa.float64()),
+                    null_values=list(_NO_NUMBER),
+                    decimal_point=layout.decimal,
+                ),
+            )
+            with reader:
+                for batch in reader:
+                    yield {name: self._values(batch, name) for name in self.columns}
+        except SettingsError:
+            raise
+        except _DAMAGED as error:
+            raise SettingsError(f"not a table of numbers: {_line(error)}") from error
 
     def rows(self, columns: Mapping[str, NDArray[Any]]) -> Localizations:
         """Convert columns as read; raises SettingsError as `to_localizations`."""
-        size = self.metadata.get("pixel_size_nm")
+        size, base = (self.metadata.get(n) for n in ("pixel_size_nm", "frame_base"))
         return to_localizations(
-            columns, self.dialect, pixel_size_nm=float(size) if size else None
+            columns,
+            self.dialect,
+            pixel_size_nm=float(size) if size else None,
+            frame_base=int(base) if base else None,
         )
+
+    def _values(self, batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:
+        """Return a column in the dialect's unit, NaN where it is empty."""
+        column = self.columns[name]
+        values = batch.column(column.name).to_numpy(zero_copy_only=False)
+        if column.nm is not None:
+            return np.asarray(values * column.nm if column.nm != 1 else values)
+        size = self.metadata.get("pixel_size_nm")
+        if not size:
+            raise SettingsError(
+                f"{column.name!r} is in pixels. Give the pixel size of the camera."
+            )
+        return np.asarray(values * float(size))
+
+    def _ends_with_its_header(self) -> bool:
+        """Whether nothing follows the names: Arrow takes that for an error."""
+        with self.path.open("rb") as file:
+            beginning = file.read(BEGINNING + 1)
+        if len(beginning) > BEGINNING:
+            return False
+        text = beginning.decode(self.layout.encoding, errors="replace")
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        return not any(line.strip() for line in lines[self.layout.lines_before :])
+
+
+class TextPieces:
+    """A text table, read piece by piece.
+
+    Parameters
+    ----------
+    table : TextTable
+        As `recognised`.
+
+    Attributes
+    ----------
+    metadata : dict[str, str]
+        What the file beside it says.
+    in_pixels : bool
+        Positions are in pixels of the camera.
+    complete : bool
+        Everything was read.
+    left_out : int
+        Rows without a position, so far.
+    """
+
+    def __init__(self, table: TextTable) -> None:
+        self._table = table
+        self.metadata = table.metadata
+        self.in_pixels = table.in_pixels
+        self.complete = False
+        self.left_out = 0
+
+    def read(self) -> Iterator[Localizations]:
+        """Yield all rows that have a position, at the first call."""
+        if self.complete:
+            return
+        done = 0
+        try:
+            for columns in self._table.batches():
+                rows = self._table.rows(columns)
+                yield rows
+                count = len(next(iter(columns.values())))
+                self.left_out += count - len(rows)
+                done += count
+        except SettingsError as error:
+            after = f"after {done} good rows: " if done else ""
+            raise SettingsError(f"{self._table.path}: {after}{error}") from error
+        self.complete = True
+
+
+def read_all(pieces: Pieces) -> tuple[Localizations, dict[str, str]]:
+    """Read a table to its end; see `read_csv`."""
+    found = list(pieces.read())
+    rows = np.concatenate(found) if found else empty()
+    remarks = remarks_on(pieces)
+    return rows, pieces.metadata | ({"remarks": remarks} if remarks else {})
+
+
+def remarks_on(pieces: Pieces) -> str:
+    """Say what was left out of a table as far as it was read; "" for nothing."""
+    said = [pieces.metadata["not_read"]] if "not_read" in pieces.metadata else []
+    if pieces.left_out:
+        said.append(left_out(pieces.left_out))
+    return "; ".join(said)
 
 
 def recognised(path: str | Path, pixel_size_nm: float | None = None) -> TextTable:
-    """Tell the dialect of a text table, and read the file beside it; see `read_csv`."""
+    """Find layout and dialect of a text table, and read the file beside it.
+
+    Raises
+    ------
+    SettingsError
+        See `read_csv`.
+    """
     path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = [
-                name.strip() for name in file.readline().replace('"', "").split(",")
-            ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path}: cannot be read as a text table: {error}"
-        ) from error
-    dialect = _recognise(header, path)
-    metadata = _read_sidecar(path) | {"dialect": dialect}
-    if pixel_size_nm is None and "pixel_size_nm" in metadata:
-        pixel_size_nm = float(metadata["pixel_size_nm"])
+    layout = layout_of(path)
+    known = READABLE[layout.dialect].columns.values()
+    columns = {
+        name: found
+        for name in dict.fromkeys(name for names in known for name in names)
+        if (found := found_column(name, layout.header))
+    }
+    for column in columns.values():
+        if layout.header.count(column.name) > 1:
+            raise SettingsError(
+                f"{path}: {layout.header.count(column.name)} columns are named "
+                f"{column.name!r}. Leave one of them."
+            )
+    metadata = _read_sidecar(path) | {"dialect": layout.dialect}
     if pixel_size_nm is not None:
         metadata["pixel_size_nm"] = repr(float(pixel_size_nm))
-    return TextTable(path=path, header=header, dialect=dialect, metadata=metadata)
-
-
-def _recognise(header: list[str], path: Path) -> str:
-    for name, spec in DIALECTS.items():
-        if set(spec.known_by) <= set(header):
-            return name
-    known = "; ".join(f"{n}: {', '.join(s.known_by)}" for n, s in DIALECTS.items())
-    raise SettingsError(
-        f"{path}: no table of localizations has the columns "
-        f"{', '.join(header)[:200]!r}. Known are {known}."
-    )
-
-
-def _read_columns(table: TextTable) -> dict[str, NDArray[np.float64]]:
-    """Read the columns that the dialect knows, as float64."""
-    try:
-        found = pacsv.read_csv(
-            table.path,
-            read_options=table.read_options,
-            convert_options=table.convert_options,
-        )
-    except pa.ArrowInvalid as error:
-        raise SettingsError(f"not a table of numbers: {error}") from error
-    return {name: found.column(name).to_numpy() for name in found.column_names}
+    counts = [n for n in layout.header if n in ("intensity [ADU]", "intensity [e-]")]
+    if counts and "intensity [photon]" not in columns:
+        metadata["not_read"] = f"{counts[0]!r} is not in photons and was left out"
+    return TextTable(path=path, layout=layout, columns=columns, metadata=metadata)
 
 
 def _read_sidecar(path: Path) -> dict[str, str]:
     beside = sidecar(path)
-    if not beside.exists():
-        return {}
     try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-        return {str(k): str(v) for k, v in found.items()}
-    except (ValueError, AttributeError) as error:
-        raise SettingsError(f"{beside}: is not a JSON object: {error}") from error
+        found = json.loads(beside.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        said = {str(k): str(v) for k, v in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise SettingsError(
+            f"{beside}: is not a JSON object: {_line(error)}"
+        ) from error
+    return stated_metadata(said, beside)
+
+
+def _arrows(encoding: str) -> str:
+    """Return the encoding that Arrow decodes: any other is ASCII where numbers are."""
+    return encoding if encoding.startswith(("utf-16", "utf-32")) else "utf8"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that is there twice."""
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"{key!r} is there twice")
+    return dict(pairs)
+
+
+def _line(error: Exception) -> str:
+    """Return what an error says as one line without what no terminal shows."""
+    text = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]

@@ -63,8 +63,9 @@ def view(
         from ..stream.supervision import when_parent_ends
 
         when_parent_ends(_thread.interrupt_main)
+    watched = _watched(path, connect or ENGINE, pixel_size, super_pixel)
     code = run_viewer(
-        _watched(path, connect or ENGINE, pixel_size, super_pixel),
+        watched,
         title="liveloc" if path is None else f"{path.resolve().name} - liveloc",
         address=str(path) if path is not None else connect or ENGINE,
         source=path or _session_of(folder),
@@ -73,6 +74,8 @@ def view(
         save_folder=folder,
         report=report,
     )
+    if remarks := getattr(watched, "remarks", ""):
+        say(remarks)
     raise typer.Exit(code)
 
 
@@ -110,7 +113,9 @@ def render(
     from .view_file import View, render_view
 
     with waiting("drawing"):
-        render_view(View.load(view_file), out)
+        remarks = render_view(View.load(view_file), out)
+    if remarks:
+        say(remarks)
     say(f"picture in {out}")
 
 

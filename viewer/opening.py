@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..stream.errors import SettingsError
 from ..stream.table import ArrowPieces
 from ..stream.table_pieces import open_pieces
+from ..stream.text_table import remarks_on
 from .document import Document
 from .field import field_of
 from .live import SILENCE_S, Figures
@@ -144,6 +145,12 @@ class OpenedSession:
         told = self._past.status
         frames = {"frames": self._frames} if self._frames else {}
         return Figures.read({**frames, **told, "localizations": self.rows})
+
+    @property
+    def remarks(self) -> str:
+        """What was left out of the table so far, in words; empty for nothing."""
+        said = remarks_on(self._pieces)
+        return f"{self.path.name}: {said}" if said else ""
 
     @property
     def end_status(self) -> str:

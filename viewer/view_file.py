@@ -166,10 +166,15 @@ class View(BaseModel):
         return self
 
 
-def render_view(view: View, out: str | Path) -> None:
+def render_view(view: View, out: str | Path) -> str:
     """Make the picture of a view: PNG, TIFF or OME-TIFF by the end of its name.
 
     Needs no display. Blocks until the whole table is read and drawn.
+
+    Returns
+    -------
+    str
+        What was left out of the table, in words; empty for nothing.
 
     Raises
     ------
@@ -187,6 +192,7 @@ def render_view(view: View, out: str | Path) -> None:
         document.select(view.selection)
         document.correct(view.drift)
         save_picture(out, document, view.look, view.viewport)
+        return session.remarks
 
 
 def _relative(source: Path, folder: Path) -> str:

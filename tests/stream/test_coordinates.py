@@ -128,7 +128,9 @@ def test_picasso_reads_the_thunderstorm_table_we_write(tmp_path):
 def test_a_half_pixel_shift_without_a_pixel_size_is_refused(tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("Ground-truth,frame,xnano,ynano,znano,intensity\n1,1,5,6,7,8\n")
-    with pytest.raises(SettingsError, match=r"truth\.csv: .*0\.5 px.*Give pixel_size"):
+    with pytest.raises(
+        SettingsError, match=r"truth\.csv: .*0\.5 px.*Give the pixel size"
+    ):
         read_csv(path)
     rows, _ = read_csv(path, pixel_size_nm=10.0)
     assert rows["x_nm"].tolist() == [0]
@@ -148,7 +150,7 @@ def test_frames_before_the_first_and_between_are_refused(tmp_path):
     "content, complaint",
     [
         ("a,b,c\n1,2,3\n", "no table of localizations has the columns 'a, b, c'"),
-        ("", "no table of localizations"),
+        ("", "is empty"),
         ("frame,x_nm,y_nm\n1,2\n", "not a table of numbers"),
         ("frame,x_nm,y_nm\n1,2,far\n", "not a table of numbers"),
     ],
@@ -167,7 +169,7 @@ def test_a_table_without_rows_is_a_table(tmp_path):
 
 def test_a_binary_file_is_no_text_table(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\x80\x81\xff")
-    with pytest.raises(SettingsError, match="cannot be read as a text table"):
+    with pytest.raises(SettingsError, match="is not a text table"):
         read_csv(tmp_path / "t.csv")
 
 

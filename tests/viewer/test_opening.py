@@ -225,6 +225,16 @@ def test_a_hundred_thousand_rows_in_one_frame_without_z(tmp_path: Path) -> None:
         assert session.figures.frames == 4
 
 
+def test_rows_that_a_text_table_lacks_are_counted_in_words(tmp_path: Path) -> None:
+    text = "frame,x_nm,y_nm,x_sigma_nm\n0,100,100,9\n0,,100,9\n1,300,400,NaN\n"
+    (tmp_path / "t.csv").write_text(text)
+    with open_session(tmp_path / "t.csv") as session:
+        assert session.wait(8)
+        assert session.document is not None
+        assert session.document.image.counted == 2
+        assert session.remarks == "t.csv: 1 row without a position left out"
+
+
 def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         open_session(tmp_path / "gone.arrow")
@@ -236,7 +246,7 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", table(5), FIELD)
     (tmp_path / "t.csv-metadata.json").unlink()
     with open_session(tmp_path / "t.csv") as session:  # half a pixel of what size?
-        with pytest.raises(SettingsError, match="Give pixel_size_nm"):
+        with pytest.raises(SettingsError, match="Give the pixel size"):
             session.wait(8)
         assert session.state() == "ended"
         assert session.end_status == "failed"
