@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
     from .controller import Reading
 
+END_S = 2.0  # longest wait for a process that was killed, and for what it wrote
+LONGEST_ANSWER = 64 * 1024  # bytes
+MOST_WAITING = 1000  # messages that were not yet looked at; each question has one
+_NO_ANSWER = {"failed": "wrote to our pipe"}  # the user's file wrote past us
 _PROGRAM = Path(__file__).with_name("user_process.py")
 _log = logging.getLogger(__name__)
 
@@ -67,23 +72,29 @@ class _Process:
             [sys.executable, "-P", str(_PROGRAM), str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
             start_new_session=not windows_only,
             creationflags=windows_only,
         )
         self.pid = self._child.pid
-        self._thread = threading.Thread(target=self._read, name="user control")
+        self._thread = threading.Thread(
+            target=self._read, name="user control", daemon=True
+        )
         self._thread.start()
 
     def _read(self) -> None:
         """Collect messages until the process ends; the last one is its end."""
         assert self._child.stdout is not None
-        for line in self._child.stdout:
-            try:
-                message = json.loads(line)
-            except ValueError:  # it wrote past us into the pipe
-                message = {"failed": "wrote to our pipe"}
-            self._add(message if isinstance(message, dict) else {})
+        rest = b""
+        with self._child.stdout as answers:
+            while got := answers.read(LONGEST_ANSWER):
+                *lines, rest = (rest + got).split(b"\n")
+                for line in lines:
+                    self._add(_message(line))
+                if len(rest) > LONGEST_ANSWER or len(self._messages) > MOST_WAITING:
+                    self._add(_NO_ANSWER)
+                    break
         self._add({"ended": True})
 
     def _add(self, message: dict[str, Any]) -> None:
@@ -107,17 +118,51 @@ class _Process:
             _log.debug("user control: process %d is gone", self.pid)
 
     def kill(self) -> int:
-        """End it at once; return its exit code. Idempotent."""
-        self._child.kill()
-        code = self._child.wait()
-        self._thread.join()
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:  # what was not yet written has nowhere to go
-                    _log.debug("user control: process %d is gone", self.pid)
+        """End it and what it started, at once; return its exit code. Idempotent.
+
+        What it started may have left its group and still hold the pipe. Its end is then
+        not waited for: the thread that reads and the pipe are left alone.
+        """
+        if self._child.returncode is None:
+            _kill_tree(self._child)
+        try:
+            code = self._child.wait(END_S)
+        except subprocess.TimeoutExpired:  # it hangs in a driver of the system
+            _log.error("user control: process %d does not end", self.pid)
+            code = -1
+        self._thread.join(END_S)
+        if self._child.stdin is not None:
+            try:
+                self._child.stdin.close()
+            except OSError:  # what was not yet written has nowhere to go
+                _log.debug("user control: process %d is gone", self.pid)
         return code
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    """Read one line of the process."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return _NO_ANSWER
+    return message if isinstance(message, dict) and message else _NO_ANSWER
+
+
+def _kill_tree(child: subprocess.Popen[bytes]) -> None:
+    """Kill a process that was not yet waited for, with what it started."""
+    try:
+        if sys.platform == "win32":
+            subprocess.run(
+                ["taskkill", "/T", "/F", "/PID", str(child.pid)],
+                capture_output=True,
+                timeout=END_S,
+                check=False,
+            )
+        else:
+            os.killpg(child.pid, signal.SIGKILL)  # it began a group of its own
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _log.debug("user control: process %d: %s", child.pid, error)
+    child.kill()
 
 
 class UserLaw:

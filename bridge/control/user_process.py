@@ -9,6 +9,8 @@ import importlib.util
 import json
 import os
 import queue
+import signal
+import subprocess
 import sys
 import threading
 import traceback
@@ -45,6 +47,15 @@ def _listen(lines: "queue.SimpleQueue[str]") -> None:
     with os.fdopen(os.dup(0), "r", encoding="utf-8") as readings:
         for line in readings:
             lines.put(line)
+    _end()
+
+
+def _end() -> None:
+    """End this process and what the user's file has started."""
+    if sys.platform == "win32":
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(os.getpid())], check=False)
+    else:
+        os.killpg(0, signal.SIGKILL)  # the bridge gave it a group of its own
     os._exit(0)
 
 

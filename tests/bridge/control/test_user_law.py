@@ -1,6 +1,7 @@
 """A user's function may do what it likes: the laser stays, the loop goes on."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -200,3 +201,64 @@ def test_no_process_outlives_a_killed_parent(tmp_path):
     while exists(pid) and time.monotonic() < end:
         time.sleep(0.01)
     assert not exists(pid)
+
+
+FORKS = """
+import os, time
+from pathlib import Path
+
+done = []
+
+def control(stats):
+    if not done:
+        done.append(1)
+        if os.fork() == 0:
+            {leave}
+            Path({file!r}).write_text(str(os.getpid()))
+            time.sleep(40)
+            os._exit(0)
+    return 5
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("leave", ["pass", "os.setsid()"])
+def test_a_function_that_forks_does_not_hold_up_the_end(law, tmp_path, leave):
+    """The child of the process holds its pipe; one that left its group survives."""
+    file = tmp_path / "pid"
+    mine = law(FORKS.format(leave=leave, file=str(file)))
+    ask(mine, lambda answers: answers[-1] == 5 and file.exists() and file.read_text())
+    pid = int(file.read_text())
+    try:
+        began = time.monotonic()
+        mine.close()
+        assert time.monotonic() - began < 4
+        if leave == "pass":
+            assert soon(lambda: not exists(pid))
+    finally:
+        if exists(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_flood_of_answers_is_cut_off(law):
+    mine = law(
+        "import os\n"
+        "def control(stats):\n"
+        "    for fd in range(3, 10):\n"
+        "        try:\n"
+        "            while True:\n"
+        "                os.write(fd, b'7\\n' * 1000)\n"
+        "        except OSError:\n"
+        "            pass\n",
+        restarts=0,
+        timeout_s=5.0,
+    )
+    ask(mine, lambda answers: mine.pid is None)
+    assert len(mine.alarms) == 1
+
+
+def soon(happens, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not happens() and time.monotonic() < end:
+        time.sleep(0.05)
+    return happens()
