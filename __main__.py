@@ -430,6 +430,10 @@ def _send(
 
     with FrameSender(endpoint, source.start, on_density=on_density) as sender:
         if not sender.wait_connected(10.0):
+            if sender.refusal:
+                raise StreamError(
+                    f"the engine at {endpoint} refuses the stream: {sender.refusal}"
+                )
             raise SettingsError(
                 f"no engine answers at {endpoint}. Start one with 'liveloc engine', or "
                 "give --out to let replay start its own."

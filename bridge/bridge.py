@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..stream.coordinates import stream_metadata
-from ..stream.errors import SettingsError, SourceEnded
+from ..stream.errors import SettingsError, SourceEnded, StreamError
 from ..stream.localizations import empty
 from ..stream.recorder import FrameRecorder
 from ..stream.sender import FrameSender
@@ -309,12 +309,23 @@ def _teller(
 def _wait_for_engine(
     sender: FrameSender, settings: BridgeSettings, stop: threading.Event | None
 ) -> None:
-    """Give the engine its time; go on without it when that is over."""
+    """Wait for the engine; go on without one that is silent when the time is over.
+
+    Raises
+    ------
+    StreamError
+        The engine answers, but refuses the stream.
+    """
     deadline = time.monotonic() + settings.wait_for_engine_s
     while not sender.wait_connected(WAIT_SLICE_S):
         if stop is not None and stop.is_set():
             return
         if time.monotonic() >= deadline:
+            if sender.refusal:
+                raise StreamError(
+                    f"the engine at {settings.endpoint} refuses the stream: "
+                    f"{sender.refusal}"
+                )
             _log.warning(
                 "no engine answers at %s: going on without. Frames that find no room "
                 "are handled by policy %s; the laser stays at its safe level.",

@@ -18,7 +18,7 @@ from ..stream.command_options import (
 )
 from ..stream.errors import SettingsError
 from ..stream.supervision import stop_event
-from ..stream.terminal import progress_bar, say
+from ..stream.terminal import complain, progress_bar, say
 
 if TYPE_CHECKING:
     from ..stream.session import SessionSettings
@@ -115,4 +115,10 @@ def _acquire(
         f"{result['recorded'] or 0} recorded; {result['status']} {result['reason']}"
     )
     safe = result["laser"] is None or result["laser"]["safe"]
+    if frames["camera"] and not frames["sent"] and not without_engine:
+        complain(
+            f"no engine took a frame at {settings.stream.frames_endpoint}: nothing was "
+            "localized. Start one with 'liveloc engine', or use 'liveloc record'."
+        )
+        return 1
     return 0 if result["status"] in ("ok", "aborted") and safe else 1

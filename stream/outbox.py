@@ -57,7 +57,9 @@ class Outbox:
     cut, stopping : bool
         Shed what waits; stop the thread.
     refused : str
-        Why the engine does not take the stream.
+        Why the engine does not take the stream, for good.
+    refusal : str
+        Why it has not taken it so far; empty if it was silent.
     failure : BaseException or None
         A fault in the socket's thread.
     laser : LaserState or None
@@ -73,7 +75,7 @@ class Outbox:
         self.ending: tuple[EndStatus, str] | None = None
         self.end: StreamEnd | None = None
         self.cut = self.stopping = False
-        self.refused = ""
+        self.refused = self.refusal = ""
         self.laser: LaserState | None = None
         self.failure: BaseException | None = None
         self._queue: deque[Waiting] = deque()

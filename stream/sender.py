@@ -134,6 +134,11 @@ class FrameSender:
         return self._outbox.connected
 
     @property
+    def refusal(self) -> str:
+        """Why the engine does not accept the stream so far; empty if it is silent."""
+        return self._outbox.refusal
+
+    @property
     def end_acked(self) -> bool:
         """The engine has dealt with the whole stream."""
         return self._outbox.end_acked

@@ -261,6 +261,7 @@ class Uplink:
                 self._credit_bytes = message.credit_bytes
                 self._announced = -1
                 with self._box.changed:
+                    self._box.refusal = ""
                     self._box.go_on()
             case Credit() if self._accepted:
                 self._credit_seq = max(self._credit_seq, message.credit_seq)
@@ -299,6 +300,7 @@ class Uplink:
             return
         if self._accepted or self._ever_accepted:
             return
+        self._box.refusal = f"{reason}: {detail}"
         now_s = time.monotonic()
         if self._busy_since_s is None:
             self._busy_since_s = now_s

@@ -6,18 +6,24 @@ import logging
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import typer
 
 from liveloc.bridge.bridge import run_bridge
+from liveloc.bridge.commands import bridge as bridge_command
 from liveloc.bridge.examine import examine_micromanager
 from liveloc.bridge.laser import LaserError
 from liveloc.bridge.settings import BridgeSettings, CameraSettings, LaserSettings
 from liveloc.bridge.simulated import LASER, POWER_PROPERTY, SimulatedSettings
-from liveloc.stream.errors import SettingsError
+from liveloc.stream.calibration import CameraCalibration
+from liveloc.stream.errors import SettingsError, StreamError
+from liveloc.stream.frames import StreamStart
 from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
 from liveloc.stream.segments import SegmentReader
+from liveloc.stream.sender import FrameSender
 from liveloc.stream.session import SessionSettings
 from liveloc.stream.table import read_table
 
@@ -181,6 +187,48 @@ def test_without_an_engine_the_laser_stays_safe_and_the_recording_is_whole(
     assert frames["sent"] + frames["dropped"] == frames["camera"]
     assert {power for _, power, _ in laser_log()} == {0.0}
     assert result["laser"]["start"] == 0.0
+
+
+def test_a_busy_engine_is_named_with_the_stream_that_it_receives(engine):
+    """Also when the bridge has less patience than a sender that may be the last one."""
+    first = StreamStart(
+        stream_id=b"first bridge  16",
+        shape=(8, 8),
+        dtype="u2",
+        pixel_size_nm=100.0,
+        calibration=CameraCalibration(),
+        exposure_ms=1.0,
+        interval_ms=1.0,
+    )
+    with FrameSender(engine.endpoint, first) as other:
+        assert other.wait_connected(5.0)
+        settings = BridgeSettings(
+            simulated=SMALL, endpoint=engine.endpoint, frames=20, wait_for_engine_s=1.0
+        )
+        with pytest.raises(StreamError, match="refuses the stream: busy") as raised:
+            run_bridge(settings)
+        assert first.stream_id.hex() in str(raised.value)
+
+
+def test_a_bridge_whose_frames_no_engine_took_does_not_end_well(
+    tmp_path, monkeypatch, capsys
+):
+    def impatient(settings, **more):
+        return run_bridge(replace(settings, wait_for_engine_s=0.0), **more)
+
+    monkeypatch.setattr("liveloc.bridge.bridge.run_bridge", impatient)
+    monkeypatch.setattr(  # the command takes the signals of its process
+        "liveloc.bridge.commands.stop_event", lambda supervised: threading.Event()
+    )
+    file, nobody = tmp_path / "session.yaml", endpoint_without_engine()
+    file.write_text(
+        f"camera: {{frames: 20}}\nstream: {{frames_endpoint: {nobody}}}\n"
+        "simulation: {shape: [64, 64]}\n"
+    )
+    with pytest.raises(typer.Exit) as ended:
+        bridge_command(file)
+    assert ended.value.exit_code == 1
+    assert f"no engine took a frame at {nobody}" in capsys.readouterr().err
 
 
 def test_a_recording_without_engine_lights_the_sample(tmp_path, laser_log):
