@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .stream.density import BlockDensity
+    from .stream.live import Outcome
     from .stream.replay import ReplaySource
     from .stream.session import SessionSettings
 
@@ -327,20 +328,21 @@ def _run(
         )
     if not (folder / "report.json").exists():
         raise StreamError("the session was ended before its first frame")
-    report = _complete_report(folder, outcome.engine_restarts)
+    report = _complete_report(folder, outcome)
     _reconstruct(folder)
     _finish_report(report, folder, json_file)
     say(summary(report))
     raise typer.Exit(exit_code(report))
 
 
-def _complete_report(folder: Path, engine_restarts: int) -> dict[str, Any]:
+def _complete_report(folder: Path, outcome: Outcome) -> dict[str, Any]:
     """Join what engine and bridge know; compare with the truth if there is one."""
     report = _read_json(folder / "report.json")
     bridge_report = _read_json(folder / "bridge.json")
     report["laser"] = bridge_report.get("laser")
     report["bridge"] = bridge_report
-    report["engine"]["restarts"] = engine_restarts
+    report["engine"]["restarts"] = outcome.engine_restarts
+    report["alarms"] = outcome.alarms
     report["viewer"] = _viewer_report(folder)
     report["feedback"] = _feedback(folder, bridge_report.get("feedback"))
     report["accuracy"] = _accuracy(folder)

@@ -200,7 +200,8 @@ def _open_shutter(
     if drivers[0] == drivers[1] and not python:
         log.alarm(
             f"shutter {given.device} has the driver of laser {laser.device} "
-            f"({drivers[0]}): if that hangs, neither can be told anything."
+            f"({drivers[0]}): if that hangs, neither answers any more.",
+            serious=False,
         )
     watch = ShutterWatch(
         shutter, given.after_s, on_change=log.shuttered, on_alarm=log.alarm

@@ -14,7 +14,10 @@ REJECTED = "rejected"  # broke the protocol
 LATE = "late"  # came after its place in the stream was given up
 NOT_FINITE = "not_finite"  # the network gave no finite answer
 
-UNEXPLAINED = 3  # exit code: the balance does not close
+# Exit codes of a job besides 0, everything as asked for, and 2, a mistake of the user.
+FAILED = 1  # a part of it failed, or its end is missing
+UNEXPLAINED = 3  # the balance does not close
+ALARM = 4  # it ended in order, but there was a serious alarm
 
 
 @dataclass(slots=True)
@@ -59,5 +62,8 @@ class Balance:
 
 
 def exit_code(report: dict[str, Any]) -> int:
-    """Give the exit code of a job: 0 only where every frame is explained."""
-    return UNEXPLAINED if report["frames"]["unexplained"] else 0
+    """Return the exit code of a job: 0 only for success."""
+    if report["frames"]["unexplained"]:
+        return UNEXPLAINED
+    serious = any(alarm.get("serious") for alarm in report.get("alarms") or [])
+    return ALARM if serious else 0

@@ -36,8 +36,6 @@ class ControlFile:
         Lines of the kind ``decision`` with numbers in them, by ``exposed_ns``.
     settings : list[dict]
         Lines of the kind ``laser``: powers that the device took, by ``t_ns``.
-    alarms : list[str]
-        What the user should look after.
     damaged : int
         Lines that were left out because they are torn or lack what their kind needs.
     first_damaged : int
@@ -46,7 +44,6 @@ class ControlFile:
 
     decisions: list[dict[str, Any]] = field(default_factory=list)
     settings: list[dict[str, Any]] = field(default_factory=list)
-    alarms: list[str] = field(default_factory=list)
     damaged: int = 0
     first_damaged: int = 0
 
@@ -59,7 +56,7 @@ class ControlFile:
         SettingsError
             The file is there and cannot be read.
         """
-        decisions, settings, alarms = [], [], []
+        decisions, settings = [], []
         damaged = first_damaged = 0
         for number, line in enumerate(_lines(path), start=1):
             kind = line.get("kind")
@@ -67,14 +64,12 @@ class ControlFile:
                 decisions.append(line)
             elif kind == "laser" and _is_setting(line):
                 settings.append(line)
-            elif kind == "alarm":
-                alarms.append(str(line.get("text")))
             elif kind in ("decision", "laser") or not isinstance(kind, str):
                 damaged += 1
                 first_damaged = first_damaged or number
         decisions.sort(key=lambda line: line["exposed_ns"])
         settings.sort(key=lambda line: line["t_ns"])
-        return cls(decisions, settings, alarms, damaged, first_damaged)
+        return cls(decisions, settings, damaged, first_damaged)
 
     @property
     def unit(self) -> str:

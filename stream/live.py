@@ -7,8 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .alarms import AlarmFollower, Alarms
 from .balance import UNEXPLAINED
 from .broadcast import LocalizationSubscriber, Status
+from .control_file import CONTROL_FILE
 from .errors import SettingsError, StreamError
 from .supervision import Child
 
@@ -34,10 +36,13 @@ class Outcome:
         How often the engine had to be started again.
     stopped : bool
         The user ended it: Ctrl-C, or the viewer's window was closed.
+    alarms : list[dict]
+        As in the report; see `Alarms.as_list`.
     """
 
     engine_restarts: int = 0
     stopped: bool = False
+    alarms: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run_session(
@@ -75,6 +80,8 @@ def run_session(
     settings.save(folder)
     endpoint = settings.stream.localizations_endpoint
     outcome = Outcome()
+    alarms = Alarms(notice)
+    follower = AlarmFollower(folder / CONTROL_FILE, alarms.begun_ns)
     children: list[Child] = []
 
     def start(name: str, *arguments: str) -> Child:
@@ -95,7 +102,16 @@ def run_session(
             viewer = start("view", "--connect", endpoint, *look, "--report", report)
         bridge = start("bridge", str(folder))
         watch = _Watch(
-            subscriber, endpoint, engine, bridge, viewer, outcome, progress, notice
+            subscriber,
+            endpoint,
+            engine,
+            bridge,
+            viewer,
+            outcome,
+            progress,
+            notice,
+            alarms,
+            follower,
         )
         watch.until_the_engine_is_done()
         if viewer is not None and viewer.poll() is None:
@@ -109,6 +125,9 @@ def run_session(
         subscriber.close()
         for child in children:
             child.stop()
+        alarms.add(follower.read())
+        follower.close()
+        outcome.alarms = alarms.as_list()
     return outcome
 
 
@@ -124,6 +143,8 @@ class _Watch:
     outcome: Outcome
     progress: Callable[[dict[str, Any]], None]
     notice: Callable[[str], None]
+    alarms: Alarms
+    follower: AlarmFollower
     _give_up_at: float | None = None
     _told: set[str] = field(default_factory=set)
 
@@ -134,6 +155,7 @@ class _Watch:
                 if isinstance(update, Status):
                     self.progress(update.values)
                     self._warn(update.values.get("warnings"))
+            self.alarms.add(self.follower.read())
             self._check_viewer()
             self._check_bridge()
             if self.engine.poll() not in (None, 0, UNEXPLAINED):

@@ -57,6 +57,7 @@ def write_report_page(report: dict[str, Any], folder: Path) -> Path:
             '<p class="bad">The camera\'s calibration may be wrong: '
             f"{escape(warning)}</p>"
         )
+    verdict += "".join(map(_alarm, report.get("alarms") or []))
     single = {k: v for k, v in report.items() if not isinstance(v, dict | list)}
     sections = [_table("Session", single)]
     sections += [
@@ -81,11 +82,20 @@ def _control(feedback: dict[str, Any] | None, folder: Path) -> str:
         return ""
     trace = ControlFile.read(folder / CONTROL_FILE)
     plots = control_plots(trace, feedback)
-    told = dict.fromkeys(filter(None, (trace.problem, *trace.alarms)))  # each once
-    alarms = "".join(f'<p class="bad">{escape(text)}</p>' for text in told)
-    if not plots and not alarms:
+    torn = f'<p class="bad">{escape(trace.problem)}</p>' if trace.problem else ""
+    if not plots and not torn:
         return ""
-    return f"<h2>Density and activation laser</h2>{alarms}{plots}"
+    return f"<h2>Density and activation laser</h2>{torn}{plots}"
+
+
+def _alarm(alarm: dict[str, Any]) -> str:
+    """Return one alarm with its time and the frames that it concerns."""
+    after_s, frames = alarm.get("after_s"), alarm.get("frames")
+    when = "" if after_s is None else f"After {after_s:.1f} s"
+    where = f", frames {frames[0]} to {frames[1]}" if frames else ""
+    kind = ' class="bad"' if alarm.get("serious") else ""
+    lead = f"{when}{where}: " if when else ""
+    return f"<p{kind}>{lead}{escape(str(alarm.get('text')))}</p>"
 
 
 def _table(title: str, values: dict[str, Any]) -> str:

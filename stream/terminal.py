@@ -171,6 +171,9 @@ def summary(report: dict[str, Any]) -> str:
         )
     if feedback := report.get("feedback"):
         lines += _of_feedback(feedback)
+    if alarms := report.get("alarms"):
+        number = f"{len(alarms)} alarms" if len(alarms) > 1 else "1 alarm"
+        lines.append(f"{number}, with the time in report.html")
     lines.append(f"results in {report['session']}")
     return "\n".join(lines)
 

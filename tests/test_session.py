@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from liveloc.stream.alarms import Alarm
+from liveloc.stream.balance import ALARM
 from liveloc.stream.segments import SegmentReader
 from liveloc.stream.table import read_table
 
@@ -269,6 +271,29 @@ def test_ctrl_c_ends_a_session_with_all_its_results(tmp_path):
     assert report["laser"]["safe"] is True
     assert report["accuracy"]["jaccard"] > 60
     assert (session / "reconstruction.png").exists()
+
+
+def test_an_alarm_of_the_bridge_reaches_terminal_report_and_exit_code(tmp_path):
+    session, text = tmp_path / "session", "frames 3 to 9 were not localized"
+    log = tmp_path / "demo.log"
+    process = start(
+        *("demo", "--headless", "--frames", 300, "--size", 64, "--session", session),
+        log=log,
+    )
+    ledger = session / "processed.jsonl"
+    wait_for(lambda: ledger.exists() and ledger.read_bytes(), 30)
+    with (session / "control.jsonl").open("a", encoding="utf-8") as control:
+        alarm = Alarm(text=text, t_ns=time.monotonic_ns(), frames=(3, 9))
+        control.write(json.dumps(alarm.line()) + "\n")
+    wait_for(lambda: f"ALARM: {text}" in log.read_text(), 5)
+    assert process.poll() is None, "the alarm came after the end"
+    assert process.wait(40) == ALARM
+    process.stdin.close()
+    report = json.loads((session / "report.json").read_text())
+    assert report["status"] == "ok"
+    assert [alarm["text"] for alarm in report["alarms"]] == [text]
+    assert f"frames 3 to 9: {text}" in (session / "report.html").read_text()
+    assert log.read_text().count(text) == 1
 
 
 def test_no_process_and_no_light_outlive_a_killed_session(tmp_path):

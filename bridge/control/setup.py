@@ -7,8 +7,10 @@ import logging
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ...stream.alarms import Alarm
 from ...stream.control_file import CONTROL_FILE
 from ...stream.errors import SettingsError
 from ...stream.laser_state import LaserState
@@ -69,10 +71,28 @@ class ControlLog:
             {"kind": "shutter", "t_ns": now_ns, "closed": closed, "reason": reason}
         )
 
-    def alarm(self, text: str) -> None:
-        """Append what somebody should look after, and log it."""
+    def alarm(
+        self,
+        text: str,
+        *,
+        frames: tuple[int, int] | None = None,
+        serious: bool = True,
+    ) -> None:
+        """Append an alarm and log it; a running session shows it at once.
+
+        Parameters
+        ----------
+        text : str
+            One line: what happened, what it means, what to do.
+        frames : (first, last), optional
+            Frames concerned.
+        serious : bool
+            The session's exit code is not 0 because of it.
+        """
         _log.warning("%s", text)
-        self.write({"kind": "alarm", "t_ns": time.monotonic_ns(), "text": text})
+        now_ns = time.monotonic_ns()
+        alarm = Alarm(text=text, t_ns=now_ns, frames=frames, serious=serious)
+        self.write(alarm.line())
 
     def close(self) -> None:
         """Close the file. Idempotent."""
@@ -126,7 +146,7 @@ def open_feedback(
         folder=settings.session,
         heard=looks_at_target(control.law),
         log=log.write,
-        alarm=log.alarm,
+        alarm=partial(log.alarm, serious=False),
     )
     return Feedback(
         law,
