@@ -28,7 +28,8 @@ REACH = 4.0  # sigmas to either side; what lies beyond is put into what lies wit
 STEPS = 1024  # entries per sigma of the table of the normal distribution
 SMALLEST_PX = 0.02  # a narrower Gaussian is a point
 ROWS_OF_A_TILE = 64  # fewer are not worth a matrix product
-ROWS_AT_ONCE = 4096  # of a matrix product: its factors stay in the cache
+ROWS_AT_ONCE = 4096  # of a portion: its factors stay in the cache
+ROWS_OF_A_SUM = 128  # added in float32, by the processor's own order; then in float64
 WINDOWS = (3, 5, 8, 13, 21, 34, 55, 97)  # pixels that a profile takes
 FEW_ROWS = 8192  # go with those of the next windows
 BROAD_PX = 12.0  # broader ones are drawn in larger pixels, good to 1e-4 of their peak
@@ -224,7 +225,7 @@ def _add(out: list[NDArray[np.float32]], rows: _Rows, window: int) -> None:
         factors = _weighted(x_profiles, part.weights)
         for tile, a, b in tiles:
             here = slice(a - begin, b - begin)
-            patch: NDArray[np.float32] = y_profiles[here].T @ factors[here]
+            patch = _product(y_profiles[here], factors[here])
             _paste(out, patch, tops[tile], lefts[tile], extent)
 
 
@@ -251,7 +252,7 @@ def _weighted(
     profiles: NDArray[np.float32], weights: list[NDArray[np.float32] | None]
 ) -> NDArray[np.float32]:
     """Put the profiles, once for each of the weights, side by side."""
-    if weights == [None]:
+    if len(weights) == 1 and weights[0] is None:
         return profiles
     rows, extent = profiles.shape
     factors = np.empty((rows, len(weights), extent), np.float32)
@@ -261,6 +262,28 @@ def _weighted(
         else:
             np.multiply(profiles, weight[:, None], out=factors[:, number])
     return factors.reshape(rows, -1)
+
+
+def _product(
+    left: NDArray[np.float32], right: NDArray[np.float32]
+) -> NDArray[np.float32] | NDArray[np.float64]:
+    """Return left.T @ right, accurate however the processor sums.
+
+    Linear algebra libraries add up hundreds of rows in float32, in an order and in
+    blocks that depend on the processor. The error grows with their number: it is at
+    most `ROWS_OF_A_SUM` roundings here, because the sums of so many are added up in
+    float64.
+    """
+    rows, whole = len(left), len(left) // ROWS_OF_A_SUM * ROWS_OF_A_SUM
+    if rows <= ROWS_OF_A_SUM:
+        return left.T @ right
+    lefts = left[:whole].reshape(-1, ROWS_OF_A_SUM, left.shape[1])
+    rights = right[:whole].reshape(-1, ROWS_OF_A_SUM, right.shape[1])
+    sums = lefts.transpose(0, 2, 1) @ rights
+    total: NDArray[np.float64] = sums.sum(axis=0, dtype=np.float64)
+    if rows > whole:
+        total += left[whole:].T @ right[whole:]
+    return total
 
 
 def _portions(bounds: list[int]) -> Iterator[tuple[int, int, list[_Piece]]]:
@@ -335,7 +358,7 @@ def _normal_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _paste(
     images: list[NDArray[np.float32]],
-    patch: NDArray[np.float32],
+    patch: NDArray[np.floating],
     top: int,
     left: int,
     extent: int,
