@@ -43,6 +43,7 @@ from .stream.command_options import (
     table_path,
 )
 from .stream.errors import LivelocError, SettingsError, StreamError
+from .stream.session_key import FRAMES_KEY, SessionKey
 from .stream.terminal import (
     complain,
     progress_bar,
@@ -219,7 +220,8 @@ def replay(
     given = given_camera(camera, offset, gain)
     with open_given_movie(path, pixel_size, given, roi_origin, speed) as source:
         if folder is None:
-            raise typer.Exit(_send(source, engine_at))
+            key = SessionKey.from_environment(FRAMES_KEY)
+            raise typer.Exit(_send(source, engine_at, key))
         settings = recorded_settings(path).changed(
             engine__model=model,
             engine__refine=refine,
@@ -399,17 +401,20 @@ def _localize(
     """Send a recording to an engine of its own; give report and densities."""
     from .model.engine import Engine, EngineSettings
 
+    key = SessionKey.new()  # no other program gets into this engine
     stop, failures = threading.Event(), list[LivelocError]()
     densities: list[BlockDensity] = []
 
     def send(endpoint: str) -> None:
         try:
-            _send(source, endpoint, densities.append)
+            _send(source, endpoint, key, densities.append)
         except LivelocError as error:
             failures.append(error)
             stop.set()
 
-    with Engine(EngineSettings.from_session(settings), lambda start: folder) as running:
+    with Engine(
+        EngineSettings.from_session(settings), lambda start: folder, frames_key=key
+    ) as running:
         sender = threading.Thread(
             target=send, args=(running.endpoints[0],), daemon=True
         )
@@ -424,13 +429,14 @@ def _localize(
 def _send(
     source: ReplaySource,
     endpoint: str,
+    key: SessionKey | None,
     on_density: Callable[[BlockDensity], None] | None = None,
 ) -> int:
     """Send a recording to an engine; give the exit code."""
     from .stream.sender import FrameSender
     from .stream.transmission import transmit
 
-    with FrameSender(endpoint, source.start, on_density=on_density) as sender:
+    with FrameSender(endpoint, source.start, on_density=on_density, key=key) as sender:
         if not sender.wait_connected(10.0):
             if sender.refusal:
                 raise StreamError(

@@ -288,6 +288,7 @@ def _open_sender(
         queue_bytes=settings.send_queue_bytes,
         on_peer=interlock.peer if interlock else None,
         on_density=feedback.take if feedback else None,
+        key=settings.key,
     )
     stack.callback(sender.close)
     return sender

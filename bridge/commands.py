@@ -17,6 +17,7 @@ from ..stream.command_options import (
     settings_from,
 )
 from ..stream.errors import SettingsError
+from ..stream.session_key import FRAMES_KEY, SessionKey
 from ..stream.supervision import stop_event
 from ..stream.terminal import complain, progress_bar, say
 
@@ -101,7 +102,10 @@ def _acquire(
     from .bridge import run_bridge
     from .settings import BridgeSettings
 
-    told = BridgeSettings.from_session(settings, folder, without_engine=without_engine)
+    key = SessionKey.from_environment(FRAMES_KEY)
+    told = BridgeSettings.from_session(
+        settings, folder, without_engine=without_engine, key=key
+    )
     stop = stop_event(supervised)
     with progress_bar("acquiring", settings.camera.frames) as advance:
         result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..stream.calibration import CameraCalibration
     from ..stream.frames import Policy
     from ..stream.session import SessionSettings, ShutterSection
+    from ..stream.session_key import SessionKey
 
 MIB = 2**20
 
@@ -107,6 +108,8 @@ class BridgeSettings:
         Keep every frame in ``SESSION/stream``.
     send_queue_bytes, record_queue_bytes : int
         Bounds of the two queues.
+    key : SessionKey, optional
+        What the engine has to know before it gets frames and is believed.
     """
 
     simulated: SimulatedSettings | None = None
@@ -122,6 +125,7 @@ class BridgeSettings:
     record: bool = False
     send_queue_bytes: int = 256 * MIB
     record_queue_bytes: int = 256 * MIB
+    key: SessionKey | None = None
 
     @classmethod
     def from_session(
@@ -130,6 +134,7 @@ class BridgeSettings:
         folder: Path | None,
         *,
         without_engine: bool = False,
+        key: SessionKey | None = None,
     ) -> BridgeSettings:
         """Take the bridge's part of a session's settings; `folder` is its session's.
 
@@ -186,6 +191,7 @@ class BridgeSettings:
             policy=stream.policy,
             session=folder,
             record=stream.record,
+            key=key,
         )
 
 

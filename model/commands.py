@@ -22,6 +22,7 @@ from ..stream.command_options import (
     settings_from,
 )
 from ..stream.errors import SettingsError
+from ..stream.session_key import FRAMES_KEY, VIEWING_KEY, SessionKey
 from ..stream.supervision import stop_event
 from ..stream.terminal import (
     reading_bar,
@@ -73,6 +74,8 @@ def engine(
     with Engine(
         EngineSettings.from_session(settings),
         lambda start: root / start.stream_id.hex()[:12] if keep else root,
+        frames_key=SessionKey.from_environment(FRAMES_KEY),
+        viewing_key=SessionKey.from_environment(VIEWING_KEY),
     ) as running:
         frames_at, localizations_at = running.endpoints
         say(f"frames in at {frames_at}, localizations out at {localizations_at}")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..stream.density import BlockDensity
     from ..stream.frames import StreamEnd, StreamStart
     from ..stream.session import SessionSettings
+    from ..stream.session_key import SessionKey
     from .density import Region
 
 STATUS_INTERVAL_S = 0.25
@@ -109,6 +110,8 @@ class Engine:
     folder_for : callable
         Gives the folder of a stream's results. A folder that already holds part
         of the same stream is continued.
+    frames_key, viewing_key : SessionKey, optional
+        What a sender of frames and a viewer have to know.
 
     Raises
     ------
@@ -117,7 +120,12 @@ class Engine:
     """
 
     def __init__(
-        self, settings: EngineSettings, folder_for: Callable[[StreamStart], Path]
+        self,
+        settings: EngineSettings,
+        folder_for: Callable[[StreamStart], Path],
+        *,
+        frames_key: SessionKey | None = None,
+        viewing_key: SessionKey | None = None,
     ) -> None:
         self.settings, self._folder_for = settings, folder_for
         self._bundle = load_bundle(settings.model, refine=settings.refine)
@@ -127,10 +135,11 @@ class Engine:
             settings.frames_endpoint,
             ring_frames=settings.ring_frames,
             resume=self._prepare,
+            key=frames_key,
         )
         try:
             self._publisher = LocalizationPublisher(
-                settings.localizations_endpoint, rows=self._read_rows
+                settings.localizations_endpoint, rows=self._read_rows, key=viewing_key
             )
         except SettingsError:
             self._receiver.close()

@@ -11,7 +11,6 @@ frames to look at: see `preview_channel`.
 from __future__ import annotations
 
 import time
-import uuid
 from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import zmq
 
+from .admission import Admission
 from .broadcast_messages import (
     METADATA_BYTES,
     PAYLOAD_BYTES,
     STATUS_BYTES,
+    name_run,
+    named_by,
     pack,
     pack_rows,
     unpack,
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .localizations import Localizations
+    from .session_key import SessionKey
 
 STATE_INTERVAL_S = 0.5
 RETRY_S = 1.0
 PUBLISH_ROWS = 8_192  # rows of one message on PUB
 FETCH_ROWS = 65_536  # rows of one answer to a fetch
+TURN = 64  # messages of viewers that are looked at in one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,9 @@ class LocalizationPublisher:
         ``TableWriter.read_rows``. Rows must be there before they are published.
     queue_messages : int
         Messages kept for a slow viewer before it has to fetch.
+    key : SessionKey, optional
+        Only viewers that know it are let in; without one, any program of this
+        machine.
 
     Raises
     ------
@@ -108,21 +115,25 @@ class LocalizationPublisher:
         *,
         rows: Callable[[int, int], Localizations],
         queue_messages: int = 256,
+        key: SessionKey | None = None,
     ) -> None:
         host, port = split_endpoint(endpoint)
         self._fetch_rows = rows
+        self._key = key
         self._run = b""
         self._count = 0
         self._stream_id = self._metadata = b""
         self._state_at = 0.0
         self.rejected: Counter[str] = Counter()
         self._context = zmq.Context()
+        self._admission = Admission(self._context, key)
         self._pub = self._socket(zmq.XPUB, SNDHWM=queue_messages, XPUB_VERBOSE=1)
         self._router = self._socket(zmq.ROUTER, SNDHWM=16, ROUTER_MANDATORY=1)
         previews = self._socket(zmq.XPUB, SNDHWM=QUEUE_FRAMES)
         self._previews = PreviewSender(previews)
+        self._sockets = (self._pub, self._router, previews)
         self._poller = zmq.Poller()
-        for socket in (self._pub, self._router):
+        for socket in self._sockets[:2]:
             self._poller.register(socket, zmq.POLLIN)
         try:
             self._port = bind(self._pub, host, port)
@@ -137,7 +148,10 @@ class LocalizationPublisher:
         self._host = host
 
     def _socket(self, kind: int, **options: int) -> zmq.Socket[bytes]:
-        return open_socket(self._context, kind, LINGER=1000, MAXMSGSIZE=4096, **options)
+        bounds = {"LINGER": 1000, "MAXMSGSIZE": 4096, "RCVHWM": TURN}
+        socket = open_socket(self._context, kind, **bounds, **options)
+        self._admission.guard(socket)
+        return socket
 
     @property
     def endpoint(self) -> str:
@@ -169,7 +183,7 @@ class LocalizationPublisher:
                 f"table metadata take {len(payload)} bytes; viewers accept "
                 f"{METADATA_BYTES}. Shorten the stream's metadata."
             )
-        self._run, self._count = uuid.uuid4().bytes, rows
+        self._run, self._count = name_run(self._key), rows
         self._stream_id, self._metadata = bytes(stream_id), payload
         self._pub.send_multipart(self._pack_begin())
 
@@ -224,11 +238,12 @@ class LocalizationPublisher:
         self._pub.send_multipart(self._pack("status", payload))
 
     def serve(self, timeout_s: float = 0.0) -> None:
-        """Answer viewers: at most 8 fetches, after up to `timeout_s` for the first."""
+        """Answer viewers: at most 8 fetches, after up to `timeout_s` for the first.
+
+        What comes in beyond a bounded number of messages is left for the next call.
+        """
         self._poller.poll(int(timeout_s * 1000))
-        joined = False
-        while self._pub.poll(0):
-            joined |= self._pub.recv(zmq.NOBLOCK).startswith(b"\x01")
+        joined = any(parts[0][:1] == b"\x01" for parts in waiting(self._pub, TURN))
         if joined or time.monotonic() - self._state_at > STATE_INTERVAL_S:
             self._state_at = time.monotonic()
             state = self._pack("state", b"", rows=self._count, **self._ports)
@@ -277,7 +292,9 @@ class LocalizationPublisher:
 
     def close(self) -> None:
         """Send what is queued for at most 1 s, close the sockets. Idempotent."""
-        self._context.destroy()
+        for socket in self._sockets:
+            socket.close()
+        self._context.term()
 
     def __enter__(self) -> LocalizationPublisher:
         return self
@@ -299,6 +316,9 @@ class LocalizationSubscriber:
         Messages that wait here while nobody polls; what does not fit is fetched.
     previews : bool
         Whether raw frames are wanted, too.
+    key : SessionKey, optional
+        Only an engine that knows it is believed; without one, whatever answers at the
+        address.
 
     Raises
     ------
@@ -307,8 +327,14 @@ class LocalizationSubscriber:
     """
 
     def __init__(
-        self, endpoint: str, *, queue_messages: int = 256, previews: bool = False
+        self,
+        endpoint: str,
+        *,
+        queue_messages: int = 256,
+        previews: bool = False,
+        key: SessionKey | None = None,
     ) -> None:
+        self._key = key
         self._host, port = split_endpoint(endpoint)
         self._run = b""  # whose rows we have
         self._heard = b""  # whose the newest message was
@@ -327,9 +353,12 @@ class LocalizationSubscriber:
         self._previews: PreviewReceiver | None = None
 
     def _socket(self, kind: int, **options: int | bytes) -> zmq.Socket[bytes]:
-        return open_socket(
+        socket = open_socket(
             self._context, kind, LINGER=0, MAXMSGSIZE=PAYLOAD_BYTES, **options
         )
+        if self._key is not None:
+            self._key.show(socket)
+        return socket
 
     @property
     def silent_s(self) -> float:
@@ -388,6 +417,8 @@ class LocalizationSubscriber:
         try:
             header, payload = unpack(parts, known)
             kind, run = header["type"], header["run"]
+            if self._key is not None and not named_by(run, self._key):
+                raise MessageError("key", "of an engine of another session")
             if not fetched:
                 self._heard, self._heard_at = run, time.monotonic()
             if "port" in header:

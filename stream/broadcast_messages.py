@@ -12,7 +12,9 @@ the frame stream::
                          rows, crc                         then pixels
     fetch    viewer      first, count                      empty
 
-``run`` is random and names one table of one engine: rows are numbered within it.
+``run`` is random and names one table of one engine: rows are numbered within it. An
+engine of a session that has a key makes its second half from the first, so that
+viewers of that session believe no other engine.
 
 Version 1.1 added ``preview`` and two entries that may be absent: ``preview_port`` in
 ``state`` and ``begin``, where the second PUB socket is, and ``published_ns`` in
@@ -22,6 +24,8 @@ not look at the entries and never connects to the second socket.
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -35,6 +39,7 @@ from .table import from_batch, table_schema, to_batch
 
 if TYPE_CHECKING:
     from .localizations import Localizations
+    from .session_key import SessionKey
 
 PROTO = (1, 1)
 HEADER_BYTES = 4_096
@@ -59,8 +64,23 @@ _FIELDS: dict[str, dict[str, type]] = {
     },
     "fetch": {"first": int, "count": int},
 }
+_RUN = "run"
+_RUN_BYTES = 16
 _OPTIONAL = ("port", "preview_port", "published_ns")  # all of them int
 _PIXELS = np.dtype("<u2")
+
+
+def name_run(key: SessionKey | None) -> bytes:
+    """Return a new random name of 16 bytes, which only a holder of `key` can make."""
+    half = _RUN_BYTES // 2
+    nonce = secrets.token_bytes(half)
+    return nonce + (key.proof(_RUN, nonce)[:half] if key else secrets.token_bytes(half))
+
+
+def named_by(run: bytes, key: SessionKey) -> bool:
+    """Whether a holder of `key` made this name."""
+    half = _RUN_BYTES // 2
+    return hmac.compare_digest(run[half:], key.proof(_RUN, run[:half])[:half])
 
 
 def pack(kind: str, run: bytes, payload: bytes = b"", **fields: Any) -> list[bytes]:

@@ -37,9 +37,9 @@ def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
     return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
 
 
-def waiting(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
-    """Receive what waits, at most 256 messages: a viewer must get to draw, too."""
+def waiting(socket: zmq.Socket[bytes], most: int = 256) -> list[list[bytes]]:
+    """Receive what waits, at most `most` messages: the owner has more to do."""
     messages: list[list[bytes]] = []
-    while len(messages) < 256 and socket.poll(0):
+    while len(messages) < most and socket.poll(0):
         messages.append(socket.recv_multipart(zmq.NOBLOCK))
     return messages

@@ -32,11 +32,13 @@ from .messages import (
 from .peers import Peer, Peers
 from .processed import ResumePoint
 from .ring import FrameRing
+from .session_key import ENGINE_PROOF, SENDER_PROOF
 from .start_maps import receive_start
 from .wire import decode, encode
 
 if TYPE_CHECKING:
     from .limits import Limits
+    from .session_key import SessionKey
     from .waker import Waker
 
 Resume = Callable[[StreamStart], ResumePoint | None]
@@ -62,6 +64,8 @@ class Intake:
         Bounds on peers.
     resume : Callable[[StreamStart], ResumePoint | None], optional
         Says where an earlier engine stopped.
+    key : SessionKey, optional
+        What a sender has to know.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Intake:
         ring_frames: int,
         limits: Limits,
         resume: Resume | None,
+        key: SessionKey | None = None,
     ) -> None:
         self._socket = socket
         self._waker = waker
@@ -79,6 +84,7 @@ class Intake:
         self._ring_frames = ring_frames
         self._limits = limits
         self._resume = resume
+        self._key = key
         self._peers = Peers(limits)
         self._stream: Incoming | None = None
         self._header = bytearray(limits.start_bytes + 1)
@@ -124,7 +130,7 @@ class Intake:
             if now_s < peer.banned_until_s:
                 self._inbox.reject("banned")
             else:
-                self._handle(identity)
+                self._handle(identity, peer)
         except MessageError as error:
             self._refuse(identity, peer, error, now_s)
         finally:
@@ -138,7 +144,7 @@ class Intake:
             if self._stream and identity == self._stream.peer:
                 self._stream.bytes_in += size
 
-    def _handle(self, identity: bytes) -> None:
+    def _handle(self, identity: bytes, peer: Peer) -> None:
         """Read the header part, then do what the message says."""
         if not self._socket.getsockopt(zmq.RCVMORE):
             raise MessageError("parts", "a message without any part")
@@ -159,7 +165,9 @@ class Intake:
             case FrameUp():
                 self._on_frame(identity, message, more)
             case Start():
-                self._on_start(identity, receive_start(self._socket, message))
+                self._check_proof(peer, message)  # before anything is kept for it
+                whole = receive_start(self._socket, message)
+                self._on_start(identity, whole)
             case _ if more:
                 raise MessageError("parts", "only FRAME and START have more parts")
             case End():
@@ -179,14 +187,28 @@ class Intake:
     ) -> None:
         """Count a refused message and tell its sender why."""
         self._inbox.reject(error.reason)
-        self._send(identity, Reject(reason=error.reason, detail=error.detail[:2048]))
+        detail, proof = error.detail[:2048], peer.proof
+        self._send(identity, Reject(reason=error.reason, detail=detail, proof=proof))
         if self._peers.refuse(peer, now_s):
             detail = f"{self._limits.rejects_per_s} messages refused within a second"
-            self._send(identity, Reject(reason="banned", detail=detail))
+            self._send(identity, Reject(reason="banned", detail=detail, proof=proof))
             if self._stream and self._stream.peer == identity:
                 self._stream.peer, self._stream.rest = None, REJECTED
 
     # START
+
+    def _check_proof(self, peer: Peer, message: Start) -> None:
+        """Refuse a START whose sender does not know the session's key."""
+        if self._key is None:
+            return
+        named = message.sender, message.start.stream_id
+        if not self._key.proves(message.proof, SENDER_PROOF, *named):
+            raise MessageError(
+                "key",
+                "this engine belongs to a session that the sender is not part of. "
+                "Start an engine of your own, or choose another port.",
+            )
+        peer.proof = self._key.proof(ENGINE_PROOF, *named)
 
     def _on_start(self, identity: bytes, message: Start) -> None:
         stream, start = self._stream, message.start
@@ -287,11 +309,13 @@ class Intake:
     def _greet(self, stream: Incoming) -> None:
         with self._inbox.changed:
             stream.granted = stream.credit_seq
+            named = stream.sender, stream.start.stream_id
             hello = HelloOk(
                 stream_id=stream.start.stream_id,
                 next_seq=stream.account.expected,
                 credit_seq=stream.granted,
                 credit_bytes=stream.credit_bytes,
+                proof=self._key.proof(ENGINE_PROOF, *named) if self._key else None,
             )
         self._send(stream.peer, hello)
 

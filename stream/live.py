@@ -12,6 +12,7 @@ from .balance import UNEXPLAINED
 from .broadcast import LocalizationSubscriber, Status
 from .control_file import CONTROL_FILE
 from .errors import SettingsError, StreamError
+from .session_key import FRAMES_KEY, VIEWING_KEY, SessionKey
 from .supervision import Child
 
 if TYPE_CHECKING:
@@ -84,14 +85,23 @@ def run_session(
     follower = AlarmFollower(folder / CONTROL_FILE, alarms.begun_ns)
     children: list[Child] = []
 
+    frames, viewing = SessionKey.new(), SessionKey.new()
+    keys = {
+        "engine": {FRAMES_KEY: frames.text, VIEWING_KEY: viewing.text},
+        "bridge": {FRAMES_KEY: frames.text},
+        "view": {VIEWING_KEY: viewing.text},
+    }
+
     def start(name: str, *arguments: str) -> Child:
         gently = name == "view"  # looking never slows the acquisition
         log = logs / f"{name}.log"
-        child = Child(name, [name, *arguments], log, gently=gently)
+        child = Child(
+            name, [name, *arguments], log, gently=gently, environment=keys[name]
+        )
         children.append(child)
         return child
 
-    subscriber = LocalizationSubscriber(endpoint)
+    subscriber = LocalizationSubscriber(endpoint, key=viewing)
     try:
         engine = start("engine", "--session", str(folder))
         viewer = None

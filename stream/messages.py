@@ -63,12 +63,16 @@ class Start:
     maps : dict[str, int]
         Maps of the calibration that are in the parts to come, and their checksums;
         see `start_maps`.
+    proof : bytes or None
+        That the sender knows the session's key, bound to sender and stream: the
+        `SENDER_PROOF` of a `SessionKey`.
     """
 
     start: StreamStart
     sender: bytes
     mark: Mark
     maps: dict[str, int] = field(default_factory=dict)
+    proof: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +137,16 @@ class HelloOk:
         First exposure that the engine wants; those before it are dealt with.
     credit_seq, credit_bytes : int
         As in `Credit`.
+    proof : bytes or None
+        That the engine knows the session's key, bound to sender and stream: the
+        `ENGINE_PROOF`, which no START gives away.
     """
 
     stream_id: bytes
     next_seq: int
     credit_seq: int
     credit_bytes: int
+    proof: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,10 +201,13 @@ class Reject:
         Short name, as counted by the engine.
     detail : str
         What was seen and what is needed, for people.
+    proof : bytes or None
+        As in `HelloOk`, once a START has been believed.
     """
 
     reason: str
     detail: str
+    proof: bytes | None = None
 
 
 Message = (

@@ -21,12 +21,15 @@ class Peer:
         Start of the present second, and messages refused since.
     banned_until_s : float
         Nothing is taken from it before.
+    proof : bytes or None
+        What answers to it show, once it has proven that it knows the session's key.
     """
 
     heard_s: float
     window_s: float
     refused: int = 0
     banned_until_s: float = 0.0
+    proof: bytes | None = None
 
 
 class Peers:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import zmq
-
 from .broadcast_messages import pack_preview, unpack, unpack_preview
+from .broadcast_sockets import waiting
 from .errors import MessageError
 
 if TYPE_CHECKING:
     from collections import Counter
+
+    import zmq
 
     from .preview import Preview
 
@@ -41,8 +42,8 @@ class PreviewSender:
 
     def notice(self) -> None:
         """See who came and went."""
-        while self._socket.poll(0):
-            self.wanted = self._socket.recv(zmq.NOBLOCK).startswith(b"\x01")
+        for parts in waiting(self._socket):
+            self.wanted = parts[0].startswith(b"\x01")
 
     def send(self, run: bytes, preview: Preview) -> None:
         """Send to whoever keeps up. Never blocks."""
@@ -66,8 +67,7 @@ class PreviewReceiver:
     def newest(self, run: bytes, rejected: Counter[str]) -> Preview | None:
         """Take what waits and give the newest frame of table `run`; count bad ones."""
         found: Preview | None = None
-        while self.socket.poll(0):
-            parts = self.socket.recv_multipart(zmq.NOBLOCK)
+        for parts in waiting(self.socket):
             try:
                 header, payload = unpack(parts, ("preview",))
                 if header["run"] == run:

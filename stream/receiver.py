@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from .admission import Admission
 from .balance import Balance
 from .endpoints import loopback
 from .errors import SettingsError, StreamError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .laser_state import LaserState
     from .processed import ResumePoint
     from .ring import FrameRing
+    from .session_key import SessionKey
 
 _JOIN_S = 10.0
 
@@ -106,6 +108,9 @@ class FrameReceiver:
     resume : Callable[[StreamStart], ResumePoint | None], optional
         Asked at each START, in the receiver's thread: where did an earlier
         engine stop? Usually `ProcessedLog.resume`.
+    key : SessionKey, optional
+        Only a sender that knows it is listened to; without one, any program of
+        this machine.
 
     Raises
     ------
@@ -120,6 +125,7 @@ class FrameReceiver:
         ring_frames: int = 256,
         limits: Limits | None = None,
         resume: Resume | None = None,
+        key: SessionKey | None = None,
     ) -> None:
         limits = limits or Limits()
         address = loopback(endpoint)
@@ -129,6 +135,7 @@ class FrameReceiver:
         self._closed = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         socket = router(self._context, limits)
+        Admission(self._context, key).guard(socket)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
@@ -140,7 +147,9 @@ class FrameReceiver:
             ) from None
         self._endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._waker = Waker(self._context)
-        intake = Intake(socket, self._waker, self._inbox, ring_frames, limits, resume)
+        intake = Intake(
+            socket, self._waker, self._inbox, ring_frames, limits, resume, key
+        )
         self._thread = threading.Thread(
             target=intake.run, name="liveloc-receiver", daemon=True
         )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .density import BlockDensity
     from .frames import EndStatus, Frame, StreamEnd, StreamStart
     from .laser_state import LaserState
+    from .session_key import SessionKey
 
 _JOIN_S = 10.0
 _WAIT_S = 0.25
@@ -58,6 +59,9 @@ class FrameSender:
         Told what the engine says of the density of emitters. In the same thread.
     limits : Limits
         Heartbeat and sizes.
+    key : SessionKey, optional
+        Only an engine that knows it gets frames and is believed; without one,
+        whatever answers at the address.
 
     Raises
     ------
@@ -77,6 +81,7 @@ class FrameSender:
         on_peer: Callable[[bool], None] | None = None,
         on_density: Callable[[BlockDensity], None] | None = None,
         limits: Limits | None = None,
+        key: SessionKey | None = None,
     ) -> None:
         limits = limits or Limits()
         address = loopback(endpoint)
@@ -87,6 +92,8 @@ class FrameSender:
         check_start(Start(start, sender, self._outbox.mark()), limits)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         socket = dealer(self._context, limits)
+        if key is not None:
+            key.show(socket)
         self._waker = Waker(self._context)
         uplink = Uplink(
             socket,
@@ -97,6 +104,7 @@ class FrameSender:
             limits,
             on_peer,
             on_density,
+            key,
         )
         self._thread = threading.Thread(
             target=uplink.run, name="liveloc-sender", daemon=True

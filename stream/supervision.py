@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 STOP_SECONDS = 10.0
@@ -34,12 +34,21 @@ class Child:
         Takes what the child prints.
     gently : bool
         Its processor time comes after that of the others.
+    environment : Mapping[str, str], optional
+        Variables beside those of this process: keys, which no command line may show.
     """
 
     def __init__(
-        self, name: str, arguments: list[str], log: Path, *, gently: bool = False
+        self,
+        name: str,
+        arguments: list[str],
+        log: Path,
+        *,
+        gently: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self._log, self._gently = name, log, gently
+        self._environment = dict(environment or {})
         self._arguments = [sys.executable, "-m", "liveloc", *arguments, "--supervised"]
         self._process = self._start()
 
@@ -53,7 +62,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
                 start_new_session=not windows_only,
                 creationflags=windows_only | (gently if self._gently else 0),
             )

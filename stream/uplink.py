@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import crc32c
@@ -25,6 +26,7 @@ from .messages import (
     Reject,
     Start,
 )
+from .session_key import ENGINE_PROOF, SENDER_PROOF
 from .start_maps import encode_start
 from .wire import decode, encode
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .density import BlockDensity
     from .limits import Limits
     from .outbox import Outbox, Waiting
+    from .session_key import SessionKey
     from .waker import Waker
 
 _BURST = 32  # frames between two looks at everything else
@@ -42,6 +45,12 @@ _MAPS_BYTES_PER_S = 20e6  # a START with large maps is repeated less often
 # An engine waits for the sender before it, if that one was killed, to fall
 # silent: a new sender is refused as long, so "busy" counts only after this.
 _BUSY_PATIENCE = 3.0
+
+_HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +81,8 @@ class Uplink:
         Told when the engine comes and goes.
     on_density : Callable[[BlockDensity], None], optional
         Told what the engine says of the density.
+    key : SessionKey, optional
+        What the engine has to know before anything that it says is believed.
     """
 
     def __init__(
@@ -84,6 +95,7 @@ class Uplink:
         limits: Limits,
         on_peer: Callable[[bool], None] | None,
         on_density: Callable[[BlockDensity], None] | None,
+        key: SessionKey | None = None,
     ) -> None:
         self._socket = socket
         self._address = address
@@ -94,6 +106,11 @@ class Uplink:
         self._on_peer = on_peer
         self._on_density = on_density
         self._stream_id = outbox.start.stream_id
+        named = sender, self._stream_id
+        self._proof = key.proof(SENDER_PROOF, *named) if key else None
+        self._wanted_proof = key.proof(ENGINE_PROOF, *named) if key else None
+        self._believed = key is None  # what answers, on this connection
+        self._knock_at_s = math.inf  # when a connection that was refused is tried again
         self._online = False  # the transport is connected
         self._accepted = False  # START was, on this connection
         self._ever_accepted = False
@@ -111,7 +128,7 @@ class Uplink:
     def run(self) -> None:
         """Serve the connection until told to stop; a bug is handed to the camera."""
         monitor = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED
         )
         try:
             self._socket.connect(self._address)
@@ -153,7 +170,7 @@ class Uplink:
         """Time to the next thing that no socket announces."""
         if self._may_send() is not None and not self._blocked:
             return 0
-        next_s = self._next_beat_s
+        next_s = min(self._next_beat_s, self._knock_at_s)
         if self._online and not self._accepted:
             next_s = min(next_s, self._next_start_s)
         return math.ceil(max(0.0, next_s - time.monotonic()) * 1000)
@@ -162,14 +179,41 @@ class Uplink:
 
     def _watch(self, monitor: zmq.Socket[bytes]) -> None:
         """Notice connections that come and go."""
-        while monitor.poll(0):
+        for _ in range(_BURST):
+            if not monitor.poll(0):
+                return
             event = recv_monitor_message(monitor)["event"]
+            if event & _HANDSHAKE_FAILED:
+                self._turned_away()
             self._online = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if self._online:
+                self._believed = self._wanted_proof is None
             self._accepted = self._end_sent = False
             self._credit_seq, self._credit_bytes = -1, 0
             self._next_start_s = 0.0
             if not self._online:
                 self._set_peer(False)
+
+    def _turned_away(self) -> None:
+        """Try later again: ZeroMQ does not, after a handshake that was refused."""
+        self._knock_at_s = time.monotonic() + _RETRY_S
+        self._log_once(
+            "handshake",
+            f"what answers at {self._address} is no engine of this session; looking on",
+        )
+
+    def _knock(self) -> None:
+        """Connect anew."""
+        self._knock_at_s = math.inf
+        with suppress(zmq.ZMQError):  # ZeroMQ has given the connection up already
+            self._socket.disconnect(self._address)
+        self._socket.connect(self._address)
+
+    def _log_once(self, reason: str, text: str) -> None:
+        """Log the first message of each kind, and not without end."""
+        if reason not in self._told and len(self._told) < _BURST:
+            self._told.add(reason)
+            _log.warning(text)
 
     def _set_peer(self, there: bool) -> None:
         """Tell the camera's side that the engine came or went."""
@@ -185,6 +229,8 @@ class Uplink:
     def _tend(self) -> None:
         """Look after START, heartbeats and silence."""
         now_s = time.monotonic()
+        if now_s >= self._knock_at_s:
+            self._knock()
         if self._online and not self._accepted and now_s >= self._next_start_s:
             self._send_start(now_s)
         if self._box.connected and now_s - self._heard_s > self._limits.silence_s:
@@ -200,7 +246,7 @@ class Uplink:
     def _send_start(self, now_s: float) -> None:
         box = self._box
         with box.changed:
-            message = Start(box.start, self._sender, box.mark())
+            message = Start(box.start, self._sender, box.mark(), proof=self._proof)
         parts = encode_start(message)
         if self._send_parts(parts):
             slow_s = sum(len(part) for part in parts) / _MAPS_BYTES_PER_S
@@ -227,8 +273,8 @@ class Uplink:
     # What the engine says
 
     def _read(self) -> None:
-        """Handle everything that the engine sent."""
-        while True:
+        """Handle what the engine sent, a bounded part of it at a time."""
+        for _ in range(_BURST):
             try:
                 parts = self._socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
@@ -238,11 +284,23 @@ class Uplink:
                     raise MessageError("parts", f"{len(parts)} parts, needs 1")
                 message = decode(parts[0], self._limits)
             except MessageError as error:
-                if error.reason == "version":
+                if error.reason == "version" and self._believed:
                     self._refused(error.reason, error.detail)
                 continue
-            self._heard_s = time.monotonic()
-            self._handle(message)
+            if self._believes(message):
+                self._heard_s = time.monotonic()
+                self._handle(message)
+
+    def _believes(self, message: Message) -> bool:
+        """Whether it comes from an engine that knows the session's key."""
+        if not self._believed and isinstance(message, HelloOk | Reject):
+            self._believed = message.proof == self._wanted_proof
+        if not self._believed:
+            self._log_once(
+                "key",
+                f"what answers at {self._address} does not know the session's key",
+            )
+        return self._believed
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -289,9 +347,8 @@ class Uplink:
     def _refused(self, reason: str, detail: str) -> None:
         """Start over, or give up a stream that was never accepted."""
         raised = reason in _FATAL and not self._ever_accepted
-        if reason not in self._told and not raised:
-            self._told.add(reason[:32])
-            _log.warning("the engine refuses a message: %s: %s", reason, detail)
+        if not raised:
+            self._log_once(reason, f"the engine refuses a message: {reason}: {detail}")
         if reason in ("stream", "peer", "banned"):
             if self._accepted:
                 self._accepted = False

@@ -3,9 +3,10 @@
 Every message is one map whose first field is ``proto``, the version, and whose
 second is ``type``. A FRAME has a second part: its pixels, C order, little
 endian. A START has one more part for each map of its camera's calibration:
-float32, C order, little endian (since 1.1). Another major version is refused;
-fields unknown to this version are ignored when a higher minor version sent them
-and refused otherwise.
+float32, C order, little endian (since 1.1). The proof in START, HELLO_OK and
+REJECT is 16 bytes or nil (since 1.3). Another major version is refused; fields
+unknown to this version are ignored when a higher minor version sent them and
+refused otherwise.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from .limits import Limits
 
-PROTO = (1, 2)
+PROTO = (1, 3)
 
 
 _COUNT = check.integer()
@@ -49,6 +50,7 @@ _EDGE = check.integer(1, 65_536)
 _SEQ_OR_NONE = check.integer(-1)
 _TIME = check.integer(-check.INT64_MAX)
 _AMOUNT = check.number(0.0, 1e6)
+_PROOF = check.optional(check.uuid)
 
 _MARK: dict[str, check.Check] = {
     "next_seq": _COUNT,
@@ -92,7 +94,7 @@ STREAM_END: dict[str, check.Check] = {
     "reason": check.text(1024),
 }
 _FIELDS: dict[str, dict[str, check.Check]] = {
-    "start": {**STREAM_START, "sender": check.uuid, **_MARK},
+    "start": {**STREAM_START, "sender": check.uuid, **_MARK, "proof": _PROOF},
     "frame": {
         "stream_id": check.uuid,
         **_FRAME_HEADER,
@@ -109,6 +111,7 @@ _FIELDS: dict[str, dict[str, check.Check]] = {
         "next_seq": _COUNT,
         "credit_seq": _SEQ_OR_NONE,
         "credit_bytes": _COUNT,
+        "proof": _PROOF,
     },
     "credit": {
         "stream_id": check.uuid,
@@ -138,8 +141,9 @@ _FIELDS: dict[str, dict[str, check.Check]] = {
         "frame_to_laser_p99_ms": _AMOUNT,
         "late": _COUNT,
     },
-    "reject": {"reason": check.text(32), "detail": check.text(2048)},
+    "reject": {"reason": check.text(32), "detail": check.text(2048), "proof": _PROOF},
 }
+_PROVEN_SINCE = 3  # minor version; messages before it have no field "proof"
 
 
 def _take(values: dict[str, Any], names: dict[str, check.Check]) -> dict[str, Any]:
@@ -150,7 +154,8 @@ def _start(values: dict[str, Any]) -> Start:
     calibration, maps = values.pop("calibration")
     values = values | {"calibration": calibration}
     start = StreamStart(**_take(values, STREAM_START))
-    return Start(start, values["sender"], Mark(**_take(values, _MARK)), maps)
+    mark = Mark(**_take(values, _MARK))
+    return Start(start, values["sender"], mark, maps, values["proof"])
 
 
 _BUILD: dict[str, Callable[[dict[str, Any]], Message]] = {
@@ -204,7 +209,8 @@ def _start_fields(message: Start) -> dict[str, Any]:
     calibration = to_plain(start.calibration)
     calibration["maps"] = calibration["maps"] or message.maps
     body["calibration"] = calibration
-    return body | {"sender": message.sender} | asdict(message.mark)
+    told = {"sender": message.sender, "proof": message.proof}
+    return body | told | asdict(message.mark)
 
 
 def _frame_fields(message: FrameUp) -> dict[str, Any]:
@@ -266,6 +272,8 @@ def decode(data: bytes | memoryview, limits: Limits) -> Message:
             f"{name} of {len(data)} bytes, needs at most {limits.header_bytes}",
         )
     ignore = None if minor > PROTO[1] else ("proto", "type")
+    if minor < _PROVEN_SINCE and "proof" in _FIELDS[name]:
+        raw.setdefault("proof", None)
     values = check.record(raw, _FIELDS[name], name, ignore)
     message = _BUILD[name](values)
     if isinstance(message, Start):

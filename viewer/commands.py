@@ -13,6 +13,7 @@ import typer
 
 from ..stream.command_options import JsonFile, Supervised
 from ..stream.errors import SettingsError
+from ..stream.session_key import VIEWING_KEY, SessionKey
 from ..stream.terminal import say, waiting
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def _watched(
     if path is None:
         from .live import LiveSession
 
-        return LiveSession.connect(endpoint, super_pixel_nm=super_pixel)
+        key = SessionKey.from_environment(VIEWING_KEY)
+        return LiveSession.connect(endpoint, super_pixel_nm=super_pixel, key=key)
     from .opening import open_session
 
     return open_session(path, pixel_size_nm=pixel_size, super_pixel_nm=super_pixel)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..stream.broadcast import Update
     from ..stream.localizations import Localizations
+    from ..stream.session_key import SessionKey
     from .recorded_frames import RecordedFrames
 
 State = Literal["waiting", "live", "silent", "ended"]
@@ -154,16 +155,22 @@ class LiveSession:
 
     @classmethod
     def connect(
-        cls, endpoint: str, *, super_pixel_nm: float = SUPER_PIXEL_NM
+        cls,
+        endpoint: str,
+        *,
+        super_pixel_nm: float = SUPER_PIXEL_NM,
+        key: SessionKey | None = None,
     ) -> LiveSession:
         """Follow the engine that publishes at `endpoint`, now or later.
+
+        With a `key`, only one that knows it is believed.
 
         Raises
         ------
         SettingsError
             The address is not on this machine.
         """
-        source = LocalizationSubscriber(endpoint, previews=True)
+        source = LocalizationSubscriber(endpoint, previews=True, key=key)
         return cls(source, super_pixel_nm=super_pixel_nm)
 
     @property

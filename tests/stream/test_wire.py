@@ -204,7 +204,7 @@ def test_a_peer_never_says_lost():
 
 def test_another_major_version_names_both():
     data = fuzz_wire.with_version(fuzz_wire.MESSAGES[1], [2, 3])
-    with pytest.raises(MessageError, match=r"protocol 2\.3, this side speaks 1\.2"):
+    with pytest.raises(MessageError, match=r"protocol 2\.3, this side speaks 1\.3"):
         wire.decode(data, LIMITS)
 
 
