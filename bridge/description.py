@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.calibration import estimate_calibration
+from ..stream.camera_estimate import estimate_camera
 from ..stream.errors import SourceError
 from ..stream.frames import StreamStart
 from .camera_setup import (
@@ -96,13 +96,6 @@ def _guess_calibration(camera: str, frames: Sequence[Frame]) -> CameraCalibratio
         raise SourceError(
             f"camera '{camera}': not one frame came. Is it waiting for a trigger?"
         )
-    guess = estimate_calibration(np.stack([f.pixels for f in frames]))
-    _log.warning(
-        "camera '%s': offset %.0f ADU and %.3g e/ADU guessed from %d frames; "
-        "photon numbers are as good as the guess.",
-        camera,
-        guess.offset_adu,
-        guess.e_per_adu,
-        len(frames),
-    )
-    return guess
+    guess = estimate_camera(np.stack([f.pixels for f in frames]))
+    _log.warning("camera '%s' is not calibrated: %s.", camera, guess.in_words)
+    return guess.calibration

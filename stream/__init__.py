@@ -6,7 +6,8 @@ their modules: ``sender``, ``receiver``, ``broadcast``; ``table``, ``segments``,
 """
 
 from .balance import Balance
-from .calibration import CameraCalibration, estimate_calibration
+from .calibration import CameraCalibration
+from .camera_estimate import estimate_calibration
 from .errors import (
     LivelocError,
     MessageError,

@@ -1,4 +1,4 @@
-"""What turns camera counts into photons, and a guess for those who lack it."""
+"""What turns camera counts into photons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     Value = float | NDArray[Any]
 
-LARGEST_E_PER_ADU = 50.0  # no camera has more: less noise is no shot noise
 MAPS = ("offset_adu", "e_per_adu", "read_noise_e")
 
 
@@ -168,69 +167,3 @@ class CameraCalibration:
         """The same camera in single numbers: the medians of its maps."""
         medians = {name: float(np.median(v)) for name, v in self.maps.items()}
         return replace(self, **medians, origin=(0, 0))  # type: ignore[arg-type]
-
-
-def estimate_calibration(
-    frames: NDArray[Any], offset_adu: float = 100.0
-) -> CameraCalibration:
-    """Guess the gain from the shot noise of the background.
-
-    The noise of a pixel is its response to the 3x3 mask
-    ``(1 -2 1; -2 4 -2; 1 -2 1) / 6``, the second difference along x of the second
-    difference along y (J. Immerkaer, Comput. Vis. Image Underst. 64, 300 (1996)).
-    White noise passes with unit gain; planes, and all that varies along one axis
-    only, do not pass. The mean of a pixel is that of the same 3x3 pixels. Over the
-    dimmer half of all pixels, where few emitters are,
-    ``variance = (mean - offset) / e_per_adu``.
-
-    Parameters
-    ----------
-    frames : NDArray, shape (n, height, width)
-        Camera counts, a few frames are enough.
-    offset_adu : float
-        Counts of a dark pixel. Lowered to the dimmest pixel where that is less.
-
-    Returns
-    -------
-    CameraCalibration
-        Marked as estimated. Positions hardly depend on it; photon numbers,
-        uncertainties and backgrounds are as good as the guess, which is as good
-        as `offset_adu`. Read noise and EM excess noise count as shot noise. One
-        electron per count where there is no noise to go by: constant or drawn
-        frames, frames below 3x3 pixels, no frames.
-    """
-    x = frames.astype(np.float64)
-    offset = min(offset_adu, float(x.min())) if x.size else offset_adu
-    nothing = CameraCalibration(offset_adu=offset, estimated=True)
-    if len(x) == 0 or min(x.shape[1:]) < 3:
-        return nothing
-    core = x[:, 1:-1, 1:-1]
-    edges = x[:, :-2, 1:-1] + x[:, 2:, 1:-1] + x[:, 1:-1, :-2] + x[:, 1:-1, 2:]
-    corners = x[:, :-2, :-2] + x[:, :-2, 2:] + x[:, 2:, :-2] + x[:, 2:, 2:]
-    noise = (4 * core - 2 * edges + corners) / 6.0
-    mean = (core + edges + corners) / 9.0
-    dim = mean <= np.median(mean)
-    variance = _variance(np.abs(noise[dim]))
-    signal = float(np.mean(mean[dim])) - offset
-    if variance <= 0 or signal / variance > LARGEST_E_PER_ADU or signal <= 0:
-        return nothing
-    return CameraCalibration(
-        offset_adu=offset,
-        e_per_adu=signal / variance,
-        read_noise_e=0.0,
-        estimated=True,
-    )
-
-
-def _variance(noise: NDArray[np.float64]) -> float:
-    """Give the variance of absolute deviations without the few that are structure.
-
-    The median alone would do for Gaussian noise; that of a few counts is too
-    coarse for it, so it only gives the first guess of what lies beyond four
-    standard deviations.
-    """
-    sigma = float(np.median(noise)) / 0.6745
-    for _ in range(3):
-        within = noise[noise <= 4 * sigma] if sigma > 0 else noise
-        sigma = float(np.sqrt(np.mean(within**2)))
-    return sigma**2

@@ -128,11 +128,13 @@ def open_given_movie(
     )
     used = source.start.calibration
     if used.estimated:
-        say(
-            f"camera not calibrated: offset {used.offset_adu:.0f} ADU and "
-            f"{used.photons_per_adu:.3g} photons/ADU estimated from the frames; "
-            "give --camera for true photon numbers"
+        said = (
+            source.estimate.in_words
+            if source.estimate
+            else f"offset {used.offset_adu:.0f} ADU and {used.photons_per_adu:.3g} "
+            "photons/ADU estimated when it was recorded"
         )
+        say(f"camera not calibrated: {said}; give --camera for true photon numbers")
     return source
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .calibration import CameraCalibration, estimate_calibration
+from .camera_estimate import CameraEstimate, estimate_camera
 from .errors import SettingsError, SourceError
 from .frames import Frame, FrameHeader, StreamStart
 from .movies import Movie, open_movie
@@ -22,7 +22,10 @@ from .segments import SegmentReader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .calibration import CameraCalibration
+
 DEFAULT_INTERVAL_MS = 10.0
+GUESSED_FROM = 20  # frames
 _log = logging.getLogger(__name__)
 _NAMESPACE = uuid.UUID("6c2f3c1e-6a53-5d53-9c0e-8f4cf6f7b0a1")
 
@@ -52,6 +55,11 @@ class ReplaySource:
     first, count : int, int or None
         Part of the movie to replay; None for the rest.
 
+    Attributes
+    ----------
+    estimate : CameraEstimate or None
+        How sure a calibration is that was estimated now.
+
     Raises
     ------
     SettingsError
@@ -79,6 +87,7 @@ class ReplaySource:
             if value is not None and not 0 < value < float("inf"):
                 raise SettingsError(f"{name} is {value}; it must be above 0.")
         self._path, self._speed, self._missing = Path(path), speed, 0
+        self.estimate: CameraEstimate | None = None
         self._stop = threading.Event()
         self._recording: SegmentReader | None = None
         self._movie = open_movie(path)
@@ -176,7 +185,7 @@ class ReplaySource:
             shape=movie.shape,
             dtype=movie.dtype,
             pixel_size_nm=pixel_size_nm,
-            calibration=calibration or movie.calibration or _estimate(movie),
+            calibration=calibration or movie.calibration or self._estimated(),
             exposure_ms=movie.exposure_ms or interval,
             interval_ms=interval,
             roi_origin=movie.roi_origin,
@@ -184,6 +193,14 @@ class ReplaySource:
             policy="block",
             metadata=metadata,
         )
+
+    def _estimated(self) -> CameraCalibration:
+        """Guess the camera from frames all over the movie."""
+        movie = self._movie
+        indices = np.unique(np.linspace(0, len(movie) - 1, GUESSED_FROM).astype(int))
+        frames = np.stack([movie.read(int(i)) for i in indices])
+        self.estimate = estimate_camera(frames)
+        return self.estimate.calibration
 
     def _recorded(
         self,
@@ -284,8 +301,3 @@ def _of_region(calibration: CameraCalibration, movie: Movie) -> CameraCalibratio
         return calibration.cropped(*movie.roi_origin, width, height)
     except ValueError as error:
         raise SettingsError(f"{movie.path}: {error}.") from None
-
-
-def _estimate(movie: Movie) -> CameraCalibration:
-    indices = np.unique(np.linspace(0, len(movie) - 1, 20).astype(int))
-    return estimate_calibration(np.stack([movie.read(int(i)) for i in indices]))

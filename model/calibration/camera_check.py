@@ -3,7 +3,7 @@
 Over the first frames of a stream: counts that cannot be (below the offset, above
 saturation), and noise that does not go with the brightness. Noise is taken from
 differences of two successive frames, in which all that stands still cancels, through
-a mask that is blind to slopes (see `stream.calibration.estimate_calibration`), in
+a mask that is blind to slopes (see `stream.camera_estimate`), in
 small blocks: emitters that switch add noise to their block and never take any away,
 so the quietest blocks tell the camera's own.
 """

@@ -29,7 +29,8 @@ from scipy.spatial import cKDTree
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.localizer import Localizer
-from liveloc.stream.calibration import CameraCalibration, estimate_calibration
+from liveloc.stream.calibration import CameraCalibration
+from liveloc.stream.camera_estimate import estimate_calibration
 from liveloc.stream.camera_file import load_camera
 from liveloc.stream.localizations import empty
 from liveloc.stream.movies import open_movie

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from liveloc.stream.calibration import CameraCalibration, estimate_calibration
+from liveloc.stream.calibration import CameraCalibration
+from liveloc.stream.camera_estimate import estimate_calibration, estimate_camera
 
 Y, X = np.mgrid[:128, :128]
 
@@ -67,6 +68,58 @@ def test_a_wrong_offset_is_lowered_to_the_dimmest_pixel():
     assert found.offset_adu == frames.min() < 100
     assert estimate_calibration(frames, offset_adu=20).offset_adu == 20
     assert found.photons(frames).min() == 0
+
+
+@pytest.mark.parametrize(
+    "offset, gain", [(500, 1.0), (1000, 4.0), (200, 0.5), (20, 2.0)]
+)
+@pytest.mark.parametrize("scene", ["cell", "40 emitters", "400 emitters", "dendrites"])
+def test_an_unusual_offset_shows_in_the_noise_of_bright_and_dim_pixels(
+    scene, offset, gain
+):
+    frames = camera(SCENES[scene], gain, offset=offset)
+    found = estimate_camera(frames)
+    assert found.calibration.estimated
+    assert found.calibration.photons_per_adu == pytest.approx(1 / gain, rel=0.3)
+    away = abs(found.calibration.offset_adu - offset)
+    assert away < 5 * found.offset_error_adu + 0.15 * 40 * gain
+    assert f"offset {found.offset_adu:.0f} ± " in found.in_words
+
+
+@pytest.mark.parametrize("scene", ["cell", "40 emitters", "400 emitters", "dendrites"])
+def test_the_usual_offset_is_kept_where_the_noise_agrees(scene):
+    found = estimate_camera(camera(SCENES[scene], 2.0))
+    assert found.calibration.offset_adu == 100
+    assert found.offset_adu == pytest.approx(100, abs=4 * found.offset_error_adu)
+    assert "whose noise agrees with it" in found.in_words
+
+
+def test_an_offset_that_does_not_show_is_called_a_guess():
+    rng = np.random.default_rng(3)
+    frames = np.round(rng.normal(500, 20, (10, 64, 64))).astype(np.uint16)
+    found = estimate_camera(frames)
+    assert found.calibration.offset_adu == 100
+    assert "photons may be wrong by an order of magnitude" in found.in_words
+
+
+def test_dead_hot_and_saturated_pixels_change_nothing():
+    frames = camera(SCENES["40 emitters"], 2.0, offset=500)
+    dead, hot = frames.copy(), frames.copy()
+    dead[:, 60, 60] = 0
+    hot[:, 5::31, 5::31] += 300
+    clipped = np.minimum(frames, np.uint16(np.percentile(frames, 99.9)))
+    for broken in (dead, hot, clipped):
+        found = estimate_camera(broken)
+        assert found.calibration.offset_adu == pytest.approx(500, abs=40)
+        assert found.calibration.photons_per_adu == pytest.approx(0.5, rel=0.4)
+
+
+def test_frames_that_are_not_finite_are_left_out():
+    frames = camera(SCENES["40 emitters"], 2.0, offset=500).astype(np.float32)
+    frames[3, 5, 5] = np.nan
+    frames[4, 5, 5] = np.inf
+    found = estimate_camera(frames)
+    assert found.calibration.photons_per_adu == pytest.approx(0.5, rel=0.3)
 
 
 def test_bytes_are_counts_too():
