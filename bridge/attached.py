@@ -344,7 +344,12 @@ class Attached:
             folder = self._folder()
             recorder = self._recorder(folder, source.start, stack)
             if self._engine is not None:
-                sender = stack.enter_context(FrameSender(self._engine, source.start))
+                sender = FrameSender(
+                    self._engine,
+                    source.start,
+                    on_standstill=lambda now: _log.warning("%s", now.text),
+                )
+                stack.callback(sender.close)
                 end = transmit(source, sender, recorder)
             elif recorder is not None:
                 end = record_frames(source, recorder)

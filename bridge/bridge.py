@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..stream.frames import Frame, FrameSource, StreamEnd, StreamStart
+    from ..stream.localization_watch import Standstill
     from .control.feedback import Feedback
     from .settings import BridgeSettings, CameraSettings
 
@@ -77,7 +79,8 @@ def run_bridge(
         ``status``, ``reason``, ``stream_id``, ``frames`` {camera, sent, dropped,
         missing}, ``recorded`` (frames, None without a recording), ``truth`` (rows,
         None for a real sample), ``laser`` {start, end, unit, safe, fault} or None,
-        ``feedback`` (see `Feedback.report`) or None.
+        ``feedback`` (see `Feedback.report`) or None, ``not_localized`` (a list of
+        `Standstill`: times in which frames arrived and none was localized).
 
     Raises
     ------
@@ -112,13 +115,25 @@ def run_bridge(
         truth = _open_truth(settings, microscope, source.start, stack)
         recorder = _open_recorder(settings, source.start, stack)
         watched = _WatchedSource(source, interlock, feedback, truth)
+        standstills: list[Standstill] = []
         try:
             if recorder is not None and settings.without_engine:
                 end = record(watched, recorder, progress)
             else:
+
+                def stand(now: Standstill) -> None:
+                    if now.over and standstills:
+                        standstills.pop()
+                    standstills.append(now)
+                    frames = (now.first_seq, now.last_seq)
+                    log.alarm(now.text, frames=frames, serious=not now.over)
+
                 sender = _open_sender(
-                    settings, source.start, interlock, feedback, stack
+                    settings, source.start, interlock, feedback, stand, stack
                 )
+                log.forward = sender.alarm
+                if interlock is not None:
+                    interlock.localizing = lambda: sender.localizing
                 if guard and interlock and feedback:
                     feedback.tell = _teller(sender, guard, interlock, feedback)
                 _wait_for_engine(sender, settings, stop)
@@ -129,7 +144,7 @@ def run_bridge(
             safe = interlock.close() if interlock else True
         if truth is not None:
             truth.update(end.last_seq)
-        return _result(end, recorder, truth, guard, feedback, safe)
+        return _result(end, recorder, truth, guard, feedback, safe, standstills)
 
 
 def _check(settings: BridgeSettings) -> None:
@@ -279,6 +294,7 @@ def _open_sender(
     start: StreamStart,
     interlock: LaserInterlock | None,
     feedback: Feedback | None,
+    on_standstill: Callable[[Standstill], None],
     stack: ExitStack,
 ) -> FrameSender:
     """Begin to look for the engine."""
@@ -288,6 +304,7 @@ def _open_sender(
         queue_bytes=settings.send_queue_bytes,
         on_peer=interlock.peer if interlock else None,
         on_density=feedback.take if feedback else None,
+        on_standstill=on_standstill,
         key=settings.key,
     )
     stack.callback(sender.close)
@@ -431,6 +448,7 @@ def _result(
     guard: GuardedLaser | None,
     feedback: Feedback | None,
     safe: bool,
+    standstills: list[Standstill],
 ) -> dict[str, Any]:
     """Say what became of the acquisition."""
     laser: dict[str, Any] | None = None
@@ -458,4 +476,5 @@ def _result(
         "truth": truth.rows if truth is not None else None,
         "laser": laser,
         "feedback": feedback.report() if feedback is not None else None,
+        "not_localized": [asdict(standstill) for standstill in standstills],
     }

@@ -1,4 +1,4 @@
-"""The laser is on while engine and camera are there, and safe otherwise."""
+"""The laser is on while frames come and are localized, and safe otherwise."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from ..stream.latency import Latency
 from .laser import LOCK_TIMEOUT_S, LaserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .laser import GuardedLaser
 
 LOOK_S = 0.25  # how often the laser is looked after without news
 SOON_S = 0.001
 NO_ENGINE = "no engine"
 STALLED = "no frames from the camera"
+NOT_LOCALIZED = "frames are not localized"
 NO_LEASE = "nobody renewed the power"
 DEADLINE_MS = 100.0  # from the end of an exposure to the laser
 
@@ -45,7 +48,7 @@ class Wanted:
 
 
 class LaserInterlock:
-    """Keeps a laser on while engine and camera are there, and safe otherwise.
+    """Keeps a laser on while frames come and are localized, and safe otherwise.
 
     A thread of its own drives the laser, so that neither a slow device nor a
     frozen network can hold up the other. Of the powers that were wanted while it
@@ -76,6 +79,8 @@ class LaserInterlock:
         taken the power.
     late : int
         How often that took longer than `DEADLINE_MS`.
+    localizing : Callable[[], bool]
+        Asked whether frames are localized; an engine that answers is not enough.
 
     Raises
     ------
@@ -108,6 +113,7 @@ class LaserInterlock:
             )
         self.frame_to_laser = Latency()
         self.late = 0
+        self.localizing: Callable[[], bool] = lambda: True
         self._laser = laser
         self._wanted = Wanted(power, "engine and camera are there")
         self._keep = keep_without_engine
@@ -165,6 +171,8 @@ class LaserInterlock:
         """Why the laser may not be on; empty when it may."""
         if not (self._connected or self._keep):
             return NO_ENGINE
+        if not self.localizing():
+            return NOT_LOCALIZED
         now = time.monotonic_ns()
         if self._stall_ns is not None:
             alive = self._alive_ns

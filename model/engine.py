@@ -197,6 +197,7 @@ class Engine:
             self._hand_on(self._stream, self._stream.take(event))
             if self._publisher.preview_wanted:  # the newest frame is not localized yet
                 self._stream.previews.look(event.headers[-1].seq, event.pixels[-1])
+            self._receiver.release(event.headers[-1].seq)
         elif isinstance(event, Closed) and self._stream is not None:
             report = self._end(self._stream, event.end)
         self._talk_to_viewers()
@@ -227,7 +228,7 @@ class Engine:
             start,
             self._bundle,
             self._settle,
-            release=self._receiver.release,
+            written=self._receiver.settle,
             resume=self._resume,
         )
         self._stream = _Stream(
@@ -240,6 +241,8 @@ class Engine:
         """Publish first, then count, then write; a raw frame to look at goes last."""
         if len(localized.localizations):
             self._publisher.publish(localized.localizations)
+        if len(localized.frames):
+            self._receiver.published(int(localized.frames[-1]))
         if density := stream.published(localized):
             self._receiver.tell(density)
         stream.results.add(localized)
@@ -308,6 +311,7 @@ class Engine:
             "ended": ended,
             "warnings": stream.camera.warnings,
             "laser": self._laser(),
+            "alarms": self._receiver.alarms,
         }
 
     def _laser(self) -> dict[str, Any] | None:

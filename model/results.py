@@ -56,7 +56,7 @@ class Results:
         Called as ``settle(last, frames, failed)`` when the rows of all frames up
         to `last` are on disk: `frames` localized and `failed` lost since the last
         call. Gives what the log says of it.
-    release : callable, optional
+    written : callable, optional
         Called with `last` when the log says it, too.
     resume : ResumePoint, optional
         Where an earlier engine stopped in this folder.
@@ -74,13 +74,13 @@ class Results:
         bundle: Bundle,
         settle: Callable[[int, int, int], ResumePoint],
         *,
-        release: Callable[[int], None] = lambda last: None,
+        written: Callable[[int], None] = lambda last: None,
         resume: ResumePoint | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.metadata = table_metadata(start, bundle)
         self._stream_id, self._settle = start.stream_id, settle
-        self._release = release
+        self._written = written
         self._table = TableWriter(
             folder / TABLE_FILE,
             self.metadata,
@@ -140,7 +140,7 @@ class Results:
         point = self._settle(block.last, block.frames, block.failed)
         point = replace(point, rows=self._table.rows)
         self._log.append(self._stream_id, block.first, block.last, point)
-        self._release(block.last)
+        self._written(block.last)
 
 
 def table_metadata(start: StreamStart, bundle: Bundle) -> dict[str, str]:

@@ -61,6 +61,7 @@ class StreamAccount:
         self._refused: set[int] = set()
         self._unreadable = 0
         self._holes: deque[_Hole] = deque(maxlen=_MOST_HOLES)
+        self._held: deque[int] = deque()  # delivered, pixels not released
         # Delivered and not settled: (seq, missing_total, dropped_total).
         self._open: deque[tuple[int, int, int]] = deque()
         # Losses by the exposure they lie before; those behind the last frame
@@ -74,17 +75,17 @@ class StreamAccount:
     @property
     def oldest_needed(self) -> int:
         """First exposure whose slot in the ring may not be taken yet."""
-        return self._open[0][0] if self._open else self.expected
+        return self._held[0] if self._held else self.expected
 
     @property
     def unsettled(self) -> int:
-        """Frames delivered that the consumer has not released."""
+        """Frames delivered that the consumer has not settled."""
         return len(self._open)
 
     @property
     def held(self) -> int:
         """Frames that take room in the ring."""
-        return len(self._open) + len(self._waiting)
+        return len(self._held) + len(self._waiting)
 
     @property
     def settled(self) -> ResumePoint:
@@ -206,8 +207,14 @@ class StreamAccount:
             dropped_total=totals[1],
         )
 
+    def release(self, seq: int) -> None:
+        """Take note that the consumer needs no pixels of frames up to `seq`."""
+        while self._held and self._held[0] <= seq:
+            self._held.popleft()
+
     def settle(self, seq: int) -> None:
         """Take note that the consumer is done with frames up to `seq`."""
+        self.release(seq)
         self._settled = self.point(seq)
         self._settled_lost = Counter(self._settled.lost)
         behind = self._settled.next_seq
@@ -235,6 +242,7 @@ class StreamAccount:
             del self._waiting[seq]
             self._close_gap(seq, header.missing_total, dropped_total, rest)
             self.expected = self.balance.camera = seq + 1
+            self._held.append(seq)
             self._open.append((seq, header.missing_total, dropped_total))
             self._tail = None
             self._catching_up = False

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from .frames import FrameHeader, StreamEnd, StreamStart
     from .laser_state import LaserState
     from .limits import Limits
-    from .messages import FrameUp
+    from .messages import Alarm, FrameUp
     from .ring import FrameRing
+
+MOST_ALARMS = 16  # the newest of a stream
 
 _SPARE_SLOTS = 2  # the two newest released frames stay readable
 
@@ -43,6 +45,9 @@ class Incoming:
         When the sender last said anything, monotonic seconds.
     bytes_in, granted, highest : int
         Pixel bytes since START, last exposure allowed, last exposure seen.
+    localized, reported : int
+        Newest frame whose emitters are published, and the newest of which the sender
+        was told so; -1: none.
     end : StreamEnd or None
         How it ended.
     taken, done, acked, confirmed : bool
@@ -60,6 +65,8 @@ class Incoming:
     bytes_in: int = 0
     granted: int = -1
     highest: int = -1
+    localized: int = -1
+    reported: int = -1
     end: StreamEnd | None = None
     taken: bool = False
     done: bool = False
@@ -125,6 +132,11 @@ class Incoming:
         low = self.granted - self.highest <= self.ring.capacity // 2
         return step > 0 and (low or step >= self.ring.capacity // 8)
 
+    def grant(self) -> tuple[int, int]:
+        """Return the credit to send now: last exposure and bytes since START."""
+        self.granted = max(self.granted, self.credit_seq)
+        return self.granted, self.credit_bytes
+
     @property
     def finished(self) -> bool:
         """The consumer has nothing left to do for it."""
@@ -146,6 +158,7 @@ class Inbox:
         self.close_reason: str | None = None
         self.densities: deque[BlockDensity] = deque(maxlen=256)  # not sent yet
         self.laser: LaserState | None = None  # newest
+        self.alarms: deque[Alarm] = deque(maxlen=MOST_ALARMS)
         self.stopping = False
 
     def reject(self, reason: str) -> None:

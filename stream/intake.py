@@ -17,6 +17,7 @@ from .frames import FrameHeader, StreamEnd, StreamStart
 from .incoming import Inbox, Incoming
 from .messages import (
     Ack,
+    Alarm,
     Credit,
     Density,
     End,
@@ -24,6 +25,7 @@ from .messages import (
     Heartbeat,
     HelloOk,
     Laser,
+    Localized,
     Mark,
     Message,
     Reject,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 Resume = Callable[[StreamStart], ResumePoint | None]
 
 _BURST = 32  # messages between two looks at everything else
+_REPORT_S = 0.05  # between two reports of what is localized
 _LEAVE_S = 0.5  # for the sender to hear that its stream is dealt with
 
 
@@ -88,7 +91,7 @@ class Intake:
         self._peers = Peers(limits)
         self._stream: Incoming | None = None
         self._header = bytearray(limits.start_bytes + 1)
-        self._next_beat_s = 0.0
+        self._next_beat_s = self._next_report_s = 0.0
 
     def run(self) -> None:
         """Take in messages until told to stop; a bug is handed to the consumer."""
@@ -177,6 +180,9 @@ class Intake:
             case Laser(state=state):
                 if self._stream and identity == self._stream.peer:
                     self._inbox.laser = state
+            case Alarm():
+                if self._stream and identity == self._stream.peer:
+                    self._inbox.alarms.append(message)
             case Reject():
                 self._inbox.reject("by_peer")
             case _:
@@ -302,19 +308,21 @@ class Intake:
         with self._inbox.changed:
             stream.peer, stream.sender = identity, message.sender
             stream.heard_s, stream.bytes_in, stream.acked = now_s, 0, False
+            stream.reported = -1
             self._deliver(stream.account.connect(message.mark, stream.rest))
             stream.rest = CONNECTION_LOST
         self._greet(stream)
 
     def _greet(self, stream: Incoming) -> None:
         with self._inbox.changed:
-            stream.granted = stream.credit_seq
+            stream.granted = -1
+            credit_seq, credit_bytes = stream.grant()
             named = stream.sender, stream.start.stream_id
             hello = HelloOk(
                 stream_id=stream.start.stream_id,
                 next_seq=stream.account.expected,
-                credit_seq=stream.granted,
-                credit_bytes=stream.credit_bytes,
+                credit_seq=credit_seq,
+                credit_bytes=credit_bytes,
                 proof=self._key.proof(ENGINE_PROOF, *named) if self._key else None,
             )
         self._send(stream.peer, hello)
@@ -480,6 +488,13 @@ class Intake:
             self._acknowledge_end(stream)
         elif due:
             self._grant(stream, beat)
+        if stream.localized > stream.reported and now_s >= self._next_report_s:
+            self._next_report_s = now_s + _REPORT_S
+            stream.reported = stream.localized
+            self._send(
+                stream.peer,
+                Localized(stream_id=stream.start.stream_id, seq=stream.reported),
+            )
         while self._inbox.densities:
             self._send(stream.peer, Density(self._inbox.densities.popleft()))
 
@@ -488,11 +503,11 @@ class Intake:
         stream_id = stream.start.stream_id
         with self._inbox.changed:
             account = stream.account
-            stream.granted = max(stream.granted, stream.credit_seq)
+            credit_seq, credit_bytes = stream.grant()
             credit = Credit(
                 stream_id=stream_id,
-                credit_seq=stream.granted,
-                credit_bytes=stream.credit_bytes,
+                credit_seq=credit_seq,
+                credit_bytes=credit_bytes,
             )
             ack = Ack(stream_id=stream_id, seq=account.settled.next_seq - 1, end=False)
             mark = Mark(

@@ -7,10 +7,12 @@ Start      up     which stream, and how far it is
 FrameUp    up     one exposure; its pixels follow
 End        up     there will be no more, and where all of them went
 Laser      up     what the laser does (since 1.2)
+Alarm      up     what a person should look after, at the camera (since 1.3)
 Heartbeat  both   still there, and how far
 HelloOk    down   START is accepted: the next exposure wanted, credit
 Credit     down   you may send up to this exposure and so many bytes
 Ack        down   every exposure up to this one is dealt with
+Localized  down   the newest frame whose emitters are published (since 1.3)
 Density    down   so many emitters were on in a block of frames (since 1.2)
 Reject     down   a message was refused, why
 ========== ====== ====================================================
@@ -177,6 +179,14 @@ class Ack:
     end: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Localized:
+    """Frame `seq` is the newest whose emitters are published; a laser rests on it."""
+
+    stream_id: bytes
+    seq: int
+
+
 @dataclass(frozen=True, slots=True)
 class Density:
     """How many emitters were on: what a laser is steered by. May get lost."""
@@ -189,6 +199,14 @@ class Laser:
     """What the laser does: for those who watch. May get lost."""
 
     state: LaserState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """What a person should look after, in one line: for viewers."""
+
+    stream_id: bytes
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,10 +233,12 @@ Message = (
     | FrameUp
     | End
     | Laser
+    | Alarm
     | Heartbeat
     | HelloOk
     | Credit
     | Ack
+    | Localized
     | Density
     | Reject
 )

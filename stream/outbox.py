@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import MessageError
 from .frames import EndStatus, Frame, StreamEnd, StreamStart
+from .localization_watch import LocalizationWatch
 from .messages import Mark
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class Outbox:
         A fault in the socket's thread.
     laser : LaserState or None
         What the laser does, to be sent once.
+    alarms : deque[str]
+        To be sent once each.
+    watch : LocalizationWatch
+        Whether the frames put in are localized.
     """
 
     def __init__(self, start: StreamStart, queue_bytes: int, queue_s: float) -> None:
@@ -77,6 +82,8 @@ class Outbox:
         self.cut = self.stopping = False
         self.refused = self.refusal = ""
         self.laser: LaserState | None = None
+        self.alarms: deque[str] = deque(maxlen=BLOCK)
+        self.watch = LocalizationWatch()
         self.failure: BaseException | None = None
         self._queue: deque[Waiting] = deque()
         self._capacity = max(1, queue_bytes // start.frame_nbytes)
@@ -111,14 +118,15 @@ class Outbox:
         """Whether the queue takes one more frame."""
         return len(self._queue) < self._capacity
 
-    def put(self, frame: Frame) -> bool:
-        """Queue a frame that was checked, or shed it; False when shed."""
+    def put(self, frame: Frame, now_s: float) -> bool:
+        """Queue a frame that was checked at `now_s`, or shed it; False when shed."""
         self.last_seq = frame.header.seq
         self.missing_total = max(self.missing_total, frame.header.missing_total)
         if self._must_shed(frame):
             self.dropped += 1
             return False
         self._queue.append(Waiting(frame, self.dropped))
+        self.watch.arrived(frame.header.seq, now_s)
         return True
 
     def _must_shed(self, frame: Frame) -> bool:

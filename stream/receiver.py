@@ -252,12 +252,25 @@ class FrameReceiver:
         return self._stream
 
     def release(self, seq: int) -> None:
-        """Say that frames up to `seq` are dealt with.
+        """Give the pixels of frames up to `seq` back: their slots become credit.
 
-        Their slots go back to the sender as credit and they are acknowledged
-        to it, so write their localizations first. The end of a stream is
-        acknowledged when everything is released, or when `next` is called
-        after `Closed`.
+        Do it as soon as the pixels are not needed. Whatever a consumer waits for
+        with frames that it has not released, it may wait for in vain: the sender may
+        have no credit for the next one.
+        """
+        with self._inbox.changed:
+            stream = self._current()
+            stream.account.release(seq)
+            stream.ring.release(seq)
+            if stream.grant_due:
+                self._waker.ring()
+
+    def settle(self, seq: int) -> None:
+        """Acknowledge frames up to `seq`, and release them.
+
+        Write their localizations first: an engine that is started again goes on
+        behind them. The end of a stream is acknowledged when everything is settled,
+        or when `next` is called after `Closed`.
         """
         with self._inbox.changed:
             stream = self._current()
@@ -265,6 +278,27 @@ class FrameReceiver:
             stream.ring.release(seq)
             if stream.grant_due or stream.finished:
                 self._waker.ring()
+
+    def published(self, seq: int) -> None:
+        """Report to the sender that the emitters of frames up to `seq` are published.
+
+        Its laser is on only while such reports come.
+        """
+        self._current().localized = seq
+        self._waker.ring()
+
+    @property
+    def alarms(self) -> list[str]:
+        """Newest alarms of the bridge, in the stream opened last, oldest first."""
+        stream = self._stream
+        if stream is None:
+            return []
+        stream_id = stream.start.stream_id
+        return [
+            alarm.text
+            for alarm in list(self._inbox.alarms)
+            if alarm.stream_id == stream_id
+        ]
 
     def localized(self, frames: int) -> None:
         """Count frames whose localizations are in the table."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .density import BlockDensity
     from .frames import EndStatus, Frame, StreamEnd, StreamStart
     from .laser_state import LaserState
+    from .localization_watch import Standstill
     from .session_key import SessionKey
 
 _JOIN_S = 10.0
@@ -57,6 +58,9 @@ class FrameSender:
         not block.
     on_density : Callable[[BlockDensity], None], optional
         Told what the engine says of the density of emitters. In the same thread.
+    on_standstill : Callable[[Standstill], None], optional
+        Called when frames have been arriving for a second and none was localized,
+        whatever the cause, and again when localizing goes on. In the same thread.
     limits : Limits
         Heartbeat and sizes.
     key : SessionKey, optional
@@ -80,6 +84,7 @@ class FrameSender:
         queue_s: float = 2.0,
         on_peer: Callable[[bool], None] | None = None,
         on_density: Callable[[BlockDensity], None] | None = None,
+        on_standstill: Callable[[Standstill], None] | None = None,
         limits: Limits | None = None,
         key: SessionKey | None = None,
     ) -> None:
@@ -104,6 +109,7 @@ class FrameSender:
             limits,
             on_peer,
             on_density,
+            on_standstill,
             key,
         )
         self._thread = threading.Thread(
@@ -145,6 +151,12 @@ class FrameSender:
     def refusal(self) -> str:
         """Why the engine does not accept the stream so far; empty if it is silent."""
         return self._outbox.refusal
+
+    @property
+    def localizing(self) -> bool:
+        """Frames are localized: none has been waiting for a second without progress."""
+        with self._outbox.changed:
+            return not self._outbox.watch.standing_still(time.monotonic())
 
     @property
     def end_acked(self) -> bool:
@@ -197,7 +209,7 @@ class FrameSender:
                 while not box.has_room(frame):
                     box.changed.wait(_WAIT_S)
                     self._raise_failure()
-            kept = box.put(frame)
+            kept = box.put(frame, time.monotonic())
         if kept:
             self._waker.ring()
         elif self.start.policy == "stop":
@@ -211,6 +223,11 @@ class FrameSender:
     def tell(self, state: LaserState) -> None:
         """Tell the engine what the laser does; only the newest is sent."""
         self._outbox.laser = state
+        self._waker.ring()
+
+    def alarm(self, text: str) -> None:
+        """Report to the engine, and so to viewers, what a person should look after."""
+        self._outbox.alarms.append(text[:1024])
         self._waker.ring()
 
     def finish(

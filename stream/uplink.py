@@ -12,9 +12,11 @@ import crc32c
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from .allowance import Allowance
 from .errors import MessageError
 from .messages import (
     Ack,
+    Alarm,
     Credit,
     Density,
     End,
@@ -22,6 +24,7 @@ from .messages import (
     Heartbeat,
     HelloOk,
     Laser,
+    Localized,
     Message,
     Reject,
     Start,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from .density import BlockDensity
     from .limits import Limits
+    from .localization_watch import Standstill
     from .outbox import Outbox, Waiting
     from .session_key import SessionKey
     from .waker import Waker
@@ -81,6 +85,8 @@ class Uplink:
         Told when the engine comes and goes.
     on_density : Callable[[BlockDensity], None], optional
         Told what the engine says of the density.
+    on_standstill : Callable[[Standstill], None], optional
+        Called when frames are not localized any more, and when they are again.
     key : SessionKey, optional
         What the engine has to know before anything that it says is believed.
     """
@@ -95,6 +101,7 @@ class Uplink:
         limits: Limits,
         on_peer: Callable[[bool], None] | None,
         on_density: Callable[[BlockDensity], None] | None,
+        on_standstill: Callable[[Standstill], None] | None,
         key: SessionKey | None = None,
     ) -> None:
         self._socket = socket
@@ -105,6 +112,7 @@ class Uplink:
         self._limits = limits
         self._on_peer = on_peer
         self._on_density = on_density
+        self._on_standstill = on_standstill
         self._stream_id = outbox.start.stream_id
         named = sender, self._stream_id
         self._proof = key.proof(SENDER_PROOF, *named) if key else None
@@ -117,10 +125,7 @@ class Uplink:
         self._busy_since_s: float | None = None
         self._heard_s = 0.0
         self._next_start_s = self._next_beat_s = 0.0
-        self._credit_seq = -1
-        self._credit_bytes = self._sent_bytes = 0
-        self._wanted = 0
-        self._announced = self._last_sent = -1
+        self._allowance = Allowance()
         self._end_sent = False
         self._told: set[str] = set()  # reasons that were logged
         self._blocked = False  # the socket's buffer is full
@@ -173,6 +178,8 @@ class Uplink:
         next_s = min(self._next_beat_s, self._knock_at_s)
         if self._online and not self._accepted:
             next_s = min(next_s, self._next_start_s)
+        if (deadline_s := self._box.watch.deadline_s) is not None:
+            next_s = min(next_s, deadline_s)
         return math.ceil(max(0.0, next_s - time.monotonic()) * 1000)
 
     # The connection
@@ -189,7 +196,7 @@ class Uplink:
             if self._online:
                 self._believed = self._wanted_proof is None
             self._accepted = self._end_sent = False
-            self._credit_seq, self._credit_bytes = -1, 0
+            self._allowance.lost()
             self._next_start_s = 0.0
             if not self._online:
                 self._set_peer(False)
@@ -239,9 +246,35 @@ class Uplink:
             self._next_beat_s = now_s + self._limits.heartbeat_s
             if self._accepted:
                 self._send_mark()
+        with self._box.changed:
+            begun = self._box.watch.look(now_s, self._cause())
+        self._standstill(begun)
         laser, self._box.laser = self._box.laser, None
         if laser is not None and self._accepted:
             self._send(Laser(laser))
+        while self._accepted and self._box.alarms:
+            text = self._box.alarms.popleft()
+            self._send(Alarm(stream_id=self._stream_id, text=text))
+
+    def _cause(self) -> str:
+        """Say why nothing may be localized, as far as this side can see."""
+        if not self._online:
+            return "no engine is connected"
+        if not self._accepted:
+            return "the engine has not accepted the stream"
+        silent_s = time.monotonic() - self._heard_s
+        if silent_s > self._limits.heartbeat_s * 2:
+            return f"the engine has been silent for {silent_s:.1f} s"
+        return "the engine answers but localizes nothing"
+
+    def _standstill(self, standstill: Standstill | None) -> None:
+        if standstill is not None and self._on_standstill is not None:
+            self._on_standstill(standstill)
+
+    def _on_localized(self, seq: int) -> None:
+        with self._box.changed:
+            ended = self._box.watch.localized(seq, time.monotonic())
+        self._standstill(ended)
 
     def _send_start(self, now_s: float) -> None:
         box = self._box
@@ -251,12 +284,12 @@ class Uplink:
         if self._send_parts(parts):
             slow_s = sum(len(part) for part in parts) / _MAPS_BYTES_PER_S
             self._next_start_s = now_s + max(_RETRY_S, slow_s)
-            self._sent_bytes = 0
+            self._allowance.started()
 
-    def _send_mark(self) -> None:
+    def _send_mark(self) -> bool:
         with self._box.changed:
             message = Heartbeat(self._stream_id, self._box.mark())
-        self._send(message)
+        return self._send(message)
 
     def _send(self, message: Message) -> bool:
         """Send a message without pixels; False when it cannot go now."""
@@ -307,25 +340,25 @@ class Uplink:
             case Reject(reason=reason, detail=detail):
                 self._refused(reason, detail)
                 return
-            case HelloOk() | Credit() | Ack() | Heartbeat() if (
+            case HelloOk() | Credit() | Ack() | Localized() | Heartbeat() if (
                 message.stream_id != self._stream_id
             ):
                 return
             case HelloOk():
                 self._accepted = self._ever_accepted = True
                 self._busy_since_s = None
-                self._wanted = message.next_seq
-                self._credit_seq = message.credit_seq
-                self._credit_bytes = message.credit_bytes
-                self._announced = -1
+                self._allowance.accepted(
+                    message.next_seq, message.credit_seq, message.credit_bytes
+                )
                 with self._box.changed:
                     self._box.refusal = ""
                     self._box.go_on()
             case Credit() if self._accepted:
-                self._credit_seq = max(self._credit_seq, message.credit_seq)
-                self._credit_bytes = max(self._credit_bytes, message.credit_bytes)
+                self._allowance.raised(message.credit_seq, message.credit_bytes)
             case Ack():  # true even if the engine left right after it
                 self._on_ack(message)
+            case Localized(seq=seq):
+                self._on_localized(seq)
             case Density(block=block) if (
                 self._on_density and block.stream_id == self._stream_id
             ):
@@ -378,11 +411,9 @@ class Uplink:
             front = self._box.front()
         if front is None:
             return None
-        if front.frame.header.seq > self._credit_seq:
-            return None
-        if self._sent_bytes + front.frame.pixels.nbytes > self._credit_bytes:
-            return None
-        return front
+        frame = front.frame
+        covered = self._allowance.covers(frame.header.seq, frame.pixels.nbytes)
+        return front if covered else None
 
     def _send_frames(self) -> None:
         """Send frames as far as credit and the socket's buffer allow."""
@@ -391,9 +422,12 @@ class Uplink:
             if front is None:
                 self._announce()
                 return
-            if front.frame.header.seq >= self._wanted and not self._send_frame(front):
-                return
-            self._last_sent = front.frame.header.seq
+            frame, nbytes = front.frame, 0
+            if frame.header.seq >= self._allowance.wanted:
+                if not self._send_frame(front):
+                    return
+                nbytes = frame.pixels.nbytes
+            self._allowance.sent(frame.header.seq, nbytes)
             with self._box.changed:
                 self._box.take()
 
@@ -415,25 +449,19 @@ class Uplink:
         except zmq.Again:
             self._blocked = True
             return False
-        self._sent_bytes += frame.pixels.nbytes
         return True
 
     def _announce(self) -> None:
-        """Tell an engine that gives no credit which exposure comes next.
-
-        Without this, credit that counts exposures would never pass a gap that
-        is wider than the ring.
-        """
+        """Send an engine that gives no credit which exposure comes next."""
         if not self._accepted or not self._box.connected:
             return
         with self._box.changed:
             front = self._box.front()
-        if front is None or front.frame.header.seq <= self._credit_seq:
+        if front is None:
             return
         seq = front.frame.header.seq
-        if seq != self._announced and seq != self._last_sent + 1:
-            self._announced = seq
-            self._send_mark()
+        if self._allowance.needs_announcing(seq) and self._send_mark():
+            self._allowance.announced(seq)
 
     def _send_end(self) -> None:
         """Send END once per connection, after the last frame."""

@@ -24,6 +24,7 @@ from .frames import FrameHeader, StreamEnd, StreamStart
 from .laser_state import LaserState
 from .messages import (
     Ack,
+    Alarm,
     Credit,
     Density,
     End,
@@ -31,6 +32,7 @@ from .messages import (
     Heartbeat,
     HelloOk,
     Laser,
+    Localized,
     Mark,
     Message,
     Reject,
@@ -119,6 +121,8 @@ _FIELDS: dict[str, dict[str, check.Check]] = {
         "credit_bytes": _COUNT,
     },
     "ack": {"stream_id": check.uuid, "seq": _SEQ_OR_NONE, "end": check.flag},
+    "localized": {"stream_id": check.uuid, "seq": _COUNT},
+    "alarm": {"stream_id": check.uuid, "text": check.text(1024)},
     "density": {
         "stream_id": check.uuid,
         "first_seq": _COUNT,
@@ -166,6 +170,8 @@ _BUILD: dict[str, Callable[[dict[str, Any]], Message]] = {
     "hello_ok": lambda v: HelloOk(**v),
     "credit": lambda v: Credit(**v),
     "ack": lambda v: Ack(**v),
+    "localized": lambda v: Localized(**v),
+    "alarm": lambda v: Alarm(**v),
     "density": lambda v: Density(BlockDensity(**v)),
     "laser": lambda v: Laser(LaserState(**v)),
     "reject": lambda v: Reject(**v),
@@ -188,7 +194,7 @@ def encode(message: Message) -> bytes:
             name, body = "density", asdict(message.block)
         case Laser():
             name, body = "laser", asdict(message.state)
-        case HelloOk() | Credit() | Ack() | Reject():
+        case HelloOk() | Credit() | Ack() | Localized() | Alarm() | Reject():
             name = _NAMES[type(message)]
             body = {f.name: getattr(message, f.name) for f in fields(message)}
     packed: bytes = msgpack.packb({"proto": PROTO, "type": name, **body})
@@ -199,6 +205,8 @@ _NAMES: dict[type, str] = {
     HelloOk: "hello_ok",
     Credit: "credit",
     Ack: "ack",
+    Localized: "localized",
+    Alarm: "alarm",
     Reject: "reject",
 }
 

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 State = Literal["waiting", "live", "silent", "ended"]
 
-SILENCE_S = 3.0  # an engine says something several times a second
+SILENCE_S = 1.0  # an engine sends its status four times a second
 NEWS_S = 0.1  # how soon the thread notices that it is to end
 GATHER_S = 0.008  # rows of many small publications are added together
+MOST_ALARMS, ALARM_LETTERS = 16, 1024
 TRACED_ROWS = 8_192  # at most wait to be in the curves
 
 
@@ -50,6 +51,8 @@ class Figures:
         From frame arrival to published localizations, median of late.
     activation : Activation
         Density and activation laser; None without a laser.
+    alarms : tuple[str, ...]
+        What the bridge reported that a person should look after, oldest first.
     """
 
     frames: int | None = None
@@ -58,6 +61,7 @@ class Figures:
     lost: dict[str, int] = field(default_factory=dict)
     latency_ms: float | None = None
     activation: Activation | None = None
+    alarms: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, status: Mapping[str, Any]) -> Figures:
@@ -73,6 +77,7 @@ class Figures:
             lost=_losses(status.get("lost")),
             latency_ms=finite(status.get("latency_ms")),
             activation=Activation.read(status),
+            alarms=_alarms(status.get("alarms")),
         )
 
 
@@ -315,6 +320,12 @@ def _warm_up() -> None:
 def _count(value: Any) -> int | None:
     number = finite(value)
     return None if number is None else int(number)
+
+
+def _alarms(value: Any) -> tuple[str, ...]:
+    texts = value if isinstance(value, list) else []
+    lines = [" ".join(text.split()) for text in texts if isinstance(text, str)]
+    return tuple(line[:ALARM_LETTERS] for line in lines[-MOST_ALARMS:])
 
 
 def _losses(value: Any) -> dict[str, int]:

@@ -14,7 +14,7 @@ from ..stream.table_pieces import open_pieces
 from ..stream.text_table import remarks_on
 from .document import Document
 from .field import field_of
-from .live import SILENCE_S, Figures
+from .live import Figures
 from .past import Past
 from .reconstruction import SUPER_PIXEL_NM
 from .recorded_frames import RecordedFrames
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .live import State
 
 TABLE_FILE = "localizations.arrow"
+STILL_S = 3.0  # a table that has not grown for so long is whole
 FOLLOW_S = 0.5  # from look to look at a table that may still grow
 NEEDED = ("shape", "roi_origin", "pixel_size_nm")  # of metadata, to know the field
 
@@ -171,7 +172,7 @@ class OpenedSession:
         """Whether loading has ended, and for a table without end, nothing comes."""
         if not self._loaded.is_set():
             return False
-        silent = time.monotonic() - self._grew_s > SILENCE_S
+        silent = time.monotonic() - self._grew_s > STILL_S
         return self._pieces.complete or self.failure is not None or silent
 
     def state(self) -> State:

@@ -39,10 +39,16 @@ class ControlLog:
     """Appends lines to ``SESSION/control.jsonl``; without a session to nothing.
 
     Any thread may write. A full disk must not keep a laser on: it is only logged.
+
+    Attributes
+    ----------
+    forward : Callable[[str], None] or None
+        Called with every alarm, too: to reach those who watch.
     """
 
     def __init__(self, session: Path | None, unit: str) -> None:
         self._unit = unit
+        self.forward: Callable[[str], None] | None = None
         self._lock = threading.Lock()
         self._file = None
         if session is not None:
@@ -93,6 +99,8 @@ class ControlLog:
         now_ns = time.monotonic_ns()
         alarm = Alarm(text=text, t_ns=now_ns, frames=frames, serious=serious)
         self.write(alarm.line())
+        if self.forward is not None:
+            self.forward(text)
 
     def close(self) -> None:
         """Close the file. Idempotent."""

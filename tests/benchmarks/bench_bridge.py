@@ -40,7 +40,8 @@ def receive(freeze_s, after):
             if isinstance(event, Arrived):
                 count += len(event.headers)
                 receiver.localized(len(event.headers))
-                receiver.release(event.headers[-1].seq)
+                receiver.published(event.headers[-1].seq)
+                receiver.settle(event.headers[-1].seq)
             if not frozen and count >= after:
                 frozen = True
                 time.sleep(freeze_s)

@@ -59,7 +59,7 @@ def receive(receiver):
         received += [now - then for then in event.received_ns]
         count += len(event.headers)
         receiver.localized(len(event.headers))
-        receiver.release(event.headers[-1].seq)
+        receiver.settle(event.headers[-1].seq)
     seconds = (time.monotonic_ns() - began) / 1e9
 
     def percentiles(times):

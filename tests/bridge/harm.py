@@ -242,7 +242,8 @@ class Engine:
                 precision_nm=10.0,
             )
         )
-        self.receiver.release(headers[-1].seq)
+        self.receiver.published(headers[-1].seq)
+        self.receiver.settle(headers[-1].seq)
 
     def close(self):
         self._stop.set()

@@ -48,7 +48,8 @@ def receive(receiver):
         event = receiver.next(16, 5.0)
         if isinstance(event, Arrived):
             receiver.localized(len(event.headers))
-            receiver.release(event.headers[-1].seq)
+            receiver.published(event.headers[-1].seq)
+            receiver.settle(event.headers[-1].seq)
         elif isinstance(event, Closed) or event is None:
             return receiver.balance
 

@@ -70,7 +70,8 @@ class Streams:
             if isinstance(event, Arrived):
                 self.seqs[-1] += [header.seq for header in event.headers]
                 self.receiver.localized(len(event.headers))
-                self.receiver.release(event.headers[-1].seq)
+                self.receiver.published(event.headers[-1].seq)
+                self.receiver.settle(event.headers[-1].seq)
             elif isinstance(event, Closed):
                 self.ends.append(event.end)
                 self.balances.append(self.receiver.balance)

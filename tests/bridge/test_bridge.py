@@ -18,6 +18,7 @@ from liveloc.bridge.examine import examine_micromanager
 from liveloc.bridge.laser import LaserError
 from liveloc.bridge.settings import BridgeSettings, CameraSettings, LaserSettings
 from liveloc.bridge.simulated import LASER, POWER_PROPERTY, SimulatedSettings
+from liveloc.stream.balance import BRIDGE_SHED
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, StreamError
 from liveloc.stream.frames import StreamStart
@@ -31,10 +32,12 @@ SMALL = SimulatedSettings(shape=(64, 64), exposure_ms=4.0)
 
 
 class Engine:
-    """Takes every frame from a receiver, as an engine would."""
+    """Takes every frame from a receiver, as an engine would, while it is `working`."""
 
-    def __init__(self, endpoint="tcp://127.0.0.1:*"):
-        self.receiver = FrameReceiver(endpoint)
+    def __init__(self, endpoint="tcp://127.0.0.1:*", **options):
+        self.receiver = FrameReceiver(endpoint, **options)
+        self.working = threading.Event()
+        self.working.set()
         self.endpoint = self.receiver.endpoint
         self.headers, self.pixels, self.end = [], [], None
         self._stop = threading.Event()
@@ -43,12 +46,14 @@ class Engine:
 
     def _run(self):
         while not self._stop.is_set() and self.end is None:
+            self.working.wait(10)
             event = self.receiver.next(16, 0.05)
             if isinstance(event, Arrived):
                 self.headers += event.headers
                 self.pixels += [pixels.copy() for pixels in event.pixels]
                 self.receiver.localized(len(event.headers))
-                self.receiver.release(event.headers[-1].seq)
+                self.receiver.published(event.headers[-1].seq)
+                self.receiver.settle(event.headers[-1].seq)
             elif isinstance(event, Closed):
                 self.end = event.end
 
@@ -56,6 +61,7 @@ class Engine:
         if when_done:
             self._thread.join(15)
         self._stop.set()
+        self.working.set()
         self._thread.join(5)
         self.receiver.close()
 
@@ -122,6 +128,46 @@ def test_every_frame_reaches_the_engine_the_recording_and_the_truth(
     assert {h.laser_seq for h in engine.headers} <= {1, 2}
     assert engine.headers[-1].laser_seq == 2
     json.dumps(result)
+
+
+def test_an_engine_that_answers_but_localizes_nothing_raises_an_alarm(
+    laser_log, tmp_path
+):
+    engine, stop, results = Engine(ring_frames=16), threading.Event(), []
+    settings = BridgeSettings(
+        simulated=SMALL, endpoint=engine.endpoint, session=tmp_path
+    )
+    bridge = threading.Thread(
+        target=lambda: results.append(run_bridge(settings, stop=stop))
+    )
+    bridge.start()
+    wait_for_power(laser_log, 5.0)
+    engine.working.clear()  # its receiver still answers
+    wait_for_power(laser_log, 0.0)
+    assert laser_log()[-1][2] == "frames are not localized"
+    time.sleep(2.5)  # more than queue and ring hold: frames are shed
+    done = len(engine.headers)
+    engine.working.set()
+    wait_for_power(laser_log, 5.0)
+    deadline = time.monotonic() + 10
+    while len(engine.headers) < done + 100 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stop.set()
+    bridge.join(15)
+    engine.close(when_done=True)
+    balance = engine.receiver.balance
+    assert balance.unexplained == 0
+    assert balance.lost[BRIDGE_SHED] > 0
+    (standstill,) = results[0]["not_localized"]
+    assert standstill["over"]
+    assert standstill["first_seq"] <= done < standstill["last_seq"]
+    assert standstill["seconds"] > 2.5
+    lines = map(json.loads, (tmp_path / "control.jsonl").read_text().splitlines())
+    alarms = [line["text"] for line in lines if line["kind"] == "alarm"]
+    assert len(alarms) == 2
+    assert "the engine answers but localizes nothing" in alarms[0]
+    assert "Localizing goes on" in alarms[1]
+    assert engine.receiver.alarms == alarms
 
 
 def test_losing_the_engine_makes_the_laser_safe_until_it_is_back(engine, laser_log):

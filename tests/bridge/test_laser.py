@@ -215,6 +215,21 @@ def test_the_interlock_follows_the_engine(core):
     assert laser.power() == 0.0
 
 
+def test_the_laser_is_safe_while_frames_are_not_localized():
+    changes, localizing = [], [True]
+    guard = GuardedLaser(FaultyLaser(), on_change=changes.append)
+    interlock = LaserInterlock(guard, 5.0)
+    interlock.localizing = lambda: localizing[0]
+    interlock.peer(True)  # the engine answers: that is not enough
+    wait_until(lambda: guard.last_power == 5.0)
+    localizing[0] = False
+    wait_until(lambda: guard.last_power == 0.0)
+    assert changes[-1].reason == "frames are not localized"
+    localizing[0] = True
+    wait_until(lambda: guard.last_power == 5.0)
+    assert interlock.close()
+
+
 def test_a_recording_without_an_engine_may_keep_the_power():
     laser = FaultyLaser()
     interlock = LaserInterlock(GuardedLaser(laser), 5.0, keep_without_engine=True)

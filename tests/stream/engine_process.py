@@ -41,7 +41,7 @@ def main(endpoint: str, ledger: str, ring_frames: str, pause_s: str) -> None:
                 first, last = event.headers[0].seq, event.headers[-1].seq
                 receiver.localized(len(event.headers))
                 log.append(stream_id, first, last, receiver.checkpoint(last))
-                receiver.release(last)
+                receiver.settle(last)
             elif isinstance(event, Closed):
                 log.end(event.end)
                 tell(balance=receiver.balance.as_dict(), status=event.end.status)

@@ -296,7 +296,7 @@ def test_an_engine_gets_the_maps_of_the_senders_camera():
         while taken < 3:
             event = receiver.next(4, 5.0)
             receiver.localized(len(event.headers))
-            receiver.release(event.headers[-1].seq)
+            receiver.settle(event.headers[-1].seq)
             taken += len(event.headers)
         assert not receiver.rejected
 

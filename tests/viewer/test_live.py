@@ -258,6 +258,7 @@ def test_figures_are_read_from_the_engines_status() -> None:
         "latency_ms": 31.5,
         "density_per_um2": 0.48,
         "laser": {"power": 12.3, "unit": "mW", "target_per_um2": 0.5},
+        "alarms": ["frames arrive\nand are not localized"],
         "ended": "",
     }
     assert Figures.read(status) == Figures(
@@ -267,6 +268,7 @@ def test_figures_are_read_from_the_engines_status() -> None:
         lost={"bridge_shed": 10},
         latency_ms=31.5,
         activation=Activation(per_um2=0.48, target_per_um2=0.5, power=12.3, unit="mW"),
+        alarms=("frames arrive and are not localized",),
     )
 
 
@@ -279,9 +281,10 @@ def test_what_is_odd_in_a_status_is_left_out() -> None:
         "latency_ms": [3],
         "density_per_um2": 0.48,
         "laser": ["on"],
+        "alarms": "none",
     }
     assert Figures.read(odd) == Figures()
-    assert Figures.read({"lost": 4}) == Figures()
+    assert Figures.read({"lost": 4, "alarms": [3, None]}) == Figures()
 
 
 def test_a_stream_that_does_not_say_its_field_is_named() -> None:

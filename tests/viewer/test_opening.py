@@ -172,7 +172,7 @@ def test_a_table_that_is_written_anew_is_read_anew(
 def test_a_table_whose_writer_was_killed_is_shown_and_named_incomplete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "SILENCE_S", 0.05)
+    monkeypatch.setattr(opening, "STILL_S", 0.05)
     path = written(tmp_path / "t.arrow", table(2000))
     path.write_bytes(path.read_bytes()[:-30])
     with open_session(path) as session:

@@ -240,6 +240,25 @@ def test_the_status_line_and_the_states(
 
 
 @pytest.mark.display
+def test_an_alarm_is_shown_and_counted(
+    live: tuple[ViewerWindow, Engine], application: Any
+) -> None:
+    from PySide6.QtWidgets import QLabel
+
+    window, engine = live
+    count = window._status.findChild(QLabel, "alarms")
+    engine.report()
+    wait(application, lambda: "320" in window._status.text(), engine)
+    assert not count.isVisible()
+    engine.report(alarms=["frames arrive and are <not> localized"])
+    wait(application, lambda: "1 alarm" in window._status.text(), engine)
+    assert count.isVisible()
+    note = "Alarm: frames arrive and are <not> localized"
+    wait(application, lambda: window.canvas.overlay.note == note, engine)
+    assert "&lt;not&gt;" in count.toolTip()
+
+
+@pytest.mark.display
 def test_the_status_line_shows_density_and_laser_where_there_is_one(
     live: tuple[ViewerWindow, Engine], application: Any
 ) -> None:

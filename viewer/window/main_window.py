@@ -39,7 +39,8 @@ POLL_MS = 16  # from look to look for news: a few microseconds where there are n
 IDLE_S = 0.1  # from look to look at everything else
 STATE_S = 0.25  # from status line to status line
 NOTICE_S = 3.0
-LOST_S = 27.0  # in silence: a session that nobody ended is over all the same
+ALARM_S = 15.0  # the text of an alarm; its number stays
+LOST_S = 29.0  # in silence: a session that nobody ended is over all the same
 TRACE_S = 0.5  # from screen latency to screen latency in the plots
 FAULTS = 25  # redraws in a row that fail: then it is no use
 STEP = 0.15  # of the canvas: what an arrow key moves
@@ -104,6 +105,7 @@ class ViewerWindow(QMainWindow):
         self._news: tuple[Any, ...] = ()
         self._looked_s = self._stated_s = self._traced_s = -10.0  # monotonic
         self._notice_until_s = 0.0
+        self._alarm, self._alarm_until_s = "", 0.0
         self._photograph: Path | None = None
         self._close_after_s: float | None = None
         self._unchanged_since_s = self._heard_s = time.monotonic()
@@ -469,6 +471,9 @@ class ViewerWindow(QMainWindow):
         self._status.show_figures(state, self.watched.figures, self.watched.end_status)
         if state != "silent":
             self._heard_s = now
+        alarms = self.watched.figures.alarms
+        if alarms and alarms[-1] != self._alarm:
+            self._alarm, self._alarm_until_s = alarms[-1], now + ALARM_S
         document, failure = self.controller.document, self.watched.failure
         heading = message = note = ""
         if failure is not None and document is None:
@@ -481,6 +486,8 @@ class ViewerWindow(QMainWindow):
             heading, message = "Waiting for the engine", self._address
         elif not len(document.store) and state == "live":
             heading, message = "Connected", "waiting for the first localizations"
+        if not note and now < self._alarm_until_s:
+            note = f"Alarm: {self._alarm}"
         overlay = self.canvas.overlay
         notice = overlay.notice if now < self._notice_until_s else ""
         new = (heading, message, notice, note)

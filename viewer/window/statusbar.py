@@ -9,6 +9,8 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PySide6.QtGui import QPaintEvent
 
     from ...stream.activation import Activation
@@ -48,6 +50,7 @@ class StatusLine(QFrame):
             name: self._label(name)
             for name in ("frames", "fps", "localizations", "lost", "latency")
         }
+        self._alarms = self._label("alarms")
         self._activation = {name: self._label(name) for name in ("density", "laser")}
         self._show_activation(None)
         self._layout.addStretch(1)
@@ -81,11 +84,20 @@ class StatusLine(QFrame):
         latency = figures.latency_ms
         shown = _UNKNOWN if latency is None else f"{latency:.0f} ms"
         _set(values["latency"], _pair(shown, "latency"))
+        self._show_alarms(figures.alarms)
         self._show_activation(figures.activation)
 
     def show_cursor(self, text: str) -> None:
         """Say where the cursor is."""
         self._cursor.setText(text)
+
+    def _show_alarms(self, alarms: tuple[str, ...]) -> None:
+        """Show how many there are; nothing where there is none."""
+        number = f"{len(alarms)}"
+        name = "alarm" if len(alarms) == 1 else "alarms"
+        _set(self._alarms, _pair(number, name, _BAD) if alarms else "")
+        self._alarms.setToolTip(_lines(alarms))
+        self._alarms.setVisible(bool(alarms))
 
     def _show_activation(self, now: Activation | None) -> None:
         """Show density and laser, as far as they are known; nothing without a laser."""
@@ -101,7 +113,8 @@ class StatusLine(QFrame):
 
     def text(self) -> str:
         """Give the line as plain words (for tests and screen readers)."""
-        seen = [label for label in self._activation.values() if label.text()]
+        maybe = [self._alarms, *self._activation.values()]
+        seen = [label for label in maybe if label.text()]
         labels = [self._state, *self._values.values(), *seen]
         return " · ".join(str(label.property("plain")) for label in labels)
 
@@ -153,7 +166,11 @@ def _explained(now: Activation) -> str:
     if p99_ms is not None:
         lines.append(f"frame to laser: 99 % within {p99_ms:.0f} ms")
         lines.append(f"{_grouped(late)} later than {_LATE_MS} ms")
-    # Escaped, and declared rich: Qt guesses otherwise, from what others wrote.
+    return _lines(lines)
+
+
+def _lines(lines: Sequence[str]) -> str:
+    """Return plain lines as rich text: Qt guesses otherwise, from what is in them."""
     return f"<qt>{'<br>'.join(map(escape, lines))}</qt>" if lines else ""
 
 
