@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..stream.balance import ALARM
 from ..stream.command_options import (
     Config,
     Frames,
@@ -125,4 +126,7 @@ def _acquire(
             "localized. Start one with 'liveloc engine', or use 'liveloc record'."
         )
         return 1
-    return 0 if result["status"] in ("ok", "aborted") and safe else 1
+    if result["status"] not in ("ok", "aborted") or not safe:
+        return 1
+    # Whoever supervises the session reads its alarms and decides.
+    return ALARM if result["not_localized"] and not supervised else 0
