@@ -42,7 +42,12 @@ from .stream.command_options import (
     settings_from,
     table_path,
 )
-from .stream.errors import LivelocError, SettingsError, StreamError
+from .stream.errors import (
+    LivelocError,
+    SettingsError,
+    StreamError,
+    refused_by_system,
+)
 from .stream.session_key import FRAMES_KEY, SessionKey
 from .stream.terminal import (
     complain,
@@ -278,6 +283,9 @@ def fit(
     _reconstruct(folder)
     _finish_report(report, folder, json_file)
     say(summary(report))
+    if report["reason"]:
+        complain(report["reason"])
+    raise typer.Exit(exit_code(report))
 
 
 app.command()(view)
@@ -506,6 +514,11 @@ def main() -> None:
         app()
     except LivelocError as error:
         complain(str(error))
+        sys.exit(2)
+    except OSError as error:
+        if (text := refused_by_system(error)) is None:
+            raise
+        complain(text)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

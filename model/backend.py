@@ -9,13 +9,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ..stream.errors import SettingsError
-from .maps import WINDOW
+from .maps import MAPS, WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .bundle import Bundle
 
+TRIAL_PX = 32  # edge of the frame that a network is tried out with
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -75,7 +76,8 @@ class OnnxBackend:
     Raises
     ------
     SettingsError
-        The provider is not installed here, or fell back silently.
+        The provider is not installed here, or fell back silently; or a graph of the
+        bundle is not one that turns frames into maps.
     """
 
     def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int = 2) -> None:
@@ -84,9 +86,24 @@ class OnnxBackend:
                 f"provider '{provider}' is unknown; there are {', '.join(PROVIDERS)}."
             )
         self._batch = 1 if provider == "cpu" else 64
-        self._frame = _session(bundle.parts["frame.onnx"], provider, threads)
-        self._context = _session(bundle.parts["context.onnx"], provider, threads)
+        name = bundle.spec.name
+        self._frame = _session(bundle, "frame.onnx", provider, threads)
+        self._context = _session(bundle, "context.onnx", provider, threads)
+        if provider == "cpu":  # elsewhere a graph is built anew for each size
+            self._try_out(name)
         self.name = f"onnxruntime-{provider}"
+
+    def _try_out(self, model: str) -> None:
+        """Run both graphs once on a small dark frame, to see that they fit together."""
+        dark = np.zeros((1, 1, TRIAL_PX, TRIAL_PX), np.float32)
+        sees_camera = "read_variance" in [i.name for i in self._frame.get_inputs()]
+        try:
+            found = self.features(dark, np.ones_like(dark) if sees_camera else None)
+            maps = self.maps([(found[0], found[0], found[0])])
+            if maps.ndim != 4 or maps.shape[1] != len(MAPS):
+                raise ValueError(f"maps of shape {maps.shape}")
+        except Exception as error:  # ONNX Runtime raises its own kinds
+            raise _bad_graph(model, "frame.onnx and context.onnx", error) from None
 
     def features(
         self,
@@ -180,7 +197,15 @@ def _cuda_libraries_load() -> bool:
     return True
 
 
-def _session(graph: bytes, provider: str, threads: int) -> Any:
+def _bad_graph(model: str, parts: str, error: Exception) -> SettingsError:
+    reason = " ".join(str(error).split())[:200]
+    return SettingsError(
+        f"model '{model}': {parts} cannot be run ({reason}). The bundle was not made "
+        "by 'liveloc train', or by another version: train or download it again."
+    )
+
+
+def _session(bundle: Bundle, part: str, provider: str, threads: int) -> Any:
     """Open one graph and check where it really runs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -193,7 +218,12 @@ def _session(graph: bytes, provider: str, threads: int) -> Any:
             f"provider '{provider}' is not in the installed ONNX Runtime. "
             "Run 'liveloc doctor' to see what works here, or use 'cpu'."
         )
-    session = onnxruntime.InferenceSession(graph, options, providers=[wanted])
+    try:
+        session = onnxruntime.InferenceSession(
+            bundle.parts[part], options, providers=[wanted]
+        )
+    except Exception as error:  # ONNX Runtime raises its own kinds
+        raise _bad_graph(bundle.spec.name, part, error) from None
     runs = session.get_providers()[0]
     if runs != wanted:
         raise SettingsError(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..stream.balance import exit_code
+from ..stream.balance import UNEXPLAINED, exit_code
 from ..stream.command_options import (
     CameraPath,
     JsonFile,
@@ -82,7 +82,10 @@ def engine(
         report = running.run(stop, streams=0 if keep else 1)
     if report is not None:
         say(summary(report))
-        raise typer.Exit(exit_code(report))
+        code = exit_code(report)
+        # How a stream ended is the session's to judge; it would start this process
+        # again after a failure of its own.
+        raise typer.Exit(0 if supervised and code != UNEXPLAINED else code)
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
+from ..stream.errors import SourceError
 from ..stream.processed import ResumePoint
 from .calibration.camera_check import CameraCheck, camera_report
 from .engine import REPORT_FILE, check_fits, open_localizer, versions
@@ -33,7 +34,9 @@ def fit(
 ) -> dict[str, Any]:
     """Localize every frame of a source.
 
-    The table is the one that the engine writes for the same frames, byte for byte.
+    The table is the one that the engine writes for the same frames, byte for byte. A
+    source that is damaged gives what comes before the damage; the report's ``status``
+    is then ``failed``, with the ``reason``.
 
     Parameters
     ----------
@@ -65,7 +68,8 @@ def fit(
     results = Results(folder, start, bundle, settle)
     localizer = open_localizer(start, bundle, backend)
     camera = CameraCheck(start.calibration)
-    for batch in _batches(source):
+    damage: list[SourceError] = []
+    for batch in _batches(source, damage):
         seqs = [frame.header.seq for frame in batch]
         balance.lose(CAMERA_MISSING, seqs[-1] + 1 - balance.camera - len(seqs))
         balance.camera = seqs[-1] + 1
@@ -85,6 +89,8 @@ def fit(
         "density_per_um2": round(
             results.rows / max(balance.localized, 1) / area_um2, 4
         ),
+        "status": "failed" if damage else "ok",
+        "reason": str(damage[0]) if damage else "",
         "session": str(folder),
         "camera": camera_report(camera),
         "engine": {
@@ -100,8 +106,17 @@ def fit(
     return report
 
 
-def _batches(source: FrameSource) -> Iterator[list[Frame]]:
-    """Group the frames of a source."""
+def _batches(source: FrameSource, damage: list[SourceError]) -> Iterator[list[Frame]]:
+    """Group the frames of a source; an error that ends it is added to `damage`."""
     frames = source.frames()
-    while batch := list(islice(frames, BATCH)):
-        yield batch
+    batch: list[Frame] = []
+    while True:
+        try:
+            batch.extend(islice(frames, BATCH))
+        except SourceError as error:
+            damage.append(error)
+        if batch:
+            yield batch
+        if damage or not batch:
+            return
+        batch = []

@@ -65,5 +65,7 @@ def exit_code(report: dict[str, Any]) -> int:
     """Return the exit code of a job: 0 only for success."""
     if report["frames"]["unexplained"]:
         return UNEXPLAINED
+    if report.get("status") in ("failed", "lost"):
+        return FAILED
     serious = any(alarm.get("serious") for alarm in report.get("alarms") or [])
     return ALARM if serious else 0

@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from .calibration import CameraCalibration
 from .camera_maps import read_maps, replace_file, write_maps
 from .errors import SettingsError
-from .settings import load_yaml
+from .settings import load_yaml, to_yaml
 
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
@@ -220,7 +219,7 @@ def save_camera(path: str | Path, camera: Camera) -> None:
     if (measurement := camera.file.measurement) is not None:
         said = measurement.model_dump(mode="json", exclude_defaults=True)
         plain["measurement"] = said
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    text = to_yaml(plain)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if maps is not None:

@@ -20,6 +20,7 @@ from crc32c import crc32c
 from . import fields as check
 from .calibration import MAPS, CameraCalibration
 from .errors import SettingsError
+from .input_file import regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,6 +172,7 @@ def read_maps(path: Path) -> dict[str, NDArray[np.float32]]:
     SettingsError
         Missing, damaged, too large, or with arrays that are no camera maps.
     """
+    regular_file(path, "file of camera maps")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(item.file_size for item in archive.infolist())
@@ -182,8 +184,6 @@ def read_maps(path: Path) -> dict[str, NDArray[np.float32]]:
             found = {name: np.asarray(file[name]) for name in file.files}
         for name, values in found.items():
             check_map(name, values, next(iter(found.values())).shape)
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file of camera maps.") from None
     except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         raise SettingsError(f"{path}: no camera maps: {error}") from None
     return {name: np.asarray(v, np.float32) for name, v in found.items()}

@@ -21,6 +21,7 @@ from .camera_maps import (
 )
 from .errors import SettingsError
 from .frames import StreamEnd, StreamStart
+from .input_file import regular_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +136,7 @@ def _read_json(path: Path, *needed: str) -> dict[str, Any]:
     SettingsError
         Unreadable, damaged, or of a newer program.
     """
+    regular_file(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = int(content["version"])

@@ -16,6 +16,43 @@
 
 from __future__ import annotations
 
+import errno
+
+_REMEDIES = {
+    errno.ENOENT: "Check the path.",
+    errno.EACCES: "Check its permissions, or choose another place.",
+    errno.EPERM: "Check its permissions, or choose another place.",
+    errno.EROFS: "Choose a place that can be written to.",
+    errno.ENOSPC: "Make room, or choose another disk.",
+    errno.EDQUOT: "Make room, or choose another disk.",
+    errno.EEXIST: "Choose another name.",
+    errno.ENOTDIR: "A part of the path is a file: check the path.",
+    errno.EISDIR: "Give a file, not a folder.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ELOOP: "Its links lead in a circle: check the path.",
+    errno.EIO: "Check the disk.",
+}
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def refused_by_system(error: OSError) -> str | None:
+    """Return one line for what the system refused; None for what may be a bug.
+
+    Parameters
+    ----------
+    error : OSError
+        Taken for the user's concern if it names a file, or is of a disk that is full,
+        read-only or broken.
+    """
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None or (error.filename is None and error.errno not in _OF_A_DISK):
+        return None
+    named = [
+        str(name) for name in (error.filename, error.filename2) if name is not None
+    ]
+    where = f"{' and '.join(named)}: " if named else ""
+    return f"{where}{(error.strerror or 'refused').lower()}. {remedy}"
+
 
 class LivelocError(Exception):
     """Root of all errors meant for the user."""

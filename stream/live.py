@@ -13,7 +13,7 @@ from .broadcast import LocalizationSubscriber, Status
 from .control_file import CONTROL_FILE
 from .errors import SettingsError, StreamError
 from .session_key import FRAMES_KEY, VIEWING_KEY, SessionKey
-from .supervision import Child
+from .supervision import Child, as_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,14 +103,14 @@ def run_session(
 
     subscriber = LocalizationSubscriber(endpoint, key=viewing)
     try:
-        engine = start("engine", "--session", str(folder))
+        engine = start("engine", "--session", as_argument(folder))
         viewer = None
         if window:
             pixel = str(settings.viewer.super_pixel_nm)
-            report = str(folder / VIEWER_REPORT)
-            look = ("--super-pixel", pixel, "--save", str(folder), "--keep")
+            report = as_argument(folder / VIEWER_REPORT)
+            look = ("--super-pixel", pixel, "--save", as_argument(folder), "--keep")
             viewer = start("view", "--connect", endpoint, *look, "--report", report)
-        bridge = start("bridge", str(folder))
+        bridge = start("bridge", as_argument(folder))
         watch = _Watch(
             subscriber,
             endpoint,

@@ -16,6 +16,7 @@ import numpy as np
 import tifffile
 
 from .errors import SettingsError, SourceError
+from .input_file import regular_file
 from .segments import SegmentReader
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def open_movie(path: str | Path) -> Movie:
     path = Path(path)
     if path.is_dir():
         return _open_recording(path)
+    regular_file(path, "movie")
     try:
         with path.open("rb") as file:
             beginning = file.read(4)

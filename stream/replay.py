@@ -236,12 +236,14 @@ class ReplaySource:
     def _read_recording(self, recording: SegmentReader) -> Iterator[Frame]:
         yield from recording
         end, recovered = recording.end, recording.recovered
-        if end is None:  # interrupted: what was written is what there is
+        if end is None and recovered.frames == len(recording):
+            # Interrupted: what was written is what there is, a torn last frame or not.
             _log.warning("%s was interrupted: %s", self._path, recovered)
             return
         if recovered.reason:
             raise SourceError(f"{self._path}: the recording is damaged. {recovered}")
-        self._missing = end.missing
+        if end is not None:
+            self._missing = end.missing
 
     def _read_part(self, recording: SegmentReader) -> Iterator[Frame]:
         base: FrameHeader | None = None

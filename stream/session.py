@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .calibration import CameraCalibration
 from .camera_file import Camera, load_camera, save_camera
 from .errors import SettingsError
-from .settings import check, load_yaml
+from .input_file import regular_file
+from .settings import check, load_yaml, to_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -448,14 +448,14 @@ class SessionSettings(_Section):
             plain["camera"]["plan"] = _copied(self.camera.plan, folder)
         if isinstance(named := self.control.options.get("path"), str):
             plain["control"]["options"]["path"] = _copied(Path(named), folder)
-        text = yaml.safe_dump(plain, sort_keys=False)
+        text = to_yaml(plain)
         path.write_text(text, encoding="utf-8")
         return path
 
 
 def _copied(file: Path, folder: Path) -> str:
     """Copy a file that settings name beside them; give its name."""
-    target = folder / file.name
+    target = folder / regular_file(file).name
     try:
         if file.resolve() != target.resolve():
             shutil.copyfile(file, target)

@@ -21,6 +21,11 @@ STOP_SECONDS = 10.0
 GENTLY = 5  # Unix: niceness of a child that others come before
 
 
+def as_argument(path: Path) -> str:
+    """Return a path for a command line: a name like ``-x`` is no option there."""
+    return str(path) if path.is_absolute() else os.path.join(".", path)
+
+
 class Child:
     """One ``liveloc`` command in a process of its own.
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from .coordinates import CONVENTIONS, check_metadata, left_out, placed, stated_metadata
 from .errors import RecordingError, SettingsError
+from .input_file import regular_file
 from .localizations import LOCALIZATION, Localizations, empty
 from .picasso_table import HDF5, PicassoPieces
 from .text_table import TextPieces, read_all, recognised, write_csv
@@ -277,11 +278,10 @@ def first_bytes(path: Path, count: int = 8) -> bytes:
     SettingsError
         No such file, or one that cannot be read.
     """
+    regular_file(path, "table")
     try:
         with path.open("rb") as file:
             return file.read(count)
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import SettingsError
+from .input_file import regular_file
 from .session import SETTINGS_FILE, SessionSettings
 
 TARGET_FILE = "target.json"
@@ -94,6 +95,9 @@ def read_target(folder: Path) -> AskedTarget | None:
         What is there is no target.
     """
     path = Path(folder) / TARGET_FILE
+    if not path.exists():
+        return None
+    regular_file(path)
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)

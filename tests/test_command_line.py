@@ -1,9 +1,11 @@
 """What a user types and reads: every mistake is one line and exit code 2."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,7 +120,24 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         (("render", bad_key, "--out", out / "a.png"), "camera"),
         (("train", tmp_path / "gone.yaml"), "gone.yaml"),
         (("target", tmp_path / "gone", "0.5"), "gone"),
+        (("fit", movie, "--out", movie), "movie.tif"),
+        (("fit", movie, "--out", movie / "x"), "movie.tif"),
+        (("fit", tmp_path, "--out", out), "holds no recording"),
+        (("record", "--config", "simulated", "--session", movie), "movie.tif"),
+        (("run", "--headless", "--session", movie / "x"), "movie.tif"),
+        (("doctor", "--json", tmp_path), "is a directory"),
+        (("run", "--plan", "loop", "--headless", "--session", out / "p"), "loop"),
     ]
+    if sys.platform != "win32":
+        Path("loop").symlink_to("loop")
+        os.mkfifo("pipe.tif")
+        cases += [
+            (("fit", "pipe.tif", "--out", out), "is a pipe"),
+            (("evaluate", "pipe.tif", movie), "is a pipe"),
+            (("run", "/dev/zero"), "is a pipe or a device"),
+            (("calibrate", "optics", "pipe.tif", "--out", out), "is a pipe"),
+            (("doctor", "--json", "/dev/full"), "no space left"),
+        ]
     for arguments, names in cases:
         code, said = liveloc_here(*arguments)
         assert code == 2, (arguments, said)

@@ -1,6 +1,7 @@
 """Whole sessions through real processes, sockets and files."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +20,13 @@ from liveloc.stream.table import read_table
 pytestmark = pytest.mark.timeout(180)
 
 
-def liveloc(*arguments, timeout=55):
+def liveloc(*arguments, timeout=55, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "liveloc", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,
+        cwd=cwd,
         check=False,
     )
 
@@ -118,8 +120,8 @@ def test_a_rule_ends_a_session_and_is_named(tmp_path):
         "engine: {model: simulated-microscope}\n"
         "control: {stop: {minutes: 0.02}}\n"
     )
-    folder = tmp_path / "out"
-    result = liveloc("run", file, "--headless", "--session", folder)
+    folder = tmp_path / "-out"  # is no option of the commands that run starts
+    result = liveloc("run", file, "--headless", "--session", "./-out", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     report = json.loads((folder / "report.json").read_text())
     assert report["status"] == "ok"
@@ -182,6 +184,33 @@ def test_fitting_the_recording_gives_the_live_table(recorded, tmp_path):
     assert (tmp_path / "fit" / "localizations.arrow").read_bytes() == (
         folder / "localizations.arrow"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("command", ["fit", "replay"])
+def test_a_damaged_recording_gives_its_good_frames_and_no_good_end(
+    recorded, tmp_path, command
+):
+    folder, _ = recorded
+    shutil.copytree(folder, tmp_path / "damaged")
+    path = tmp_path / "damaged" / "stream" / "seg-000000.bin"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 + 100] ^= 1  # of frame 100
+    path.write_bytes(content)
+    out = tmp_path / "out"
+    result = liveloc(command, tmp_path / "damaged", "--out", out)
+    assert result.returncode == 1, result.stdout + result.stderr
+    said = result.stdout + result.stderr
+    assert "the recording is damaged. 100 good frames up to byte" in said
+    assert "Traceback" not in said
+    report = json.loads((out / "report.json").read_text())
+    assert report["frames"]["localized"] == report["frames"]["camera"] == 100
+    assert (report["status"], "damaged" in report["reason"]) == ("failed", True)
+    assert (out / "report.html").exists() and (out / "reconstruction.png").exists()
+    found, live = (
+        read_table(path / "localizations.arrow")[0] for path in (out, folder)
+    )
+    same = live[live["frame"] < 99]  # the last one lacks its neighbour
+    assert np.array_equal(found[found["frame"] < 99], same)
 
 
 def test_a_refined_fit_and_replay_agree_and_come_closer_to_the_truth(

@@ -10,7 +10,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from ..stream.settings import load_yaml
+from ..stream.settings import load_yaml, to_yaml
 from .drift import Drift
 from .export import save_picture, write_whole
 from .opening import open_session
@@ -111,7 +110,7 @@ class View(BaseModel):
         plain = self.model_dump(mode="json", exclude_none=True)
         plain["selection"] = self.selection.as_dict()
         plain["source"] = _relative(self.source, path.parent)
-        text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
+        text = to_yaml(plain, default_flow_style=None)
         write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
     @field_validator("look", "selection", "viewport", mode="before")

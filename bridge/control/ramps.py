@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from ...stream.errors import SettingsError
+from ...stream.input_file import read_file
 from .options import Finite, NotNegative, Options, Positive
 
 if TYPE_CHECKING:
@@ -183,9 +184,10 @@ def load_powers(path: Path, column: int = 0) -> list[float]:
     SettingsError
         Names the file, the line, what is there and what is needed.
     """
+    raw = read_file(Path(path), "table of powers", 64 << 20)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise SettingsError(
             f"power file {path} cannot be read: {error}. Give a text file with one "
             "line of powers for each frame."

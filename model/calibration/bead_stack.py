@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 
 from ...stream.errors import SettingsError
+from ...stream.input_file import read_file
 from ...stream.movies import open_movie
 
 if TYPE_CHECKING:
@@ -84,11 +86,12 @@ def read_positions(path: Path, pixel_size_nm: float) -> NDArray[np.float64]:
     SettingsError
         Missing, or without these columns.
     """
+    content = read_file(path, "table of beads", 64 << 20)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        rows = list(csv.DictReader(text))
         places = np.array([(float(row["x_nm"]), float(row["y_nm"])) for row in rows])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{path}: cannot be read as a table: {error}") from None
     except (KeyError, TypeError, ValueError):
         places = np.empty((0, 2))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...stream.errors import SettingsError
+from ...stream.input_file import read_file
 from ..physics.psf_file import SUFFIX, load_psf
 
 if TYPE_CHECKING:
@@ -71,10 +73,11 @@ def read_wobble(path: Path) -> Wobble:
 
 def _read_columns(path: Path) -> NDArray[np.float64]:
     """Read three columns of numbers."""
+    content = read_file(path, "table of wobble", 64 << 20)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        lines = [line for line in csv.reader(text) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{path}: cannot be read as a table: {error}") from None
     try:
         float(lines[0][0])

@@ -263,6 +263,7 @@ def test_a_bridge_whose_frames_no_engine_took_does_not_end_well(
         return run_bridge(replace(settings, wait_for_engine_s=0.0), **more)
 
     monkeypatch.setattr("liveloc.bridge.bridge.run_bridge", impatient)
+    monkeypatch.setattr("liveloc.stream.transmission._PATIENCE_S", 0.5)
     monkeypatch.setattr(  # the command takes the signals of its process
         "liveloc.bridge.commands.stop_event", lambda supervised: threading.Event()
     )

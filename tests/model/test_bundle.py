@@ -1,5 +1,6 @@
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,6 +129,21 @@ def test_a_file_that_is_no_zip_and_a_missing_one_say_what_to_do(tmp_path):
         load_bundle(path)
     with pytest.raises(SettingsError, match="gaussian-2d, simulated-microscope"):
         load_bundle("nonsense")
+
+
+@pytest.mark.parametrize("damage", ["junk", "cut", "swapped"])
+def test_graphs_that_cannot_be_run_are_refused_in_one_line(damage):
+    """Their hashes are right: somebody else made the bundle."""
+    bundle = load_bundle("gaussian-2d")
+    frame, context = bundle.parts["frame.onnx"], bundle.parts["context.onnx"]
+    parts = {
+        "junk": {"frame.onnx": b"junk" * 100},
+        "cut": {"context.onnx": context[: len(context) // 2]},
+        "swapped": {"frame.onnx": context, "context.onnx": frame},
+    }[damage]
+    with pytest.raises(SettingsError, match=r"gaussian-2d': .*onnx cannot be run") as e:
+        OnnxBackend(replace(bundle, parts={**bundle.parts, **parts}))
+    assert "\n" not in str(e.value)
 
 
 def test_an_unknown_provider_is_refused():

@@ -117,7 +117,7 @@ def test_missing_numbers_files_and_maps_are_named(tmp_path):
         load_camera(write(tmp_path, "name: camera"))
     with pytest.raises(SettingsError, match=r"gone\.yaml: no such file"):
         load_camera(tmp_path / "gone.yaml")
-    with pytest.raises(SettingsError, match=r"gone\.npz: no such file of camera maps"):
+    with pytest.raises(SettingsError, match=r"gone\.npz: no such file"):
         load_camera(write(tmp_path, BY_HAND + "maps: gone.npz\n"))
 
 

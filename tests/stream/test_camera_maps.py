@@ -254,7 +254,7 @@ def test_other_maps_than_the_recorded_ones_are_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"camera\.npz: is not what was recorded"):
         read_start(tmp_path)
     (tmp_path / "camera.npz").unlink()
-    with pytest.raises(SettingsError, match="no such file of camera maps"):
+    with pytest.raises(SettingsError, match="no such file"):
         read_start(tmp_path)
 
 

@@ -180,6 +180,17 @@ def test_a_damaged_recording_is_an_error_after_its_good_frames(tmp_path):
     assert got == [lossy(i).header.seq for i in range(11)]
 
 
+def test_damage_in_an_interrupted_recording_is_told_from_its_torn_end(tmp_path):
+    record(tmp_path, end=None)
+    path = tmp_path / "seg-000000.bin"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with ReplaySource(tmp_path, speed=None) as source:
+        with pytest.raises(SourceError, match=r"is damaged\. 6 good frames up to byte"):
+            list(source.frames())
+
+
 def cut_tail(folder, nbytes):
     path = folder / "seg-000000.bin"
     assert path.stat().st_size == 12 * (HEADER_BYTES + START.frame_nbytes)

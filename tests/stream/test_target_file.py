@@ -90,7 +90,7 @@ def test_whatever_is_in_it_is_a_density_or_is_refused(tmp_path, content):
 
 def test_a_folder_in_its_place_is_refused(tmp_path):
     (tmp_path / TARGET_FILE).mkdir()
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="is a folder"):
         read_target(tmp_path)
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ...stream.input_file import read_file
+from ...stream.settings import from_yaml, to_yaml
 from ..render import Look
 
 FOLDER = "LIVELOC_CONFIG_DIR"
@@ -58,9 +58,8 @@ def load() -> Memory:
     """Read what is remembered. Never raises for what it finds."""
     path = config_path()
     try:
-        if path.stat().st_size > LARGEST:
-            return Memory(problem=f"{path} is too large: settings are as new")
-        plain = yaml.safe_load(path.read_text("utf-8"))
+        path.stat()
+        plain = from_yaml(read_file(path, "settings file", LARGEST), str(path))
         if not isinstance(plain, dict):
             raise ValueError("not a mapping")
         window = plain.get("window") or {}
@@ -71,7 +70,7 @@ def load() -> Memory:
         )
     except FileNotFoundError:
         return Memory()
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Memory(problem=f"{path} cannot be read ({reason}): settings are as new")
 
@@ -91,7 +90,7 @@ def save(memory: Memory) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            part.write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
+            part.write_text(to_yaml(plain), "utf-8")
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

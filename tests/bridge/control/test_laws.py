@@ -160,7 +160,7 @@ def test_a_bad_power_file_names_the_line(tmp_path, text, message):
 
 
 def test_a_power_file_that_is_missing_or_too_narrow_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="no such file"):
         open_law("file", {"path": tmp_path / "none"})
     file = tmp_path / "powers.txt"
     file.write_text("1\n")
