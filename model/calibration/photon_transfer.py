@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...stream.calibration import CameraCalibration
+from ...stream.camera_estimate import LARGEST_E_PER_ADU
 from ...stream.camera_file import LevelRecord, short
 from ...stream.errors import SettingsError
 
@@ -35,6 +36,8 @@ AGREE = 0.05  # gains of two levels, relative
 NOISY = 9.0  # times the median variance: left out where one number stands for all
 DEAD = 0.2  # of the light that the pixels around it see
 HIGH_READ_NOISE_E = 15.0
+LOW_READ_NOISE_E = 0.3  # no camera has less
+SMOOTHED = 0.15  # correlation of noise with that beside it or in the next frame
 USUAL_SPREAD = 0.01  # of the gains of an sCMOS chip's pixels, relative
 WORTH_A_MAP = 0.2  # share of real differences in those measured
 
@@ -152,6 +155,7 @@ def photon_transfer(
     )
     noise_adu = np.sqrt(max(without.median_variance - ROUNDING, 0.0))
     whole = replace(whole, read_noise_e=float(noise_adu * whole.e_per_adu))
+    _check_gain(whole)
     notes = _remarks(whole, used)
     if em_gain == 1 and maps and dark.frames >= MAP_FRAMES:
         calibration, more = _mapped(whole, without, used, responding, origin)
@@ -182,6 +186,18 @@ def _check_stacks(dark: StackStatistics, light: Sequence[StackStatistics]) -> No
                 f"{stack.name}: frames of {stack.shape}, the dark frames are "
                 f"{dark.shape}. Record all stacks with one ROI."
             )
+    for stack in light:
+        for likeness, where, how in (
+            (stack.like_neighbours, "of neighbouring pixels", "smoothed or resized"),
+            (stack.like_next, "of successive frames", "averaged over time"),
+        ):
+            if likeness > SMOOTHED:
+                raise SettingsError(
+                    f"{stack.name}: the noise {where} goes together (correlation "
+                    f"{likeness:.2f}, needed is below {SMOOTHED:g}): its counts were "
+                    f"{how}. Record them as they come from the camera, its noise "
+                    "filter off."
+                )
 
 
 def _saturation(light: Sequence[StackStatistics], given: float | None) -> float:
@@ -321,6 +337,17 @@ def _fit(
     return transfer, float(np.sqrt(spread))
 
 
+def _check_gain(whole: CameraCalibration) -> None:
+    """Refuse a gain that no camera has."""
+    if np.max(whole.e_per_adu) > LARGEST_E_PER_ADU:
+        raise SettingsError(
+            f"{np.max(whole.e_per_adu):.3g} electrons per count: no camera has more "
+            f"than {LARGEST_E_PER_ADU:g}. The frames vary too little for their "
+            "brightness: were they averaged or divided? Record single frames as they "
+            "come from the camera."
+        )
+
+
 def _check_dark(dark: _Dark, transfer: float) -> None:
     """Refuse dark frames in which light shows: brighter where they vary more.
 
@@ -430,6 +457,12 @@ def _remarks(whole: CameraCalibration, used: Sequence[_Level]) -> list[str]:
         notes.append(
             f"a read noise of {whole.read_noise_e:.0f} electrons is high: were the "
             "dark frames dark, and is there no EM gain?"
+        )
+    if whole.em_gain == 1 and np.max(whole.read_noise_e) < LOW_READ_NOISE_E:
+        notes.append(
+            f"a read noise of {whole.read_noise_e:.2g} electrons is below any "
+            "camera's: is there EM gain? Then measure again with --em-gain; without "
+            "it the electrons per count are half of what they are"
         )
     return notes
 

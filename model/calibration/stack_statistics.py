@@ -16,6 +16,8 @@ PILE_UP = 5.0  # times as many counts at the largest as at any close below it
 STRIP = 1 << 14  # pixels
 COUNTED = 1 << 20  # pixels of a frame that are in the histogram
 PILED = 1e-3  # share of all counts
+MIDDLE = 512  # pixels: edge of the part whose noise is compared with its neighbours'
+FAR = 8  # pixels: no smoothing reaches so far, a flickering lamp does
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class StackStatistics:
         Mean of each frame, counts.
     histogram : NDArray, shape (65536,)
         How often each count occurs; in large frames among some million of pixels.
+    like_neighbours : float
+        Correlation of the noise of pixels side by side, or one above the other, the
+        larger one, above that of pixels farther apart: 0 for a camera's counts.
+    like_next : float
+        Correlation of a pixel's noise in successive frames: 0 for a camera's counts.
     """
 
     name: str
@@ -47,6 +54,8 @@ class StackStatistics:
     covariance: NDArray[np.float64]
     frame_means: NDArray[np.float64]
     histogram: NDArray[np.int64]
+    like_neighbours: float
+    like_next: float
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,7 +110,9 @@ def stack_statistics(name: str, frames: Iterable[NDArray[Any]]) -> StackStatisti
     histogram = np.zeros(65_536, np.int64)
     means: list[float] = []
     first: NDArray[np.float64] | None = None
+    likeness = _Likeness()
     for frame in frames:
+        likeness.add(frame)
         sparse = frame.ravel()[:: frame.size // COUNTED | 1]
         histogram += np.bincount(sparse, minlength=65_536)
         if first is None:
@@ -129,4 +140,51 @@ def stack_statistics(name: str, frames: Iterable[NDArray[Any]]) -> StackStatisti
         covariance=(products - n * mean * steps.mean()) / (n - 1),
         frame_means=steps + first_mean,
         histogram=histogram,
+        like_neighbours=likeness.of_neighbours,
+        like_next=likeness.of_next,
     )
+
+
+class _Likeness:
+    """Compares changes from frame to frame with those beside them and after them."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.float64] | None = None
+        self._change: NDArray[np.float64] | None = None
+        self._square, self._changes, self._follow, self._pairs = 0.0, 0, 0.0, 0
+        self._beside = np.zeros((2, 2))  # axis, near or far
+
+    def add(self, frame: NDArray[Any]) -> None:
+        """Take the next frame."""
+        top, left = (max(0, side - MIDDLE) // 2 for side in frame.shape)
+        part = frame[top : top + MIDDLE, left : left + MIDDLE].astype(np.float64)
+        if self._last is not None:
+            change = part - self._last
+            change -= change.mean()
+            self._square += float(np.mean(change**2))
+            self._changes += 1
+            for axis, turned in enumerate((change, change.T)):
+                for k, step in enumerate((1, FAR)):
+                    if len(turned) > step:
+                        product = turned[step:] * turned[:-step]
+                        self._beside[axis, k] += float(product.mean())
+            if self._change is not None:
+                self._follow += float(np.mean(change * self._change))
+                self._pairs += 1
+            self._change = change
+        self._last = part
+
+    @property
+    def of_neighbours(self) -> float:
+        """See `StackStatistics.like_neighbours`."""
+        if self._square <= 0:
+            return 0.0
+        return float(np.max(self._beside[:, 0] - self._beside[:, 1]) / self._square)
+
+    @property
+    def of_next(self) -> float:
+        """See `StackStatistics.like_next`: changes of white noise correlate by -0.5."""
+        if self._square <= 0 or not self._pairs:
+            return 0.0
+        square = self._square / self._changes
+        return 0.5 + self._follow / self._pairs / square

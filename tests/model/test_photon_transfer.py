@@ -368,3 +368,55 @@ def test_a_camera_is_calibrated_on_the_command_line(stacks, tmp_path):
     missing = liveloc(stacks, *command, "gone.tif", "--out", tmp_path / "b.yaml")
     assert missing.returncode == 2 and "gone.tif" in missing.stderr
     assert not (tmp_path / "b.yaml").exists()
+
+
+# Counts that are not a camera's
+
+
+def changed(how, photons, frames=60):
+    from scipy import ndimage
+
+    stack = np.stack(list(exposures(SIMULATED_CAMERA, photons, frames)))
+    if how == "smoothed":
+        stack = ndimage.uniform_filter(stack.astype(float), (0, 3, 3))
+    elif how == "smoothed along rows":
+        stack = ndimage.gaussian_filter(stack.astype(float), (0, 0, 0.6))
+    elif how == "resized":
+        stack = ndimage.zoom(stack.astype(float), (1, 2, 2), order=1)[:, :72, :80]
+    elif how == "averaged while running":
+        stack = ndimage.uniform_filter(stack.astype(float), (4, 0, 0))
+    return stack_statistics(how, np.round(stack).astype(np.uint16))
+
+
+@pytest.mark.parametrize(
+    "how", ["smoothed", "smoothed along rows", "resized", "averaged while running"]
+)
+def test_filtered_counts_are_refused(how):
+    dark = dark_of(SIMULATED_CAMERA)
+    where = "successive frames" if "while" in how else "neighbouring pixels"
+    with pytest.raises(SettingsError, match=rf"{how}: the noise of {where} goes"):
+        photon_transfer(dark, [changed(how, 300), changed(how, 600)])
+
+
+@pytest.mark.parametrize("flicker", [0.0, 0.1])
+def test_the_noise_of_a_cameras_counts_is_its_own(flicker):
+    stack = lit(SIMULATED_CAMERA, 1000, flicker=flicker)
+    assert abs(stack.like_neighbours) < 0.05
+    assert abs(stack.like_next) < 0.05
+
+
+def test_more_electrons_per_count_than_any_camera_has_are_refused():
+    averaged = [
+        np.mean(list(exposures(SIMULATED_CAMERA, 600.0, 120, seed=k)), axis=0)
+        for k in range(10)
+    ]
+    counts = np.round(averaged).astype(np.uint16)
+    with pytest.raises(SettingsError, match="electrons per count: no camera has more"):
+        photon_transfer(dark_of(SIMULATED_CAMERA), [stack_statistics("mean", counts)])
+
+
+def test_an_emccd_without_its_gain_is_remarked():
+    found = measure(SIMULATED_EMCCD, levels=(20, 80))
+    assert found.calibration.em_gain == 1
+    (note,) = [note for note in found.notes if "EM gain" in note]
+    assert "below any camera's: is there EM gain?" in note
