@@ -14,6 +14,7 @@ import numpy as np
 from ...stream.errors import SettingsError
 from .bead_fit import agreement, first_shape, fit_jointly, mean_squares, subset
 from .bead_model import Background, BeadModel
+from .bead_run import check_run
 from .beads import (
     Refusal,
     Spot,
@@ -144,13 +145,15 @@ def calibrate_psf(
     Raises
     ------
     SettingsError
-        No stack, no bead that can be used, or a z step that cannot be.
+        No stack, no bead that can be used, planes that are not one steady run, or a
+        z step that cannot be.
     """
     z_nm = _depths(stack, settings)
     _check(stack, settings)
     camera = settings.camera
     photons = stack.astype(np.float64) if camera is None else camera.photons(stack)
     beads, refused, window = _choose(stack, photons, settings)
+    check_run(cut(photons, beads, window))
     model = _start(photons, beads, window, z_nm, settings)
     model, beads = _fit_without_odd(model, beads, refused, settings, progress)
     return _finish(model, beads, refused, settings)
