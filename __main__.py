@@ -410,13 +410,13 @@ def _localize(
     from .model.engine import Engine, EngineSettings
 
     key = SessionKey.new()  # no other program gets into this engine
-    stop, failures = threading.Event(), list[LivelocError]()
+    stop, failures = threading.Event(), list[Exception]()
     densities: list[BlockDensity] = []
 
     def send(endpoint: str) -> None:
         try:
             _send(source, endpoint, key, densities.append)
-        except LivelocError as error:
+        except Exception as error:  # raised below; the engine would wait for ever
             failures.append(error)
             stop.set()
 
