@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import sys
+
+if __name__ == "__main__" and sys.path[:1] in ([""], [os.getcwd()]):
+    # 'python -m liveloc' imports from the present folder first, where a file of the
+    # user may have the name of a library.
+    del sys.path[0]
+
+import json
+import logging
 import threading
 import time
 from pathlib import Path
@@ -22,7 +28,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from . import __version__
 from .bridge.commands import bridge, record, target
 from .model.commands import calibrate, engine, evaluate, train
-from .stream.balance import exit_code
+from .stream.balance import SIGNALLED, exit_code
 from .stream.command_options import (
     CameraPath,
     Config,
@@ -51,6 +57,7 @@ from .stream.errors import (
 from .stream.session_key import FRAMES_KEY, SessionKey
 from .stream.terminal import (
     complain,
+    outlive_terminal,
     progress_bar,
     say,
     summary,
@@ -61,9 +68,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .stream.density import BlockDensity
-    from .stream.live import Outcome
     from .stream.replay import ReplaySource
     from .stream.session import SessionSettings
+    from .stream.session_end import Outcome
+    from .stream.supervision import StopEvent
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -177,6 +185,8 @@ def run(
             _run(settings, root / str(number), headless=headless, json_file=json_file)
         except typer.Exit as ended:
             worst = max(worst, ended.exit_code)
+            if ended.exit_code > SIGNALLED:  # the user ended all of it
+                raise
         if number < repeat:
             time.sleep(pause)
     raise typer.Exit(worst)
@@ -319,7 +329,8 @@ def _run(
 ) -> None:
     """Run a live session and finish its report."""
     from .stream.activation import Activation
-    from .stream.live import run_session
+    from .stream.live import REFUSED, run_session
+    from .stream.session_end import VIEWER_FILE, read_object
     from .viewer.display import display_available
 
     folder = session_folder(session)
@@ -327,44 +338,90 @@ def _run(
     if not headless and not window:
         say(f"no window: {reason}")
     say(f"session {folder}")
+    report: dict[str, Any] = {}
     with progress_bar("acquiring", settings.camera.frames) as advance:
 
         def show(status: dict[str, Any]) -> None:
             laser = Activation.read(status)
             advance(status["localized"], status["localizations"], str(laser or ""))
 
+        def finish(outcome: Outcome, stop: StopEvent) -> None:
+            report.update(_finish_session(folder, outcome, stop))
+
         outcome = run_session(
-            settings, folder, window=window, progress=show, notice=say
+            settings,
+            folder,
+            window=window,
+            progress=show,
+            notice=say,
+            finish=finish,
         )
-    if not (folder / "report.json").exists():
-        raise StreamError("the session was ended before its first frame")
-    report = _complete_report(folder, outcome)
-    _reconstruct(folder)
-    _finish_report(report, folder, json_file)
-    say(summary(report))
-    raise typer.Exit(exit_code(report))
+    if (viewer := read_object(folder / VIEWER_FILE)) is not None:
+        report["viewer"] = viewer
+        _write_session_report(report, folder)
+    if json_file is not None:
+        json_file.write_text(
+            json.dumps(report, indent=1, default=str), encoding="utf-8"
+        )
+    if outcome.failure:
+        complain(outcome.failure)
+    say(summary(report, with_end=not outcome.failure))
+    if outcome.refused:
+        raise typer.Exit(REFUSED)
+    raise typer.Exit(exit_code(report, outcome.signal))
 
 
-def _complete_report(folder: Path, outcome: Outcome) -> dict[str, Any]:
-    """Join what engine and bridge know; compare with the truth if there is one."""
-    report = _read_json(folder / "report.json")
-    bridge_report = _read_json(folder / "bridge.json")
-    report["laser"] = bridge_report.get("laser")
-    report["bridge"] = bridge_report
-    report["engine"]["restarts"] = outcome.engine_restarts
-    report["alarms"] = outcome.alarms
-    report["viewer"] = _viewer_report(folder)
-    report["feedback"] = _feedback(folder, bridge_report.get("feedback"))
-    report["accuracy"] = _accuracy(folder)
+def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str, Any]:
+    """Write what a session leaves behind, the most important first.
+
+    What fails is named in the report's ``not_made``; the rest is made all the same.
+    """
+    from .stream.session_end import collect, write_report
+
+    report = collect(folder, outcome)
+    write_report(report, folder)
+    bridge = report["bridge"] or {}
+
+    def feedback() -> None:
+        report["feedback"] = _feedback(folder, bridge.get("feedback"))
+
+    def accuracy() -> None:
+        report["accuracy"] = _accuracy(folder)
+
+    def picture() -> None:
+        if table_path(folder).exists():
+            _reconstruct(folder)
+
+    not_made: dict[str, str] = {}
+    for step in (feedback, accuracy, picture):
+        try:
+            with stop.interruptible():
+                step()
+        except KeyboardInterrupt:
+            not_made[step.__name__] = "interrupted"
+        except Exception as error:  # the report is true without it, and says so
+            not_made[step.__name__] = " ".join(
+                f"{type(error).__name__}: {error}".split()
+            )
+    if not_made:
+        report["not_made"] = not_made
+    _write_session_report(report, folder)
     return report
 
 
-def _viewer_report(folder: Path) -> dict[str, Any] | None:
-    """Give what the session's window measured; None where none was open."""
-    from .stream.live import VIEWER_REPORT
+def _write_session_report(report: dict[str, Any], folder: Path) -> None:
+    """Write the report for programs and for people; say what was refused."""
+    from .stream.report import write_report_page
+    from .stream.session_end import write_report
 
-    path = folder / VIEWER_REPORT
-    return _read_json(path) if path.exists() else None
+    refused = write_report(report, folder)
+    try:
+        write_report_page(report, folder)
+    except (OSError, LivelocError) as error:
+        refused = refused or f"{folder / 'report.html'} cannot be written: {error}"
+    if refused:
+        complain(refused)
+        report["not_made"] = report.get("not_made", {}) | {"report": refused}
 
 
 def _feedback(folder: Path, told: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -380,8 +437,11 @@ def _feedback(folder: Path, told: dict[str, Any] | None) -> dict[str, Any] | Non
 
 
 def _accuracy(folder: Path) -> dict[str, Any] | None:
-    """Score the localized frames against the simulated microscope's own truth."""
-    if not (folder / "truth.arrow").exists():
+    """Score the localized frames against the simulated microscope's own truth.
+
+    None without a truth, or where the bridge could not write all of it.
+    """
+    if not (folder / "truth.arrow").exists() or not table_path(folder).exists():
         return None
     import numpy as np
 
@@ -391,7 +451,9 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
     from .stream.table import read_table
 
     found, metadata = read_table(folder / "localizations.arrow")
-    truth, _ = read_table(folder / "truth.arrow")
+    truth, about = read_table(folder / "truth.arrow")
+    if about["complete"] != "yes":
+        return None
     done = ProcessedLog(folder / "processed.jsonl").localized_frames()
     found, truth = (rows[np.isin(rows["frame"], done)] for rows in (found, truth))
     score = score_table(
@@ -482,11 +544,6 @@ def _finish_report(
     write_report_page(report, folder)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
 def _examine() -> list[tuple[str, bool, str]]:
     """Ask every room what works here."""
     from .bridge.examine import examine_micromanager
@@ -507,6 +564,8 @@ def _examine() -> list[tuple[str, bool, str]]:
 
 def main() -> None:
     """Run the command line; the user's mistakes give one line and exit code 2."""
+    if "--supervised" in sys.argv:
+        outlive_terminal()
     warnings_only = logging.StreamHandler()
     warnings_only.setLevel(logging.WARNING)
     logging.basicConfig(format="%(name)s: %(message)s", handlers=[warnings_only])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..stream.coordinates import stream_metadata
-from ..stream.errors import SettingsError, SourceEnded, StreamError
+from ..stream.errors import RecordingError, SettingsError, SourceEnded, StreamError
 from ..stream.localizations import empty
 from ..stream.recorder import FrameRecorder
 from ..stream.sender import FrameSender
@@ -137,7 +137,7 @@ def run_bridge(
                 if guard and interlock and feedback:
                     feedback.tell = _teller(sender, guard, interlock, feedback)
                 _wait_for_engine(sender, settings, stop)
-                end = transmit(watched, sender, recorder, progress, stop)
+                end = transmit(watched, sender, recorder, progress, stop, log.alarm)
         finally:  # before anything that may wait for a peer or a disk
             if feedback:
                 feedback.close()
@@ -365,8 +365,9 @@ def _open_truth(
         return None
     settings.session.mkdir(parents=True, exist_ok=True)
     path = settings.session / TRUTH_FILE
-    writer = stack.enter_context(TableWriter(path, stream_metadata(start)))
-    return _TruthFile(microscope, writer)
+    truth = _TruthFile(microscope, TableWriter(path, stream_metadata(start)))
+    stack.callback(truth.close)
+    return truth
 
 
 class _TruthFile:
@@ -376,6 +377,15 @@ class _TruthFile:
         self._microscope = microscope
         self._writer = writer
         self._later = empty()
+        self.failed = False
+
+    def close(self) -> None:
+        """End the table; it is complete only if every row of it was written."""
+        try:
+            self._writer.close(complete=not self.failed)
+        except RecordingError as error:
+            self.failed = True
+            _log.error("%s", error)
 
     @property
     def rows(self) -> int:
@@ -387,7 +397,12 @@ class _TruthFile:
         rows = np.concatenate([self._later, self._microscope.take_truth()])
         done = rows["frame"] <= last_seq
         self._later = rows[~done]
-        self._writer.append(rows[done])
+        if not self.failed:
+            try:
+                self._writer.append(rows[done])
+            except RecordingError as error:  # the session is worth more than its truth
+                self.failed = True
+                _log.error("%s", error)
 
 
 class _WatchedSource:
@@ -473,7 +488,7 @@ def _result(
             "missing": end.missing,
         },
         "recorded": recorder.written if recorder is not None else None,
-        "truth": truth.rows if truth is not None else None,
+        "truth": truth.rows if truth is not None and not truth.failed else None,
         "laser": laser,
         "feedback": feedback.report() if feedback is not None else None,
         "not_localized": [asdict(standstill) for standstill in standstills],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..stream.balance import ALARM
+from ..stream.camera_maps import replace_file
 from ..stream.command_options import (
     Config,
     Frames,
@@ -17,10 +18,14 @@ from ..stream.command_options import (
     session_folder,
     settings_from,
 )
-from ..stream.errors import SettingsError
+from ..stream.errors import RecordingError, SettingsError
+from ..stream.reserve import Reserve
+from ..stream.session_end import BRIDGE_FILE
 from ..stream.session_key import FRAMES_KEY, SessionKey
-from ..stream.supervision import stop_event
+from ..stream.supervision import signal_name, stop_event
 from ..stream.terminal import complain, progress_bar, say
+
+RESERVE_BYTES = 64 << 10  # for bridge.json on a full disk
 
 if TYPE_CHECKING:
     from ..stream.session import SessionSettings
@@ -107,12 +112,19 @@ def _acquire(
     told = BridgeSettings.from_session(
         settings, folder, without_engine=without_engine, key=key
     )
-    stop = stop_event(supervised)
-    with progress_bar("acquiring", settings.camera.frames) as advance:
-        result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)
+    stop, reserve = stop_event(supervised), None
     if folder is not None:
-        path = folder / "bridge.json"
-        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        reserve = Reserve(folder / "bridge.reserve", RESERVE_BYTES)
+    try:
+        with progress_bar("acquiring", settings.camera.frames) as advance:
+            result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)
+    finally:
+        if reserve is not None:
+            reserve.release()
+    result["stopped_by"] = signal_name(stop.signal) if stop.signal else ""
+    if folder is not None:
+        _write_result(folder / BRIDGE_FILE, result)
     frames = result["frames"]
     say(
         f"{frames['camera']} exposures: {frames['sent']} frames sent, "
@@ -130,3 +142,12 @@ def _acquire(
         return 1
     # Whoever supervises the session reads its alarms and decides.
     return ALARM if result["not_localized"] and not supervised else 0
+
+
+
+def _write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write what the bridge says of the acquisition, whole or not at all."""
+    try:
+        replace_file(path, json.dumps(result, indent=1).encode())
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be written: {error}") from None

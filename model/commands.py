@@ -33,6 +33,8 @@ from ..stream.terminal import (
     waiting,
 )
 
+END_GRACE_S = 2.0  # for the bridge, which is asked to stop at the same time
+
 calibrate = typer.Typer(
     no_args_is_help=True, help="Measure the microscope: its camera, its PSF."
 )
@@ -79,7 +81,9 @@ def engine(
     ) as running:
         frames_at, localizations_at = running.endpoints
         say(f"frames in at {frames_at}, localizations out at {localizations_at}")
-        report = running.run(stop, streams=0 if keep else 1)
+        report = running.run(
+            stop, streams=0 if keep else 1, grace_s=END_GRACE_S if supervised else 0.0
+        )
     if report is not None:
         say(summary(report))
         code = exit_code(report)

@@ -8,6 +8,7 @@ caller's thread does everything else.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import platform
 import time
@@ -18,14 +19,16 @@ import numpy as np
 import onnxruntime
 
 from .. import __version__
-from ..stream.balance import NOT_FINITE
+from ..stream.balance import NOT_FINITE, NOT_WRITTEN
 from ..stream.broadcast import LocalizationPublisher
+from ..stream.camera_maps import replace_file
 from ..stream.errors import MessageError, SettingsError
 from ..stream.latency import Latency
 from ..stream.localizations import Localizations, empty
 from ..stream.preview import PreviewTaker
 from ..stream.processed import ProcessedLog, ResumePoint
 from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
+from ..stream.reserve import Reserve
 from ..stream.table import to_batch
 from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
@@ -50,7 +53,12 @@ WARM_UP_FRAMES = 6
 DRAIN_S = 10.0  # for frames that wait in the ring when the engine is stopped
 FAREWELL_S = 1.0  # two repetitions of everything that viewers are told
 REPORT_FILE = "report.json"
+RESERVE_FILE = "engine.reserve"
+RESERVE_BYTES = 512 << 10  # for the report and the last rows on a full disk
+KEPT_ALARMS, ALARM_LETTERS = 3, 300  # of a status, which is small
 PIXEL_SIZE_TOLERANCE = 0.02  # relative; a 3D network's PSF is in pixels and nm
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +156,28 @@ class Engine:
         self._results: Results | None = None  # of the last stream: late viewers ask
         self._status: dict[str, Any] = {}
         self._last_status = 0.0
+        self._alarms: list[str] = []  # of the present stream, the newest
+        self._reserve: Reserve | None = None
 
     @property
     def endpoints(self) -> tuple[str, str]:
         """Addresses that are really bound: frames, localizations."""
         return self._receiver.endpoint, self._publisher.endpoint
 
-    def run(self, stop: threading.Event, streams: int = 0) -> dict[str, Any] | None:
+    def run(
+        self, stop: threading.Event, streams: int = 0, *, grace_s: float = 0.0
+    ) -> dict[str, Any] | None:
         """Serve streams until `stop` is set, or `streams` of them have ended.
+
+        Parameters
+        ----------
+        stop : threading.Event
+            Set to end.
+        streams : int
+            0: any number.
+        grace_s : float
+            How long a sender that is still there may take to send its END once `stop`
+            is set, seconds.
 
         Returns
         -------
@@ -168,6 +190,9 @@ class Engine:
             closed = self._turn()
             report = closed or report
             ended += closed is not None
+        until = time.monotonic() + grace_s
+        while self._stream and self._receiver.connected and time.monotonic() < until:
+            report = self._turn() or report
         if self._stream is not None:
             self._receiver.close_lost("the engine was stopped")
             until = time.monotonic() + DRAIN_S
@@ -180,6 +205,8 @@ class Engine:
         """Give up sockets and threads. Idempotent."""
         self._receiver.close()
         self._publisher.close()
+        if self._reserve is not None:
+            self._reserve.release()
 
     def __enter__(self) -> Engine:
         return self
@@ -223,12 +250,16 @@ class Engine:
     def _begin(self, start: StreamStart) -> None:
         """Open what a stream needs."""
         folder = self._folder_for(start)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._alarms = []
+        self._reserve = Reserve(folder / RESERVE_FILE, RESERVE_BYTES)
         results = Results(
             folder,
             start,
             self._bundle,
             self._settle,
             written=self._receiver.settle,
+            refused=self._disk_refuses,
             resume=self._resume,
         )
         self._stream = _Stream(
@@ -257,14 +288,33 @@ class Engine:
             self._receiver.lose(NOT_FINITE, failed)
         return self._receiver.checkpoint(last)
 
+    def _disk_refuses(self, error: OSError) -> None:
+        """Raise an alarm, once, for a disk that refuses results; go on without it."""
+        why = error.__cause__ or error
+        text = (
+            f"the disk refuses the results ({why}): frames are localized and their "
+            "rows wait in memory. Free some space before the session ends."
+        )[:ALARM_LETTERS]
+        if text not in self._alarms:
+            _log.error("%s", error)
+            self._alarms = [*self._alarms, text][-KEPT_ALARMS:]
+
     def _end(self, stream: _Stream, end: StreamEnd) -> dict[str, Any]:
         """Localize the last frame, close the balance and write the report."""
         self._hand_on(stream, stream.localizer.finish())
         stream.camera.finish()
+        if self._reserve is not None:
+            self._reserve.release()
         stream.results.close(end)
+        if owed := stream.results.owed_frames:
+            self._receiver.localized(-owed)
+            self._receiver.lose(NOT_WRITTEN, owed)
         report = self._report(stream, end)
         path = stream.folder / REPORT_FILE
-        path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        try:
+            replace_file(path, json.dumps(report, indent=1).encode())
+        except OSError as error:
+            self._disk_refuses(error)
         self._status = self._describe(stream, ended=end.status)
         self._stream = None
         return report
@@ -282,6 +332,7 @@ class Engine:
             "session": str(stream.folder),
             "status": end.status,
             "reason": end.reason,
+            "alarms": [{"text": text, "serious": True} for text in self._alarms],
             "rejected": dict(self._receiver.rejected),
             "camera": camera_report(stream.camera),
             "engine": {
@@ -311,7 +362,7 @@ class Engine:
             "ended": ended,
             "warnings": stream.camera.warnings,
             "laser": self._laser(),
-            "alarms": self._receiver.alarms,
+            "alarms": [*self._receiver.alarms, *self._alarms],
         }
 
     def _laser(self) -> dict[str, Any] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..stream.coordinates import stream_metadata
+from ..stream.errors import RecordingError
 from ..stream.processed import ProcessedLog, ResumePoint
 from ..stream.table import TableWriter
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 TABLE_FILE = "localizations.arrow"
 PROCESSED_FILE = "processed.jsonl"
+HELD_ROWS = 4_000_000  # that a full disk may keep in memory, about 200 MB
 BLOCK_FRAMES = 8  # frames of one batch in the table, aligned: no file depends on timing
 
 
@@ -37,12 +40,24 @@ class _Block:
     rows: list[Localizations] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Owed:
+    """A block that the disk has not taken yet, and what the ledger is to say of it."""
+
+    block: _Block
+    rows: Localizations
+    point: ResumePoint
+
+
 class Results:
     """Writes the localizations of one stream into a session's folder.
 
     Rows reach the file in batches of whole blocks of frames, so the file does
     not depend on how frames were grouped on their way, and what the processed
     log calls done is on disk.
+
+    A disk that refuses them does not end a live session: blocks wait in memory, up to
+    `HELD_ROWS` rows, and are written as soon as the disk takes them again.
 
     Parameters
     ----------
@@ -53,11 +68,14 @@ class Results:
     bundle : Bundle
         What localizes; named in the table's metadata.
     settle : callable
-        Called as ``settle(last, frames, failed)`` when the rows of all frames up
-        to `last` are on disk: `frames` localized and `failed` lost since the last
-        call. Gives what the log says of it.
+        Called as ``settle(last, frames, failed)`` when all frames up to `last` are
+        dealt with: `frames` localized and `failed` lost since the last call. Returns
+        what the log says of it.
     written : callable, optional
         Called with `last` when the log says it, too.
+    refused : callable, optional
+        Called with the error when the disk refuses a block, which then waits in
+        memory. Without it that is a RecordingError.
     resume : ResumePoint, optional
         Where an earlier engine stopped in this folder.
 
@@ -75,12 +93,14 @@ class Results:
         settle: Callable[[int, int, int], ResumePoint],
         *,
         written: Callable[[int], None] = lambda last: None,
+        refused: Callable[[RecordingError], None] | None = None,
         resume: ResumePoint | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.metadata = table_metadata(start, bundle)
         self._stream_id, self._settle = start.stream_id, settle
-        self._written = written
+        self._written, self._refused = written, refused
+        self._owed: deque[_Owed] = deque()
         self._table = TableWriter(
             folder / TABLE_FILE,
             self.metadata,
@@ -96,7 +116,13 @@ class Results:
 
     @property
     def _waiting(self) -> list[Localizations]:
-        return self._block.rows if self._block else []
+        owed = [one.rows for one in self._owed]
+        return [*owed, *self._block.rows] if self._block else owed
+
+    @property
+    def owed_frames(self) -> int:
+        """Localized frames whose rows the disk has not taken."""
+        return sum(one.block.frames for one in self._owed)
 
     def add(self, localized: Localized) -> None:
         """Take localized frames; blocks that are complete reach the disk."""
@@ -123,24 +149,50 @@ class Results:
         return np.concatenate([written, waiting[start : start + missing]])
 
     def close(self, end: StreamEnd | None = None) -> None:
-        """Write what waits, and how the stream ended; end the table. Idempotent."""
-        if self._block:
-            self._write()
-        if end is not None:
-            self._log.end(end)
-        self._log.close()
-        self._table.close()
+        """Write what waits, and how the stream ended; end the table. Idempotent.
+
+        What the disk refuses even now counts in `owed_frames` and is lost.
+        """
+        try:
+            if self._block:
+                self._write()
+            self._pay()
+            if end is not None:
+                self._log.end(end)
+            self._table.close()
+        except RecordingError as error:
+            if self._refused is None:
+                raise
+            self._refused(error)
+        finally:
+            self._log.close()
+            self._table.close(complete=False)
 
     def _write(self) -> None:
         """Bring the waiting block to the disk, then say that it is processed."""
         block, self._block = self._block, None
         if block is None:
             return
-        self._table.append(np.concatenate(block.rows))
         point = self._settle(block.last, block.frames, block.failed)
-        point = replace(point, rows=self._table.rows)
-        self._log.append(self._stream_id, block.first, block.last, point)
-        self._written(block.last)
+        self._owed.append(_Owed(block, np.concatenate(block.rows), point))
+        try:
+            self._pay()
+        except RecordingError as error:
+            held = sum(len(one.rows) for one in self._owed)
+            if self._refused is None or held > HELD_ROWS:
+                raise
+            self._refused(error)
+
+    def _pay(self) -> None:
+        """Write the blocks that wait, oldest first, until the disk refuses one."""
+        while self._owed:
+            owed, block = self._owed[0], self._owed[0].block
+            self._table.append(owed.rows)
+            owed.rows = owed.rows[:0]  # in the table; the ledger may still refuse it
+            point = replace(owed.point, rows=self._table.rows)
+            self._log.append(self._stream_id, block.first, block.last, point)
+            self._owed.popleft()
+            self._written(block.last)
 
 
 def table_metadata(start: StreamStart, bundle: Bundle) -> dict[str, str]:

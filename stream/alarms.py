@@ -60,11 +60,16 @@ class Alarm:
             case [int(first), int(last)]:
                 concerned = (first, last)
         return cls(
-            text=" ".join(text.split())[:LETTERS],
+            text=one_line(text),
             t_ns=t_ns,
             frames=concerned,
             serious=line.get("serious") is not False,
         )
+
+
+def one_line(text: str) -> str:
+    """Return a text as alarms have it: one line of bounded length."""
+    return " ".join(text.split())[:LETTERS]
 
 
 class AlarmFollower:

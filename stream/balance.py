@@ -13,10 +13,13 @@ ENGINE_STOPPED = "engine_stopped"  # on the way to an engine that died
 REJECTED = "rejected"  # broke the protocol
 LATE = "late"  # came after its place in the stream was given up
 NOT_FINITE = "not_finite"  # the network gave no finite answer
+NOT_WRITTEN = "not_written"  # localized, but the disk refused the rows to the end
+NOT_PROCESSED = "not_processed"  # taken by the camera, never seen by an engine
 
 # Exit codes of a job besides 0, everything as asked for, and 2, a mistake of the user.
 FAILED = 1  # a part of it failed, or its end is missing
 UNEXPLAINED = 3  # the balance does not close
+SIGNALLED = 128  # ended by the signal with this number added
 ALARM = 4  # it ended in order, but there was a serious alarm
 
 
@@ -61,11 +64,29 @@ class Balance:
         }
 
 
-def exit_code(report: dict[str, Any]) -> int:
-    """Return the exit code of a job: 0 only for success."""
+def exit_code(report: dict[str, Any], signal: int = 0) -> int:
+    """Return the exit code of a job: 0 only for success.
+
+    Parameters
+    ----------
+    report : dict
+        As in ``report.json``.
+    signal : int
+        The signal that ended the job in order; 0 if it was none.
+
+    Returns
+    -------
+    int
+        The first that holds: `UNEXPLAINED`, `FAILED` (also without an end), 128 and
+        the signal as shells count it (Ctrl-C: 130, SIGTERM: 143), `ALARM`, 0.
+    """
     if report["frames"]["unexplained"]:
         return UNEXPLAINED
     if report.get("status") in ("failed", "lost"):
+        return FAILED
+    if signal:
+        return SIGNALLED + signal
+    if report.get("not_made"):
         return FAILED
     serious = any(alarm.get("serious") for alarm in report.get("alarms") or [])
     return ALARM if serious else 0

@@ -9,20 +9,21 @@ and cut off before the next one is written.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from .errors import SettingsError
+from .frames import EndStatus, StreamEnd
+from .line_file import LineFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from .frames import StreamEnd, StreamStart
+    from .frames import StreamStart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class ProcessedLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: BinaryIO | None = None
+        self._file: LineFile | None = None
 
     def append(
         self, stream_id: bytes, first: int, last: int, point: ResumePoint
@@ -86,6 +87,11 @@ class ProcessedLog:
             Range of this entry, for readers of the file.
         point : ResumePoint
             As `FrameReceiver.checkpoint` gives it for `last`.
+
+        Raises
+        ------
+        RecordingError
+            The disk refused the line.
         """
         self._write(
             {
@@ -102,7 +108,7 @@ class ProcessedLog:
         )
 
     def end(self, end: StreamEnd) -> None:
-        """Write how the stream ended."""
+        """Write how the stream ended; RecordingError when the disk refuses it."""
         self._write(
             {
                 "stream_id": end.stream_id.hex(),
@@ -122,6 +128,15 @@ class ProcessedLog:
             if entry is not None and entry[0] == start.stream_id:
                 return entry[1]
         return None
+
+    def last(self) -> tuple[ResumePoint, StreamEnd | None]:
+        """Return how far the stream is that came last, and its END if it has one."""
+        end: StreamEnd | None = None
+        for line in reversed(self._whole_lines()):
+            end = end or _parse_end(line)
+            if (entry := _parse(line)) is not None:
+                return entry[1], end
+        return ResumePoint(), end
 
     def localized_frames(self) -> NDArray[np.int64]:
         """Give the frames that were localized, growing.
@@ -163,20 +178,10 @@ class ProcessedLog:
         return data.split(b"\n")[:-1]
 
     def _write(self, entry: dict[str, Any]) -> None:
+        """Append a line; RecordingError when the disk refuses it."""
         if self._file is None:
-            self._file = self._open()
-        line = json.dumps(entry, separators=(",", ":")) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
-
-    def _open(self) -> BinaryIO:
-        """Open for appending, behind the last whole line."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        whole = sum(len(line) + 1 for line in self._whole_lines())
-        file = self.path.open("ab")
-        if os.path.getsize(self.path) > whole:
-            file.truncate(whole)
-        return file
+            self._file = LineFile(self.path)
+        self._file.write(entry)
 
 
 def _parse(line: bytes) -> tuple[bytes, ResumePoint] | None:
@@ -193,5 +198,24 @@ def _parse(line: bytes) -> tuple[bytes, ResumePoint] | None:
             rows=int(raw["rows"]),
         )
         return bytes.fromhex(raw["stream_id"]), point
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _parse_end(line: bytes) -> StreamEnd | None:
+    """Read an entry that says how a stream ended; None for any other line."""
+    try:
+        raw = json.loads(line)
+        if raw["end"] not in get_args(EndStatus):
+            return None
+        return StreamEnd(
+            stream_id=bytes.fromhex(raw["stream_id"]),
+            last_seq=int(raw["last_seq"]),
+            sent=int(raw["sent"]),
+            dropped=int(raw["dropped"]),
+            missing=int(raw["missing"]),
+            status=raw["end"],
+            reason=str(raw["reason"]),
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

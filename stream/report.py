@@ -31,6 +31,7 @@ _TITLES = {
     "camera": "Camera",
     "engine": "Engine",
     "viewer": "Viewer",
+    "processes": "How its processes ended",
 }
 
 
@@ -52,6 +53,9 @@ def write_report_page(report: dict[str, Any], folder: Path) -> Path:
         if unexplained
         else "<p>Every frame is explained.</p>"
     )
+    if report.get("status", "ok") != "ok":
+        ended = f"{report['status']}: {report.get('reason', '')}".rstrip(": ")
+        verdict = f'<p class="bad">{escape(ended)}</p>{verdict}'
     for warning in report.get("camera", {}).get("warnings", []):
         verdict += (
             '<p class="bad">The camera\'s calibration may be wrong: '
@@ -65,10 +69,13 @@ def write_report_page(report: dict[str, Any], folder: Path) -> Path:
         for name, title in _TITLES.items()
         if isinstance(report.get(name), dict)
     ]
+    picture = ""
+    if (folder / "reconstruction.png").exists():
+        picture = '<img src="reconstruction.png" alt="super-resolution image">'
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>liveloc report'
         f"</title><style>{_STYLE}</style><h1>{escape(folder.name)}</h1>{verdict}"
-        '<img src="reconstruction.png" alt="super-resolution image">'
+        f"{picture}"
         f"{_control(report.get('feedback'), folder)}{''.join(sections)}</html>\n"
     )
     path = folder / "report.html"

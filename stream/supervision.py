@@ -2,6 +2,9 @@
 
 A child ends when its standard input ends. That works on every system, and also
 when the parent is killed: no child outlives its session.
+
+Signals that ask a process to end (`STOP_SIGNALS`) end it in order, wherever they come
+from: Ctrl-C, a terminal or console that is closed, a shutdown of the machine.
 """
 
 from __future__ import annotations
@@ -11,14 +14,25 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 STOP_SECONDS = 10.0
 GENTLY = 5  # Unix: niceness of a child that others come before
+# Python that imports nothing from the present folder, where a file of the user may have
+# the name of a library.
+PYTHON = (sys.executable, "-P")
+_WORDS_BYTES = 1 << 16
+_PLAIN_CODES = 255
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last one: Windows
+    if hasattr(signal, name)
+)
 
 
 def as_argument(path: Path) -> str:
@@ -54,7 +68,7 @@ class Child:
     ) -> None:
         self.name, self._log, self._gently = name, log, gently
         self._environment = dict(environment or {})
-        self._arguments = [sys.executable, "-m", "liveloc", *arguments, "--supervised"]
+        self._arguments = [*PYTHON, "-m", "liveloc", *arguments, "--supervised"]
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -111,10 +125,46 @@ class Child:
         return self._process.wait()
 
     def last_words(self) -> str:
-        """Last line that it printed."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return last.removeprefix("liveloc: ")
+        """Last line that it printed; empty if there is none."""
+        try:
+            with self._log.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(0, size - _WORDS_BYTES))
+                text = log.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1].removeprefix("liveloc: ") if lines else ""
+
+    def ending(self) -> str:
+        """Say how it ended, with its last words; empty while it runs."""
+        code = self.poll()
+        if code is None:
+            return ""
+        said = self.last_words() if code > 0 else ""
+        how = exit_words(code)
+        return f"{how}: {said}" if said else how
+
+
+def exit_words(code: int) -> str:
+    """Say what the exit code of a child means."""
+    if code == 0:
+        return "ended"
+    if code < 0:  # Unix
+        name = signal_name(-code)
+        why = " (kill -9, or the system was out of memory)" if name == "SIGKILL" else ""
+        return f"was killed by {name}{why}"
+    if code > _PLAIN_CODES:  # Windows: a status of the system
+        return f"crashed with exit code 0x{code:08X}"
+    return f"failed with exit code {code}"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, for people."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def when_parent_ends(stop: Callable[[], None]) -> None:
@@ -130,17 +180,64 @@ def when_parent_ends(stop: Callable[[], None]) -> None:
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
-def stop_event(supervised: bool) -> threading.Event:
-    """Give an event that is set by Ctrl-C, by SIGTERM, or when the parent ends."""
-    stop = threading.Event()
+class StopEvent(threading.Event):
+    """An event that is set when the process is asked to end.
 
-    def end(number: int, _: object) -> None:
-        if stop.is_set():  # asked twice: do not wait for anything
+    As a context it takes the signals that ask for it (`STOP_SIGNALS`); one that is
+    ignored, as by ``nohup``, stays ignored. Main thread only.
+
+    Attributes
+    ----------
+    signal : int
+        The signal that asked first; 0 if it was none.
+    again : bool
+        A signal came when the event was set already: do not wait for anything.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signal = 0
+        self.again = False
+        self._interrupts = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopEvent:
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._asked)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        self._before.clear()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let a signal that comes `again` raise KeyboardInterrupt within."""
+        self._interrupts = True
+        try:
+            yield
+        finally:
+            self._interrupts = False
+
+    def _asked(self, number: int, _: object) -> None:
+        self.again = self.signal != 0 or self.is_set()
+        if self.signal == 0:  # never `set` within `set`: its lock is not re-entrant
+            self.signal = number
+            self.set()
+        if self.again and self._interrupts:
             raise KeyboardInterrupt
-        stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+
+def stop_event(supervised: bool) -> StopEvent:
+    """Return an event that is set by a signal to end, or when the parent ends.
+
+    For a process that does nothing else: a second signal raises KeyboardInterrupt.
+    """
+    stop = StopEvent()
+    stop.__enter__()
+    stop.interruptible().__enter__()
     if supervised:
         when_parent_ends(stop.set)
     return stop

@@ -156,13 +156,29 @@ class TableWriter:
         """Read rows from the file, fewer where it ends earlier. Any thread."""
         return _read_rows(self._path, self._contents, first, count)
 
-    def close(self) -> None:
-        """Write the end-of-stream marker and bring the file to the disk. Idempotent."""
+    def close(self, *, complete: bool = True) -> None:
+        """End the table and bring it to the disk. Idempotent.
+
+        Parameters
+        ----------
+        complete : bool
+            Nothing is missing: the end-of-stream marker is written.
+
+        Raises
+        ------
+        RecordingError
+            The disk refused it; the rows before are whole.
+        """
         if self._file.closed:
             return
         try:
-            self._write(_END)
+            if complete:
+                self._write(_END)
             os.fsync(self._file.fileno())
+        except OSError as error:
+            if isinstance(error, RecordingError):
+                raise
+            raise RecordingError(f"{self._path}: cannot be ended: {error}") from error
         finally:
             self._file.close()
 

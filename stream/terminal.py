@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +23,35 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
     from rich.table import Table
+
+
+class _Outliving:
+    """A stream whose terminal, pipe or disk may be gone: what it refuses is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def outlive_terminal() -> None:
+    """Let this process go on when its terminal is closed, or its log's disk is full.
+
+    For processes of a session, which have a laser to turn down and results to write.
+    """
+    if not isinstance(sys.stdout, _Outliving):
+        sys.stdout, sys.stderr = _Outliving(sys.stdout), _Outliving(sys.stderr)
+
 
 out = Console(highlight=False)
 complaints = Console(stderr=True, highlight=False)
@@ -146,15 +176,19 @@ def training_bar() -> Iterator[Callable[[Any], None]]:
         yield report
 
 
-def summary(report: dict[str, Any]) -> str:
-    """Say in a few lines how it went."""
+def summary(report: dict[str, Any], *, with_end: bool = True) -> str:
+    """Say in a few lines how it went; `with_end`: also why it ended before its end."""
     frames = report["frames"]
     lost = ", ".join(f"{n} {name}" for name, n in frames["lost"].items()) or "none lost"
     lines = [
         f"{frames['localized']} of {frames['camera']} frames localized ({lost}, "
         f"{frames['unexplained']} unexplained), {report['localizations']} "
-        f"localizations, {report['fps']:.1f} frames/s"
+        "localizations"
     ]
+    if report.get("fps") is not None:
+        lines[0] += f", {report['fps']:.1f} frames/s"
+    if with_end and report.get("status", "ok") != "ok":
+        lines.append(f"{report['status']}: {report['reason']}".rstrip(": "))
     if "latency_ms" in report:
         latency = report["latency_ms"]
         lines.append(

@@ -44,6 +44,7 @@ def transmit(
     recorder: Recorder | None = None,
     progress: Callable[[int], None] | None = None,
     stop: threading.Event | None = None,
+    on_disk_failure: Callable[[str], None] | None = None,
 ) -> StreamEnd:
     """Record and send every frame of `source`, then END.
 
@@ -64,6 +65,8 @@ def transmit(
     stop : threading.Event, optional
         Set when somebody waits for the end: then an engine that makes no progress for
         a second is not waited for.
+    on_disk_failure : Callable[[str], None], optional
+        Called at once with the reason when the recording ends before the stream.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def transmit(
         `SourceAborted` or before all expected frames came; ``failed`` with the reason
         when the camera, the disk or the stream failed.
     """
-    status, reason = _transmit(source, sender, recorder, progress)
+    status, reason = _transmit(source, sender, recorder, progress, on_disk_failure)
     timeout_s = _PATIENCE_S if status == "ok" else _ABORT_S
     if stop is not None and stop.is_set():
         timeout_s = _HURRY_S
@@ -90,6 +93,7 @@ def _transmit(
     sender: FrameSender,
     recorder: Recorder | None,
     progress: Callable[[int], None] | None,
+    on_disk_failure: Callable[[str], None] | None,
 ) -> tuple[EndStatus, str]:
     """Move every frame; give the status and reason of the END."""
     disk_failure = ""
@@ -101,6 +105,8 @@ def _transmit(
                 except RecordingError as error:
                     disk_failure = str(error)
                     _log.error("%s", error)
+                    if on_disk_failure is not None:
+                        on_disk_failure(f"the recording has ended: {error}")
             sender.offer(frame)
             if progress is not None:
                 progress(frame.header.seq + 1)

@@ -299,7 +299,7 @@ def running_demo(tmp_path):
 def test_ctrl_c_ends_a_session_with_all_its_results(tmp_path):
     process, session = running_demo(tmp_path)
     process.send_signal(signal.SIGINT)
-    assert process.wait(25) == 0, (tmp_path / "demo.log").read_text()
+    assert process.wait(25) == 130, (tmp_path / "demo.log").read_text()
     process.stdin.close()
     report = json.loads((session / "report.json").read_text())
     assert report["status"] == "aborted"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...stream.alarms import Alarm
 from ...stream.control_file import CONTROL_FILE
-from ...stream.errors import SettingsError
+from ...stream.errors import RecordingError, SettingsError
 from ...stream.laser_state import LaserState
+from ...stream.line_file import LineFile
 from .feedback import Feedback
 from .guard import GuardedPower, GuardOptions
 from .laws import looks_at_target, needs_target, open_law
@@ -50,21 +50,18 @@ class ControlLog:
         self._unit = unit
         self.forward: Callable[[str], None] | None = None
         self._lock = threading.Lock()
-        self._file = None
+        self._file: LineFile | None = None
         if session is not None:
-            session.mkdir(parents=True, exist_ok=True)
-            path = session / CONTROL_FILE
-            self._file = path.open("a", encoding="utf-8", buffering=1)
+            self._file = LineFile(session / CONTROL_FILE)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line."""
-        if self._file is None:
-            return
         try:
             with self._lock:
-                self._file.write(json.dumps(line) + "\n")
-        except (OSError, ValueError) as error:
-            _log.error("%s: %s", CONTROL_FILE, error)
+                if self._file is not None:
+                    self._file.write(line)
+        except RecordingError as error:
+            _log.error("%s", error)
 
     def changed(self, change: LaserChange) -> None:
         """Append a setting that the laser took."""
@@ -104,8 +101,10 @@ class ControlLog:
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        if self._file is not None:
-            self._file.close()
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._file = None
 
 
 def lease_s(settings: BridgeSettings, interval_ms: float) -> float | None:

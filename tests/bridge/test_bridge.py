@@ -26,6 +26,7 @@ from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
 from liveloc.stream.segments import SegmentReader
 from liveloc.stream.sender import FrameSender
 from liveloc.stream.session import SessionSettings
+from liveloc.stream.supervision import StopEvent
 from liveloc.stream.table import read_table
 
 SMALL = SimulatedSettings(shape=(64, 64), exposure_ms=4.0)
@@ -265,7 +266,7 @@ def test_a_bridge_whose_frames_no_engine_took_does_not_end_well(
     monkeypatch.setattr("liveloc.bridge.bridge.run_bridge", impatient)
     monkeypatch.setattr("liveloc.stream.transmission._PATIENCE_S", 0.5)
     monkeypatch.setattr(  # the command takes the signals of its process
-        "liveloc.bridge.commands.stop_event", lambda supervised: threading.Event()
+        "liveloc.bridge.commands.stop_event", lambda _: StopEvent()
     )
     file, nobody = tmp_path / "session.yaml", endpoint_without_engine()
     file.write_text(
