@@ -115,7 +115,7 @@ def _acquire(
     stop, reserve = stop_event(supervised), None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        reserve = Reserve(folder / "bridge.reserve", RESERVE_BYTES)
+        reserve = Reserve(folder, RESERVE_BYTES)
     try:
         with progress_bar("acquiring", settings.camera.frames) as advance:
             result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)

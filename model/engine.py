@@ -53,7 +53,6 @@ WARM_UP_FRAMES = 6
 DRAIN_S = 10.0  # for frames that wait in the ring when the engine is stopped
 FAREWELL_S = 1.0  # two repetitions of everything that viewers are told
 REPORT_FILE = "report.json"
-RESERVE_FILE = "engine.reserve"
 RESERVE_BYTES = 512 << 10  # for the report and the last rows on a full disk
 KEPT_ALARMS, ALARM_LETTERS = 3, 300  # of a status, which is small
 PIXEL_SIZE_TOLERANCE = 0.02  # relative; a 3D network's PSF is in pixels and nm
@@ -252,7 +251,7 @@ class Engine:
         folder = self._folder_for(start)
         folder.mkdir(parents=True, exist_ok=True)
         self._alarms = []
-        self._reserve = Reserve(folder / RESERVE_FILE, RESERVE_BYTES)
+        self._reserve = Reserve(folder, RESERVE_BYTES)
         results = Results(
             folder,
             start,

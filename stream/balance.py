@@ -19,6 +19,7 @@ NOT_PROCESSED = "not_processed"  # taken by the camera, never seen by an engine
 # Exit codes of a job besides 0, everything as asked for, and 2, a mistake of the user.
 FAILED = 1  # a part of it failed, or its end is missing
 UNEXPLAINED = 3  # the balance does not close
+WINDOW_CLOSED = "the window was closed"  # the usual end of a session that is watched
 SIGNALLED = 128  # ended by the signal with this number added
 ALARM = 4  # it ended in order, but there was a serious alarm
 
@@ -83,6 +84,9 @@ def exit_code(report: dict[str, Any], signal: int = 0) -> int:
     if report["frames"]["unexplained"]:
         return UNEXPLAINED
     if report.get("status") in ("failed", "lost"):
+        return FAILED
+    aborted = report.get("status") == "aborted" and "stopped_by" in report
+    if aborted and not signal and report["stopped_by"] != WINDOW_CLOSED:
         return FAILED
     if signal:
         return SIGNALLED + signal

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .alarms import AlarmFollower, Alarms, one_line
-from .balance import UNEXPLAINED
+from .balance import UNEXPLAINED, WINDOW_CLOSED
 from .broadcast import LocalizationSubscriber, Status
 from .control_file import CONTROL_FILE
 from .errors import LivelocError, SettingsError
@@ -38,7 +38,6 @@ REFUSED = 2  # exit code: a mistake of the user
 ENGINE_RESTARTS = 3
 FINISH_SECONDS = 30.0  # without progress of an engine whose bridge has ended
 STOP_S = 3.0  # for the bridge, then for the engine, when the user ends the session
-RESERVE_FILE = "report.reserve"
 RESERVE_BYTES = 4 << 20  # for report, page and picture on a full disk
 FULL_BYTES = 1 << 20  # a disk with less room than this is full
 DISK_EVERY_S = 1.0
@@ -111,7 +110,7 @@ def run_session(
     outlive_terminal()
     with (
         StopEvent() as stop,
-        Reserve(folder / RESERVE_FILE, RESERVE_BYTES) as reserve,
+        Reserve(folder, RESERVE_BYTES) as reserve,
     ):
         subscriber = LocalizationSubscriber(endpoint, key=viewing)
         try:
@@ -268,7 +267,7 @@ class _Watch:
         if self.viewer is None or self._done or self.viewer.poll() is None:
             return
         if self.viewer.poll() == 0:
-            self._stopped("the window was closed")
+            self._stopped(WINDOW_CLOSED)
             return
         self.alarms.raise_(
             f"the window has ended: {self.viewer.ending()}. The session goes on; look "

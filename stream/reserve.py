@@ -1,13 +1,14 @@
 """Room on the disk that is held for what a session writes last.
 
 A session that fills its disk still has to leave its report. So each process that writes
-one holds some room from the beginning, as a file of zeros, and gives it back just
-before it writes.
+one holds some room from the beginning, as a file without a name, and gives it back just
+before it writes. The system gives it back when the process is killed.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,12 @@ _PIECE = 1 << 16
 
 
 class Reserve:
-    """Holds room on the disk until it is released.
+    """Holds room on the disk of a folder until it is released.
 
     Parameters
     ----------
-    path : Path
-        File that holds the room; replaced if it is there, removed on release.
+    folder : Path
+        Where the room is needed.
     nbytes : int
         Room, bytes.
 
@@ -35,27 +36,27 @@ class Reserve:
         The disk does not have it.
     """
 
-    def __init__(self, path: Path, nbytes: int) -> None:
-        self._path = path
+    def __init__(self, folder: Path, nbytes: int) -> None:
         try:
-            with path.open("wb", buffering=0) as file:
-                for start in range(0, nbytes, _PIECE):
-                    piece = bytes(min(_PIECE, nbytes - start))
-                    if file.write(piece) != len(piece):
-                        raise OSError("No space left on device")
-                os.fsync(file.fileno())
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
+            for start in range(0, nbytes, _PIECE):
+                piece = bytes(min(_PIECE, nbytes - start))
+                if self._file.write(piece) != len(piece):
+                    raise OSError("No space left on device")
+            os.fsync(self._file.fileno())
         except OSError as error:
-            self.release()
+            if hasattr(self, "_file"):
+                self.release()
             raise SettingsError(
-                f"{path.parent}: the disk refuses {nbytes >> 10} KiB that are held for "
-                f"the report: {error.strerror or error}. Free some space, or give "
-                "another folder."
+                f"{folder}: the disk refuses {nbytes >> 10} KiB that are held for the "
+                f"report: {error.strerror or error}. Free some space, or give another "
+                "folder."
             ) from None
 
     def release(self) -> None:
         """Give the room back. Idempotent."""
         with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            self._file.close()
 
     def __enter__(self) -> Reserve:
         return self

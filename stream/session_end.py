@@ -252,6 +252,8 @@ def _verdict(
     said = [(str(engine["status"]), str(engine["reason"]))]
     if bridge is not None:
         said.append((str(bridge.get("status")), str(bridge.get("reason"))))
+        if signal := bridge.get("stopped_by"):
+            said.append(("aborted", f"{signal} was sent to the bridge"))
     if outcome.stopped_by:
         said.append(("aborted", f"ended by the user: {outcome.stopped_by}"))
         # The end of its parts follows from the user's.
