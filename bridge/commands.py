@@ -144,7 +144,6 @@ def _acquire(
     return ALARM if result["not_localized"] and not supervised else 0
 
 
-
 def _write_result(path: Path, result: dict[str, Any]) -> None:
     """Write what the bridge says of the acquisition, whole or not at all."""
     try:

@@ -16,6 +16,7 @@ from .errors import LivelocError, SettingsError
 from .processed import ProcessedLog
 from .reserve import Reserve
 from .session_end import (
+    BRIDGE_FILE,
     LEDGER_FILE,
     REPORT_FILE,
     STALE_FILES,
@@ -278,11 +279,12 @@ class _Watch:
         self.viewer = None
 
     def _check_bridge(self) -> None:
-        """End the session at once for a bridge that failed, else when all is done."""
+        """End the session at once for a bridge that died, else when all is done."""
         code = self.bridge.poll()
         if code is None or self._done:
             return
-        if code != 0:
+        result = read_object(self.folder / BRIDGE_FILE)
+        if code != 0 and not (result and result["frames"]["sent"]):
             laser = laser_words(self.folder, self.outcome.begun_ns)
             self._failed(
                 f"the bridge {self.bridge.ending()}. {laser}".strip(),

@@ -252,6 +252,10 @@ def _verdict(
     said = [(str(engine["status"]), str(engine["reason"]))]
     if bridge is not None:
         said.append((str(bridge.get("status")), str(bridge.get("reason"))))
+        laser = bridge.get("laser") or {}
+        if laser and not laser.get("safe"):
+            text = f"the laser is not at its safe level: {laser.get('fault')}"
+            said.append(("failed", f"{text} Switch it off by hand."))
         if signal := bridge.get("stopped_by"):
             said.append(("aborted", f"{signal} was sent to the bridge"))
     if outcome.stopped_by:
