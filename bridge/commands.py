@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -57,7 +57,7 @@ def bridge(
     )
     if folder is None and settings.stream.record:
         raise SettingsError("give --session, the folder for the recording.")
-    raise typer.Exit(_acquire(settings, folder, supervised=supervised))
+    _leave(_acquire(settings, folder, supervised=supervised))
 
 
 def target(
@@ -94,6 +94,14 @@ def record(
     settings.save(folder)
     code = _acquire(settings, folder, without_engine=True)
     say(f"recorded in {folder}; replay it with: liveloc replay {folder} --out AGAIN")
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the command; at once if a driver hangs that Python would wait for."""
+    from .python_core import leave
+
+    leave(code)
     raise typer.Exit(code)
 
 
@@ -104,7 +112,7 @@ def _acquire(
     supervised: bool = False,
     without_engine: bool = False,
 ) -> int:
-    """Run a bridge, keep what it says of the acquisition, give the exit code."""
+    """Run a bridge, keep what it says of the acquisition, return the exit code."""
     from .bridge import run_bridge
     from .settings import BridgeSettings
 

@@ -10,6 +10,9 @@ module; ``tests/bridge/test_python_core.py`` says when it is no longer needed.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import logging
+import os
 import sys
 import threading
 import weakref
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 DEFAULT_BUFFER_MIB = 256
+UNLOAD_S = 10.0  # longest that the drivers may take to unload
+
+_log = logging.getLogger(__name__)
+_left: list[CMMCore] = []  # cores with a driver that hangs
 
 
 class FrameExactBuffer:
@@ -305,10 +312,60 @@ def silence_at_exit(core: CMMCore) -> None:
     atexit.register(_silence, weakref.ref(core))
 
 
-def close_core(core: CMMCore) -> None:
-    """Unload all devices and end the core's events. Idempotent."""
-    core.unloadAllDevices()
-    CMMCore.registerCallback(core, None)  # pymmcore-plus bars its own method
+def close_core(core: CMMCore, timeout_s: float = UNLOAD_S) -> bool:
+    """Unload all devices and end the core's events. Idempotent.
+
+    A driver that hangs would keep the process for ever: after `timeout_s` the core is
+    left as it is, and the process ends without waiting for it, with exit code 1 unless
+    it ends by `leave`.
+
+    Returns
+    -------
+    bool
+        Whether the devices were unloaded in time.
+    """
+    failed: list[Exception] = []
+
+    def unload() -> None:
+        try:
+            core.unloadAllDevices()
+            CMMCore.registerCallback(core, None)  # pymmcore-plus bars its own method
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=unload, name="liveloc-unload", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if failed:
+        raise failed[0]
+    if not thread.is_alive():
+        return True
+    if not _left:
+        atexit.register(leave, 1)  # called first: before Python waits for the driver
+    _left.append(core)  # else its end would be waited for as well
+    _log.critical(
+        "a driver of Micro-Manager hangs: the devices could not be unloaded within "
+        "%g s. The program ends without them. Look whether the laser is off, and "
+        "switch the device that hangs off and on.",
+        timeout_s,
+    )
+    return False
+
+
+def leave(code: int) -> None:
+    """End the process at once if a driver hangs, else return.
+
+    Parameters
+    ----------
+    code : int
+        Exit code; 0 becomes 1, since a device was not let go.
+    """
+    if _left:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code or 1)
 
 
 def _silence(reference: weakref.ref[CMMCore]) -> None:

@@ -1,6 +1,8 @@
 """No frame of a Python camera gets lost in the buffer, at any size."""
 
 import itertools
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -140,3 +142,34 @@ def test_the_buffer_behaves_as_a_bounded_queue(moves, overwrite, pixels):
 def test_a_frame_that_can_never_fit_says_so():
     with pytest.raises(BufferError, match="larger than the buffer"):
         FrameExactBuffer(1).acquire_slot((1024, 1024), np.uint16)
+
+
+HANGING = """
+import sys, threading
+from liveloc.bridge.python_core import FrameExactCore, close_core
+from liveloc.bridge.python_core import leave, silence_at_exit
+
+class Hanging(FrameExactCore):
+    def unloadAllDevices(self):
+        threading.Event().wait()
+
+core = Hanging()
+silence_at_exit(core)
+print("unloaded", close_core(core, 0.3))
+if sys.argv[1] == "leave":
+    leave(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["leave", "end"])
+def test_a_driver_that_hangs_does_not_keep_the_process(how):
+    result = subprocess.run(
+        [sys.executable, "-c", HANGING, how],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 1, result.stderr
+    assert result.stdout == "unloaded False\n"
+    assert "a driver of Micro-Manager hangs" in result.stderr
