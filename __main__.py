@@ -48,6 +48,7 @@ from .stream.command_options import (
     settings_from,
     table_path,
 )
+from .stream.endpoints import FRAMES_AT, FREE
 from .stream.errors import (
     LivelocError,
     SettingsError,
@@ -80,7 +81,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-FREE = "tcp://127.0.0.1:0"  # each session takes ports of its own
 BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
 
 
@@ -128,8 +128,6 @@ def demo(
         camera__frames=frames,
         simulation__seed=seed,
         simulation__shape=(size, size),
-        stream__frames_endpoint=FREE,
-        stream__localizations_endpoint=FREE,
         stream__record=record,
         engine__model=model,
         engine__refine=refine,
@@ -203,7 +201,7 @@ def replay(
     path: Annotated[Path, typer.Argument(help="Recorded session, .tif or .dax.")],
     engine_at: Annotated[
         str, typer.Option("--engine", help="A running engine.")
-    ] = "tcp://127.0.0.1:5555",
+    ] = FRAMES_AT,
     folder: Annotated[
         Path | None,
         typer.Option("--out", help="Start an engine of its own, results go here."),
@@ -483,7 +481,10 @@ def _localize(
             stop.set()
 
     with Engine(
-        EngineSettings.from_session(settings), lambda start: folder, frames_key=key
+        EngineSettings.from_session(settings),
+        lambda start: folder,
+        frames_key=key,
+        viewing_key=key,
     ) as running:
         sender = threading.Thread(
             target=send, args=(running.endpoints[0],), daemon=True

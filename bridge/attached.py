@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stream.endpoints import loopback
+from ..stream.endpoints import FRAMES_AT, loopback
 from ..stream.errors import LivelocError, SettingsError, SourceError
 from ..stream.recorder import FrameRecorder
 from ..stream.sender import FrameSender
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..stream.calibration import CameraCalibration
     from ..stream.frames import FrameSource, Policy, StreamEnd, StreamStart
 
-ENGINE = "tcp://127.0.0.1:5555"
+ENGINE = FRAMES_AT
 SETTLED_S = 0.3  # so long without an acquisition, and `wait` believes there is none
 JOIN_S = 40.0
 SIGNALS = (

@@ -142,8 +142,8 @@ def _acquire(
     safe = result["laser"] is None or result["laser"]["safe"]
     if frames["camera"] and not frames["sent"] and not without_engine:
         complain(
-            f"no engine took a frame at {settings.stream.frames_endpoint}: nothing was "
-            "localized. Start one with 'liveloc engine', or use 'liveloc record'."
+            f"no engine took a frame at {told.endpoint}: nothing was localized. "
+            "Start one with 'liveloc engine', or use 'liveloc record'."
         )
         return 1
     if result["status"] not in ("ok", "aborted") or not safe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..stream.endpoints import FRAMES_AT
 from ..stream.session import ControlSection
 from .control.laws import check_options
 from .simulated import LASER, POWER_PROPERTY, SimulatedSettings, simulated_camera
@@ -116,7 +117,7 @@ class BridgeSettings:
     camera: CameraSettings = field(default_factory=CameraSettings)
     laser: LaserSettings | None = None
     control: ControlSection = field(default_factory=ControlSection)
-    endpoint: str = "tcp://127.0.0.1:5555"
+    endpoint: str = FRAMES_AT
     without_engine: bool = False
     wait_for_engine_s: float = 10.0
     frames: int = 0
@@ -185,7 +186,7 @@ class BridgeSettings:
             if lit
             else None,
             control=settings.control,
-            endpoint=stream.frames_endpoint,
+            endpoint=stream.frames_endpoint or FRAMES_AT,
             without_engine=without_engine,
             frames=camera.frames,
             policy=stream.policy,

@@ -22,6 +22,7 @@ from .. import __version__
 from ..stream.balance import NOT_FINITE, NOT_WRITTEN
 from ..stream.broadcast import LocalizationPublisher
 from ..stream.camera_maps import replace_file
+from ..stream.endpoints import FRAMES_AT, LOCALIZATIONS_AT
 from ..stream.errors import MessageError, SettingsError
 from ..stream.latency import Latency
 from ..stream.localizations import Localizations, empty
@@ -84,8 +85,8 @@ class EngineSettings:
         Slots of the ring.
     """
 
-    frames_endpoint: str = "tcp://127.0.0.1:5555"
-    localizations_endpoint: str = "tcp://127.0.0.1:5556"
+    frames_endpoint: str = FRAMES_AT
+    localizations_endpoint: str = LOCALIZATIONS_AT
     model: str = "gaussian-2d"
     refine: bool = False
     provider: str = "cpu"
@@ -99,8 +100,9 @@ class EngineSettings:
     def from_session(cls, settings: SessionSettings) -> EngineSettings:
         """Take the engine's part of a session's settings."""
         return cls(
-            frames_endpoint=settings.stream.frames_endpoint,
-            localizations_endpoint=settings.stream.localizations_endpoint,
+            frames_endpoint=settings.stream.frames_endpoint or FRAMES_AT,
+            localizations_endpoint=settings.stream.localizations_endpoint
+            or LOCALIZATIONS_AT,
             region=settings.control.region,
             block_frames=settings.control.block_frames,
             **settings.engine.model_dump(),
@@ -329,6 +331,7 @@ class Engine:
             "latency_after_neighbour_ms": stream.after_neighbour.as_dict(),
             "density_per_um2": round(stream.density.mean_per_um2, 4),
             "session": str(stream.folder),
+            "stream_id": end.stream_id.hex(),
             "status": end.status,
             "reason": end.reason,
             "alarms": [{"text": text, "serious": True} for text in self._alarms],

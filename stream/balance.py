@@ -78,12 +78,14 @@ def exit_code(report: dict[str, Any], signal: int = 0) -> int:
     Returns
     -------
     int
-        The first that holds: `UNEXPLAINED`, `FAILED` (also without an end), 128 and
+        The first that holds: `UNEXPLAINED`, `FAILED` (also without an end, or without
+        any frame), 128 and
         the signal as shells count it (Ctrl-C: 130, SIGTERM: 143), `ALARM`, 0.
     """
     if report["frames"]["unexplained"]:
         return UNEXPLAINED
-    if report.get("status") in ("failed", "lost"):
+    empty = report.get("status") == "ok" and not report["frames"]["camera"]
+    if report.get("status") in ("failed", "lost") or empty:
         return FAILED
     aborted = report.get("status") == "aborted" and "stopped_by" in report
     if aborted and not signal and report["stopped_by"] != WINDOW_CLOSED:

@@ -10,8 +10,10 @@ frames to look at: see `preview_channel`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,13 @@ from .broadcast_messages import (
     unpack_map,
     unpack_rows,
 )
-from .broadcast_sockets import bind, open_socket, split_endpoint, waiting
+from .broadcast_sockets import (
+    HANDSHAKE_REFUSED,
+    bind,
+    open_socket,
+    split_endpoint,
+    waiting,
+)
 from .errors import MessageError, SettingsError, StreamError
 from .preview import Preview
 from .preview_channel import QUEUE_FRAMES, PreviewReceiver, PreviewSender
@@ -347,7 +355,10 @@ class LocalizationSubscriber:
         self.rejected: Counter[str] = Counter()
         self._context = zmq.Context()
         self._sub = self._socket(zmq.SUB, RCVHWM=queue_messages, SUBSCRIBE=b"")
-        self._sub.connect(f"tcp://{self._host}:{port}")
+        self._address = f"tcp://{self._host}:{port}"
+        self._monitor = self._sub.get_monitor_socket(HANDSHAKE_REFUSED)
+        self._knock_at = math.inf  # when a connection that was refused is tried again
+        self._sub.connect(self._address)
         self._dealer: zmq.Socket[bytes] | None = None
         self._previews_wanted = previews
         self._previews: PreviewReceiver | None = None
@@ -377,11 +388,17 @@ class LocalizationSubscriber:
         -------
         list[Update]
             In order; at most one Preview and one Status, the newest, last.
+
+        Raises
+        ------
+        StreamError
+            This viewer has no key, and what answers at the address does not let it in.
         """
         updates: list[Update] = []
         status: list[Update] = []
         deadline = time.monotonic() + timeout_s
         while True:
+            self._knock()
             self._ask()
             left = max(0.0, deadline - time.monotonic())
             self._wait(min(left, RETRY_S / 4))
@@ -396,6 +413,22 @@ class LocalizationSubscriber:
             if updates or status or time.monotonic() >= deadline:
                 self._ask()
                 return updates + status[-1:]
+
+    def _knock(self) -> None:
+        """Connect anew after a refusal, as ZeroMQ does not; without a key give up."""
+        if waiting(self._monitor):
+            if self._key is None:
+                raise StreamError(
+                    f"what answers at {self._address} lets no stranger look: it "
+                    "belongs to a session of its own. Look at that with 'liveloc view "
+                    "FOLDER', its folder."
+                )
+            self._knock_at = time.monotonic() + RETRY_S
+        if time.monotonic() >= self._knock_at:
+            self._knock_at = math.inf
+            with suppress(zmq.ZMQError):  # ZeroMQ has given the connection up already
+                self._sub.disconnect(self._address)
+            self._sub.connect(self._address)
 
     def _wait(self, timeout_s: float) -> None:
         previews = self._previews.socket if self._previews is not None else None
@@ -501,6 +534,8 @@ class LocalizationSubscriber:
 
     def close(self) -> None:
         """Close the sockets. Idempotent."""
+        if not self._sub.closed:
+            self._sub.disable_monitor()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> LocalizationSubscriber:

@@ -7,6 +7,10 @@ import zmq
 from .endpoints import loopback
 from .errors import SettingsError
 
+HANDSHAKE_REFUSED = (
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:
     """Split a loopback endpoint into host and port; 0 is any free port."""

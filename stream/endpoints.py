@@ -6,6 +6,10 @@ import ipaddress
 
 from .errors import SettingsError
 
+FRAMES_AT = "tcp://127.0.0.1:5555"  # of an engine that was started alone
+LOCALIZATIONS_AT = "tcp://127.0.0.1:5556"
+FREE = "tcp://127.0.0.1:0"  # takes a free port
+
 
 def loopback(endpoint: str) -> str:
     """Check that `endpoint` never leaves this machine.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from .balance import UNEXPLAINED, WINDOW_CLOSED
 from .broadcast import LocalizationSubscriber, Status
 from .control_file import CONTROL_FILE
 from .errors import LivelocError, SettingsError
+from .ports import ReservedPorts
 from .processed import ProcessedLog
 from .reserve import Reserve
 from .session_end import (
@@ -86,10 +86,14 @@ def run_session(
     SettingsError
         The folder already holds a session, or the disk has no room for one.
     """
-    settings = _on_free_ports(settings)
     logs = _make_folder(folder)
+    stream = settings.stream
+    ports = ReservedPorts(stream.frames_endpoint, stream.localizations_endpoint)
+    frames_at, endpoint = ports.endpoints
+    settings = settings.changed(
+        stream__frames_endpoint=frames_at, stream__localizations_endpoint=endpoint
+    )
     settings.save(folder)
-    endpoint = settings.stream.localizations_endpoint
     children: list[Child] = []
 
     frames, viewing = SessionKey.new(), SessionKey.new()
@@ -125,7 +129,6 @@ def run_session(
             bridge = start("bridge", as_argument(folder))
             watch = _Watch(
                 folder,
-                endpoint,
                 subscriber,
                 engine,
                 bridge,
@@ -147,6 +150,7 @@ def run_session(
             subscriber.close()
             for child in children:
                 child.stop()
+            ports.close()
     return outcome
 
 
@@ -155,7 +159,6 @@ class _Watch:
     """Passes status on, notices which process ends how, and ends them in order."""
 
     folder: Path
-    endpoint: str
     subscriber: LocalizationSubscriber
     engine: Child
     bridge: Child
@@ -272,7 +275,7 @@ class _Watch:
             return
         self.alarms.raise_(
             f"the window has ended: {self.viewer.ending()}. The session goes on; look "
-            f"again with 'liveloc view --connect {self.endpoint}'",
+            f"again with 'liveloc view {self.folder}'",
             serious=False,
         )
         self.outcome.processes["viewer"] = self.viewer.ending()
@@ -360,22 +363,3 @@ def _make_folder(folder: Path) -> Path:
     for name in STALE_FILES:  # of a start that was refused
         (folder / name).unlink(missing_ok=True)
     return logs
-
-
-def _on_free_ports(settings: SessionSettings) -> SessionSettings:
-    """Replace port 0 by free ports, so that a restarted engine keeps its address."""
-    stream = settings.stream
-    with socket.socket() as one, socket.socket() as other:
-        return settings.changed(
-            stream__frames_endpoint=_free(stream.frames_endpoint, one),
-            stream__localizations_endpoint=_free(stream.localizations_endpoint, other),
-        )
-
-
-def _free(endpoint: str, probe: socket.socket) -> str:
-    """Let `probe` find a port and hold it while others are found."""
-    host, _, port = endpoint.rpartition(":")
-    if port != "0":
-        return endpoint
-    probe.bind(("127.0.0.1", 0))
-    return f"{host}:{probe.getsockname()[1]}"

@@ -13,7 +13,7 @@ import zmq
 
 from .admission import Admission
 from .balance import Balance
-from .endpoints import loopback
+from .endpoints import FRAMES_AT, loopback
 from .errors import SettingsError, StreamError
 from .frames import FrameHeader, StreamEnd, StreamStart
 from .incoming import Inbox, Incoming
@@ -120,7 +120,7 @@ class FrameReceiver:
 
     def __init__(
         self,
-        endpoint: str = "tcp://127.0.0.1:5555",
+        endpoint: str = FRAMES_AT,
         *,
         ring_frames: int = 256,
         limits: Limits | None = None,

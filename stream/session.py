@@ -337,16 +337,17 @@ class StreamSection(_Section):
 
     Attributes
     ----------
-    frames_endpoint, localizations_endpoint : str
-        ZeroMQ addresses; loopback only.
+    frames_endpoint, localizations_endpoint : str, optional
+        ZeroMQ addresses; loopback only. If not given, `run` takes free ports, and a
+        process that is started alone takes 5555 and 5556.
     policy : {"drop_block", "stop"}
         What happens to frames that the engine has no room for.
     record : bool
         Keep every frame next to the results, before anything is shed.
     """
 
-    frames_endpoint: str = "tcp://127.0.0.1:5555"
-    localizations_endpoint: str = "tcp://127.0.0.1:5556"
+    frames_endpoint: str | None = None
+    localizations_endpoint: str | None = None
     policy: Literal["drop_block", "stop"] = "drop_block"
     record: bool = False
 

@@ -258,6 +258,16 @@ def _verdict(
             said.append(("failed", f"{text} Switch it off by hand."))
         if signal := bridge.get("stopped_by"):
             said.append(("aborted", f"{signal} was sent to the bridge"))
+        localized, sent = engine.get("stream_id"), bridge.get("stream_id")
+        if localized and localized != sent:
+            text = (
+                "these results are not of this session's camera: the engine localized"
+            )
+            said.append(
+                ("failed", f"{text} stream {localized}, the bridge sent {sent}")
+            )
+    if said[0][0] == "ok" and not frames["camera"]:
+        said.append(("failed", "no frame came: nothing was localized"))
     if outcome.stopped_by:
         said.append(("aborted", f"ended by the user: {outcome.stopped_by}"))
         # The end of its parts follows from the user's.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..stream.command_options import JsonFile, Supervised
+from ..stream.endpoints import LOCALIZATIONS_AT
 from ..stream.errors import SettingsError
 from ..stream.session_key import VIEWING_KEY, SessionKey
 from ..stream.terminal import say, waiting
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 bench = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
-ENGINE = "tcp://127.0.0.1:5556"
-
 
 def view(
     path: Annotated[
@@ -31,7 +30,9 @@ def view(
     ] = None,
     connect: Annotated[
         str | None,
-        typer.Option(help=f"Where an engine publishes localizations, else {ENGINE}."),
+        typer.Option(
+            help=f"Where an engine publishes localizations, else {LOCALIZATIONS_AT}."
+        ),
     ] = None,
     keep: Annotated[bool, typer.Option(help="Stay open after the end.")] = True,
     super_pixel: Annotated[
@@ -53,7 +54,7 @@ def view(
 ) -> None:
     """Show the super-resolution image of a running session, or of a finished one.
 
-    Example: liveloc view sessions/cell1, or beside a running engine:
+    Example: liveloc view sessions/cell1, or beside an engine that was started alone:
     liveloc view --connect tcp://127.0.0.1:5556
     """
     from .run import run_viewer
@@ -64,11 +65,11 @@ def view(
         from ..stream.supervision import when_parent_ends
 
         when_parent_ends(_thread.interrupt_main)
-    watched = _watched(path, connect or ENGINE, pixel_size, super_pixel)
+    watched = _watched(path, connect or LOCALIZATIONS_AT, pixel_size, super_pixel)
     code = run_viewer(
         watched,
         title="liveloc" if path is None else f"{path.resolve().name} - liveloc",
-        address=str(path) if path is not None else connect or ENGINE,
+        address=str(path) if path is not None else connect or LOCALIZATIONS_AT,
         source=path or _session_of(folder),
         screenshot=screenshot,
         exit_after_end=not keep,
