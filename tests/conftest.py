@@ -1,11 +1,21 @@
 """Shared fixtures: where the data is, and nothing may leak."""
 
+from __future__ import annotations
+
+import functools
+import gc
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
+import weakref
 from pathlib import Path
 
 import pytest
+import zmq
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 
@@ -42,13 +52,90 @@ def free_ports():
     return find
 
 
-@pytest.fixture(autouse=True)
-def no_leaked_threads():
-    """Fail a test that leaves a thread of its own behind."""
-    before = set(threading.enumerate())
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works():
+    """Take Ctrl-C as a program at a terminal does, in children too.
+
+    A shell starts its background jobs with the signal ignored, and children inherit
+    that: tests that press Ctrl-C would wait for ever.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    left = [t for t in set(threading.enumerate()) - before if not t.daemon]
-    for thread in left:
-        thread.join(2.0)
-    alive = [t.name for t in left if t.is_alive()]
-    assert not alive, f"threads left running: {alive}"
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def made() -> Made:
+    """Remember the sockets and processes of all tests while they live."""
+    made = Made()
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (zmq.Context, zmq.Socket, subprocess.Popen):
+            made.remember(kind, patch)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(made):
+    """Fail a test that leaves a thread, socket, process or widget of its own behind.
+
+    What was there before it began, such as the server of a module's fixture, may stay.
+    """
+    threads, things, widgets = set(threading.enumerate()), made.alive(), _widgets()
+    yield
+    new_threads = set(threading.enumerate()) - threads
+    deadline = time.monotonic() + 2.0  # for those that were asked to end
+    for thread in new_threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    left = [f"thread {thread.name}" for thread in new_threads if thread.is_alive()]
+    left += [_described(thing) for thing in made.alive() - things]
+    if new_widgets := _widgets() - widgets:
+        gc.collect()  # a window and its parts refer to each other
+        left += [f"widget {name}" for _, name in _widgets() & new_widgets]
+    assert not left, f"left behind: {', '.join(left)}"
+
+
+class Made:
+    """Contexts, sockets and processes that were made, without keeping them alive."""
+
+    def __init__(self):
+        self._things = weakref.WeakSet()
+
+    def remember(self, kind, patch):
+        make = kind.__init__
+
+        @functools.wraps(make)
+        def make_and_remember(thing, *arguments, **options):
+            make(thing, *arguments, **options)
+            self._things.add(thing)
+
+        patch.setattr(kind, "__init__", make_and_remember)
+
+    def alive(self):
+        return {
+            thing
+            for thing in self._things
+            if (
+                thing.poll() is None
+                if isinstance(thing, subprocess.Popen)
+                else not thing.closed
+            )
+        }
+
+
+def _described(thing):
+    if isinstance(thing, subprocess.Popen):
+        thing.kill()
+        thing.wait()
+        return f"process {thing.args}"
+    return repr(thing)
+
+
+def _widgets():
+    """Return number and name of every window of Qt, of an application if there is."""
+    if (qt := sys.modules.get("PySide6.QtWidgets")) is None:
+        return set()
+    if not isinstance(application := qt.QApplication.instance(), qt.QApplication):
+        return set()
+    deletion = sys.modules["PySide6.QtCore"].QEvent.Type.DeferredDelete
+    application.sendPostedEvents(None, deletion.value)
+    return {(id(w), f"{w}") for w in application.topLevelWidgets()}
