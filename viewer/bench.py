@@ -260,6 +260,7 @@ def _until_on_screen() -> dict[str, float]:
         return dict(window.screen_latency.as_dict())
     finally:
         window.close()
+        window.deleteLater()
         child.terminate()
         child.wait()
 

@@ -21,6 +21,10 @@ from liveloc.bridge.simulated import (
 from liveloc.stream.errors import SettingsError
 
 
+SELDOM_S = 60.0
+PATIENCE_S = 20.0  # for what must happen at once, on a machine that is busy
+
+
 class FaultyLaser:
     """A laser with limits 0 to 50 mW whose faults a test decides."""
 
@@ -35,7 +39,7 @@ class FaultyLaser:
 
     def set(self, power):
         if self.gate is not None:
-            self.gate.wait(5)
+            self.gate.wait(SELDOM_S)  # longer than anybody's patience
         if self.raises:
             self.raises -= 1
             raise RuntimeError("serial port timed out")
@@ -58,7 +62,13 @@ def demo():
     close_core(core)
 
 
-def wait_until(condition, seconds=2.0):
+@pytest.fixture
+def slow_to_look(monkeypatch):
+    """Let the interlock look without news so seldom that only news can be prompt."""
+    monkeypatch.setattr("liveloc.bridge.interlock.LOOK_S", SELDOM_S)
+
+
+def wait_until(condition, seconds=PATIENCE_S):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
@@ -193,7 +203,7 @@ def test_what_is_not_there_is_named_with_what_is(core):
         MicroManagerLaser(core, LASER, "Power")
 
 
-def test_the_interlock_follows_the_engine(core):
+def test_the_interlock_follows_the_engine(core, slow_to_look):
     core.setProperty(LASER, POWER_PROPERTY, 30.0)  # as somebody left it
     laser = MicroManagerLaser(core, LASER, POWER_PROPERTY)
     guard = GuardedLaser(laser)
@@ -201,10 +211,8 @@ def test_the_interlock_follows_the_engine(core):
     assert laser.power() == 0.0
     interlock.peer(True)
     wait_until(lambda: laser.power() == 5.0)
-    began = time.monotonic()
     interlock.peer(False)
     wait_until(lambda: laser.power() == 0.0)
-    assert time.monotonic() - began < 0.25
     interlock.peer(True)
     wait_until(lambda: laser.power() == 5.0)
     assert interlock.close()
@@ -241,7 +249,7 @@ def test_a_recording_without_an_engine_may_keep_the_power():
     assert laser.value == 0.0
 
 
-def test_the_newest_power_wanted_is_set_and_renews_the_lease():
+def test_the_newest_power_wanted_is_set_and_renews_the_lease(slow_to_look):
     changes = []
     guard = GuardedLaser(FaultyLaser(), on_change=changes.append)
     interlock = LaserInterlock(guard, 5.0, lease_s=0.3)
@@ -251,10 +259,9 @@ def test_the_newest_power_wanted_is_set_and_renews_the_lease():
     interlock.want(7.0, "law", exposed_ns)
     wait_until(lambda: guard.last_power == 7.0)
     assert changes[-1].reason == "law"
-    assert 0 < interlock.frame_to_laser.percentile(50) < 1000
-    began = time.monotonic()
+    assert 0 < interlock.frame_to_laser.percentile(50) < PATIENCE_S * 1e3
     wait_until(lambda: guard.last_power == 0.0)
-    assert 0.25 < time.monotonic() - began < 1.0
+    assert changes[-1].t_ns - exposed_ns >= 0.3e9  # the lease, renewed after that
     assert changes[-1].reason == "nobody renewed the power"
     interlock.want(7.0, "law")
     wait_until(lambda: guard.last_power == 7.0)
@@ -273,11 +280,17 @@ def test_a_device_that_has_to_settle_is_left_alone_but_for_the_safe_level():
     powers = [change.power for change in changes]
     assert powers == [0.0, 5.0, 8.0]
     assert changes[-1].t_ns - changes[-2].t_ns > 0.25e9
+    interlock.close()
+
+
+def test_the_safe_level_does_not_wait_for_a_device_to_settle(slow_to_look):
+    guard = GuardedLaser(FaultyLaser())
+    interlock = LaserInterlock(guard, 5.0, settle_s=SELDOM_S)
+    interlock.peer(True)
+    wait_until(lambda: guard.last_power == 5.0)
     interlock.want(9.0, "law")
-    began = time.monotonic()
     interlock.peer(False)
     wait_until(lambda: guard.last_power == 0.0)
-    assert time.monotonic() - began < 0.25
     interlock.close()
 
 
@@ -286,10 +299,9 @@ def test_the_interlock_does_not_wait_for_a_slow_laser():
     guard = GuardedLaser(laser)
     interlock = LaserInterlock(guard, 5.0)
     laser.gate = threading.Event()
-    began = time.monotonic()
     interlock.peer(True)
     interlock.peer(False)
-    assert time.monotonic() - began < 0.1
+    assert not laser.gate.is_set()  # nor did either wait for it
     laser.gate.set()
     wait_until(lambda: laser.value == 0.0)
     assert interlock.close()
@@ -303,12 +315,11 @@ def test_frames_do_not_wait_for_a_laser_that_hangs():
     laser.gate = threading.Event()
     setter = threading.Thread(target=guard.set, args=(6.0,))
     setter.start()
-    began = time.monotonic()
     assert guard.seq_at(time.monotonic_ns()) == 1
     assert len(guard.changes) == 1
-    assert time.monotonic() - began < 0.5
+    assert setter.is_alive()  # neither waited for it
     laser.gate.set()
-    setter.join(5)
+    setter.join(PATIENCE_S)
     assert guard.seq_at(time.monotonic_ns()) == 2
 
 
@@ -319,11 +330,10 @@ def test_whoever_makes_a_hanging_laser_safe_does_not_hang():
     laser.gate = threading.Event()
     began = time.monotonic()
     assert not guard.to_safe()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < SELDOM_S / 2
     assert "hangs" in guard.fault
-    began = time.monotonic()
     assert not guard.to_safe()  # it is still at it
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < SELDOM_S / 2
     laser.gate.set()
     wait_until(lambda: laser.value == 0.0)
     wait_until(guard.to_safe)
@@ -337,7 +347,7 @@ def test_a_laser_that_failed_is_told_again_to_be_safe():
     wait_until(lambda: laser.value == 5.0)
     laser.raises = 3  # the three tries of losing the engine
     interlock.peer(False)
-    wait_until(lambda: laser.value == 0.0, seconds=2.0)
+    wait_until(lambda: laser.value == 0.0)
     interlock.close()
 
 
@@ -350,10 +360,12 @@ def test_a_camera_that_stalls_makes_the_laser_safe_until_it_goes_on():
     interlock.camera_alive()
     wait_until(lambda: laser.value == 5.0)
     for _ in range(10):
-        time.sleep(0.05)
+        wait_until(lambda: laser.value == 5.0)
+        last = time.monotonic()
         interlock.camera_alive()
-        assert laser.value == 5.0
-    wait_until(lambda: laser.value == 0.0, seconds=1.0)
+        time.sleep(0.05)
+        assert laser.value == 5.0 or time.monotonic() - last > 0.3  # a busy machine
+    wait_until(lambda: laser.value == 0.0)
     interlock.camera_alive()
     wait_until(lambda: laser.value == 5.0)
     interlock.close()

@@ -26,7 +26,8 @@ from liveloc.stream.session import SessionSettings, ShutterSection
 
 SMALL = SimulatedSettings(shape=(32, 32), exposure_ms=4.0)
 DEMO_SHUTTER = "DShutter"  # a C++ device of Micro-Manager
-DARK_S = 1.0
+DARK_S = 1.0  # promised for any fault of a laser
+HANG_S = 30.0  # for ever, where a test has to end
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def state(scope):
     return scope.core.getProperty(DEMO_SHUTTER, "State")
 
 
-def wait_until(condition, seconds=2.0):
+def wait_until(condition, seconds=20.0):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
@@ -93,14 +94,14 @@ def test_a_laser_that_hangs_is_behind_a_closed_shutter_in_time(scope, watched):
     began = time.monotonic()
     interlock.want(6.0, "law")
     wait_until(lambda: state(scope) == "0")
-    assert 0.2 <= time.monotonic() - began < 0.2 + 0.25
+    assert 0.2 <= time.monotonic() - began < DARK_S
     wait_until(lambda: guard.shutter_closed)
     assert "did not answer for 0.2 s" in told.alarms[0]
     interlock.peer(False)
     began = time.monotonic()
     assert not interlock.close()  # it ends though the driver does not
     assert not interlock.close()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < HANG_S
     assert "hangs" in guard.fault
     scope.faults.set("laser405", "none")
     wait_until(lambda: scope.core.getProperty(LASER, POWER_PROPERTY) == 0.0)

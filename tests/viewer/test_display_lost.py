@@ -62,7 +62,16 @@ def watch(viewer: Ended, bridge: Ended, said: list[str]) -> _Watch:
     child: Any = viewer
     other: Any = bridge
     return _Watch(
-        none, ENDPOINT, none, other, child, Outcome(), lambda status: None, said.append
+        subscriber=none,
+        endpoint=ENDPOINT,
+        engine=none,
+        bridge=other,
+        viewer=child,
+        outcome=Outcome(),
+        progress=lambda status: None,
+        notice=said.append,
+        alarms=none,
+        follower=none,
     )
 
 

@@ -63,7 +63,7 @@ def shown(application: Any) -> Iterator[Callable[..., Any]]:
     application.processEvents()
 
 
-def wait(application: Any, until: Callable[[], bool], limit_s: float = 10.0) -> None:
+def wait(application: Any, until: Callable[[], bool], limit_s: float = 45.0) -> None:
     deadline = time.monotonic() + limit_s
     while not until():
         assert time.monotonic() < deadline

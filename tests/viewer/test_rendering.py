@@ -14,7 +14,7 @@ from liveloc.viewer import Look
 from liveloc.viewer.document import Document
 from liveloc.viewer.drift import Drift
 from liveloc.viewer.gaussians import splat
-from liveloc.viewer.rendering import RenderThread, needs_view, render_whole
+from liveloc.viewer.rendering import POLL_S, RenderThread, needs_view, render_whole
 from liveloc.viewer.selection import Selection
 from liveloc.viewer.viewport import Viewport
 
@@ -454,8 +454,9 @@ def test_idle_it_looks_for_new_rows_now_and_then_and_no_more(document, monkeypat
         view = followed.finished()
         before, begun = len(turns), time.monotonic()
         time.sleep(0.2)
-        passed = time.monotonic() - begun
-        assert 1 <= len(turns) - before <= passed / 0.02 + 2
+        followed.until(lambda _: len(turns) > before)
+        looked = len(turns) - before
+        assert looked <= (time.monotonic() - begun) / POLL_S + 2
         assert followed.thread.latest is view
 
 

@@ -232,7 +232,7 @@ def test_a_function_that_forks_does_not_hold_up_the_end(law, tmp_path, leave):
     try:
         began = time.monotonic()
         mine.close()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 20  # its child would hold it for 40
         if leave == "pass":
             assert soon(lambda: not exists(pid))
     finally:
