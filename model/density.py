@@ -122,7 +122,8 @@ class DensityBlocks:
         self,
         stream_id: bytes,
         response: Sequence[tuple[float, float]] = (),
-        block_frames: int = 5,
+        *,
+        block_frames: int,
     ) -> None:
         self._stream_id, self._block_frames = stream_id, block_frames
         self._response = response

@@ -23,6 +23,7 @@ from ..stream.balance import NOT_FINITE, NOT_WRITTEN
 from ..stream.broadcast import LocalizationPublisher
 from ..stream.camera_maps import replace_file
 from ..stream.endpoints import FRAMES_AT, LOCALIZATIONS_AT
+from ..stream.density import BLOCK_FRAMES
 from ..stream.errors import MessageError, SettingsError
 from ..stream.latency import Latency
 from ..stream.localizations import Localizations, empty
@@ -93,7 +94,7 @@ class EngineSettings:
     threads: int = 2
     max_batch: int = 16
     region: Region | None = None
-    block_frames: int = 5
+    block_frames: int = BLOCK_FRAMES
     ring_frames: int = 256
 
     @classmethod
@@ -432,7 +433,7 @@ class _Stream:
         self.density = DensityBlocks(
             self.start.stream_id,
             self.bundle.spec.density_response,
-            self.settings.block_frames,
+            block_frames=self.settings.block_frames,
         )
         self.camera = CameraCheck(self.start.calibration)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BLOCK_FRAMES = 2  # least frames between two measurements, unless a session says more
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockDensity:

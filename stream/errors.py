@@ -6,7 +6,6 @@
     ├── SettingsError (ValueError)    a setting, a file or a device named wrongly
     ├── StreamError
     │   ├── MessageError (ValueError) a message that breaks the protocol
-    │   ├── PeerLost (ConnectionError) nobody answers any more
     │   └── OverflowStop (BufferError) policy ``stop``: no room for a frame
     ├── SourceError (OSError)         the camera or the movie failed
     │   ├── SourceAborted             it was stopped on purpose, before its end
@@ -81,10 +80,6 @@ class MessageError(StreamError, ValueError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
-
-
-class PeerLost(StreamError, ConnectionError):
-    """The other side sent nothing for three heartbeats."""
 
 
 class OverflowStop(StreamError, BufferError):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .calibration import CameraCalibration
 from .camera_file import Camera, load_camera, save_camera
+from .density import BLOCK_FRAMES
 from .errors import SettingsError
 from .input_file import regular_file
 from .settings import check, load_yaml, to_yaml
@@ -311,7 +312,7 @@ class ControlSection(_Section):
     highest_target_per_um2: Positive = 5.0
     settle_frames: Annotated[int, Field(ge=1)] = 100
     region: tuple[int, int, int, int] | None = None
-    block_frames: Annotated[int, Field(ge=1, le=10_000)] = 2
+    block_frames: Annotated[int, Field(ge=1, le=10_000)] = BLOCK_FRAMES
     ticks_per_s: Positive = 50.0
     dry_run: bool = False
     stop: StopSection = StopSection()

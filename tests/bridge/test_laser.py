@@ -20,7 +20,6 @@ from liveloc.bridge.simulated import (
 )
 from liveloc.stream.errors import SettingsError
 
-
 SELDOM_S = 60.0
 PATIENCE_S = 20.0  # for what must happen at once, on a machine that is busy
 
