@@ -125,7 +125,12 @@ class Child:
         return self._process.wait()
 
     def last_words(self) -> str:
-        """Last line that it printed; empty if there is none."""
+        """Return the last line that it printed, with the one that it continues.
+
+        An indented line says less than what it belongs to: Xlib's loss of a display
+        ends in "      after 391 requests (352 known processed) ...". Empty if there is
+        none.
+        """
         try:
             with self._log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
@@ -133,8 +138,11 @@ class Child:
                 text = log.read().decode("utf-8", "replace")
         except OSError:
             return ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1].removeprefix("liveloc: ") if lines else ""
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        last = lines.pop() if lines else ""
+        if last[:1].isspace() and lines and not lines[-1][:1].isspace():
+            last = f"{lines[-1]} {last.strip()}"
+        return last.strip().removeprefix("liveloc: ")
 
     def ending(self) -> str:
         """Say how it ended, with its last words; empty while it runs."""

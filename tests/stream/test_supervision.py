@@ -19,3 +19,23 @@ def test_a_gentle_child_gets_its_time_after_the_others(tmp_path):
         finally:
             child.stop()
         assert there == (GENTLY if gently else here)
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        ("starting\nliveloc: no camera\n\n", "no camera"),
+        (
+            'shown\nX connection to ":7" lost\r\n      after 391 requests.\r\n',
+            'X connection to ":7" lost after 391 requests.',
+        ),
+        ("  File x\n    raise\n", "raise"),
+        ("  alone\n", "alone"),
+        ("", ""),
+    ],
+)
+def test_last_words_are_the_last_line_and_what_it_continues(tmp_path, printed, words):
+    child = Child("doctor", ["--help"], tmp_path / "log")
+    child.stop()
+    (tmp_path / "log").write_text(printed)
+    assert child.last_words() == words
