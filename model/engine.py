@@ -22,8 +22,8 @@ from .. import __version__
 from ..stream.balance import NOT_FINITE, NOT_WRITTEN
 from ..stream.broadcast import LocalizationPublisher
 from ..stream.camera_maps import replace_file
-from ..stream.endpoints import FRAMES_AT, LOCALIZATIONS_AT
 from ..stream.density import BLOCK_FRAMES
+from ..stream.endpoints import FRAMES_AT, LOCALIZATIONS_AT
 from ..stream.errors import MessageError, SettingsError
 from ..stream.latency import Latency
 from ..stream.localizations import Localizations, empty
