@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from liveloc.stream.live import Outcome, _Watch
+from liveloc.stream.balance import WINDOW_CLOSED
+from liveloc.stream.live import _Watch
 from liveloc.stream.localizations import empty
-from liveloc.stream.supervision import Child
+from liveloc.stream.supervision import Child, StopEvent
 from liveloc.stream.table import TableWriter
 from liveloc.viewer.display import display_available
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIELD = {"shape": "[32, 24]", "roi_origin": "[3, 5]", "pixel_size_nm": "100.0"}
-ENDPOINT = "tcp://127.0.0.1:5999"
 
 # Shows a table and says so once the window is there.
 VIEWER = """
@@ -43,58 +43,58 @@ run.run_viewer(open_session(sys.argv[1]))
 class Ended:
     """A child process that has ended."""
 
-    def __init__(self, code: int, words: str) -> None:
-        self._code, self._words = code, words
+    def __init__(self, code: int, how: str) -> None:
+        self._code, self._how = code, how
         self.asked = False
 
     def poll(self) -> int:
         return self._code
 
-    def last_words(self) -> str:
-        return self._words
+    def ending(self) -> str:
+        return self._how
 
     def ask_to_stop(self) -> None:
         self.asked = True
 
 
-def watch(viewer: Ended, bridge: Ended, said: list[str]) -> _Watch:
+def watch(folder: Path, viewer: Ended, bridge: Ended, said: list[str]) -> _Watch:
     none: Any = None
     child: Any = viewer
     other: Any = bridge
     return _Watch(
+        folder=folder,
         subscriber=none,
-        endpoint=ENDPOINT,
         engine=none,
         bridge=other,
         viewer=child,
-        outcome=Outcome(),
+        stop=StopEvent(),
         progress=lambda status: None,
         notice=said.append,
-        alarms=none,
-        follower=none,
     )
 
 
-def test_a_window_that_failed_is_told_once_and_the_session_goes_on() -> None:
+def test_a_window_that_failed_is_told_once_and_the_session_goes_on(
+    tmp_path: Path,
+) -> None:
     said: list[str] = []
     bridge = Ended(0, "")
-    session = watch(Ended(1, "X connection to :0 broken."), bridge, said)
+    lost = Ended(1, "failed with exit code 1: X connection to :0 broken")
+    session = watch(tmp_path, lost, bridge, said)
     session._check_viewer()
     session._check_viewer()
-    assert said == [
-        "the window has ended: X connection to :0 broken. The session goes on; look "
-        f"again with 'liveloc view --connect {ENDPOINT}'"
-    ]
-    assert not session.outcome.stopped
+    (line,) = said
+    assert "the window has ended: failed with exit code 1: X connection" in line
+    assert f"look again with 'liveloc view {tmp_path}'" in line
+    assert not session.outcome.stopped_by
     assert not bridge.asked
 
 
-def test_a_window_that_was_closed_ends_the_session() -> None:
+def test_a_window_that_was_closed_ends_the_session(tmp_path: Path) -> None:
     said: list[str] = []
     bridge = Ended(0, "")
-    session = watch(Ended(0, ""), bridge, said)
+    session = watch(tmp_path, Ended(0, ""), bridge, said)
     session._check_viewer()
-    assert (said, session.outcome.stopped, bridge.asked) == ([], True, True)
+    assert (said, session.outcome.stopped_by, bridge.asked) == ([], WINDOW_CLOSED, True)
 
 
 def test_a_killed_display_ends_the_viewer_with_one_line(
