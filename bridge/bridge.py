@@ -94,7 +94,7 @@ def run_bridge(
         log = ControlLog(settings.session, laser.unit if laser else "")
         stack.callback(log.close)
         guard = _open_guard(laser, core, log, stack) if laser else None
-        source = _open_source(settings, core, microscope, guard, stop, stack)
+        source = _open_source(settings, core, microscope, guard, stop, log, stack)
         stack.callback(source.close)
         interlock = feedback = None
         if laser is not None and guard is not None:
@@ -252,6 +252,7 @@ def _open_source(
     microscope: SimulatedMicroscope | None,
     guard: GuardedLaser | None,
     stop: threading.Event | None,
+    log: ControlLog,
     stack: ExitStack,
 ) -> FrameSource:
     """Set up the camera: a sequence of its own, or a plan."""
@@ -264,7 +265,11 @@ def _open_source(
     if settings.camera.plan is None:
         patience_s = settings.camera.patience_s
         return MicroManagerSource(
-            core, frames=settings.frames, patience_s=patience_s, **told
+            core,
+            frames=settings.frames,
+            patience_s=patience_s,
+            on_alarm=lambda text, certain: log.alarm(text, serious=certain),
+            **told,
         )
     plan = load_plan(settings.camera.plan)
     if (axes := axes_of(plan)) != [TIME]:

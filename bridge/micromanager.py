@@ -15,6 +15,7 @@ from ..stream.errors import SettingsError, SourceError
 from .camera_properties import one_line
 from .camera_setup import frame_interval_ms, set_buffer, set_up_camera
 from .description import CALIBRATION_FRAMES, describe_stream
+from .exposure_watch import ExposureWatch
 from .python_core import FrameExactCore, close_core, silence_at_exit
 from .quiet_camera import keep_quiet
 from .sequence import CAMERA_FRAME_TAG, PATIENCE_S, SequenceReader, was_set
@@ -136,6 +137,8 @@ class MicroManagerSource:
         More for START.
     stop : threading.Event, optional
         Ends the acquisition when set, as `stop` does; only read here.
+    on_alarm : Callable[[str, bool], None], optional
+        See `ExposureWatch`; logged if not given.
 
     Raises
     ------
@@ -164,6 +167,7 @@ class MicroManagerSource:
         laser_seq: Callable[[int], int] | None = None,
         metadata: Mapping[str, str] | None = None,
         stop: threading.Event | None = None,
+        on_alarm: Callable[[str, bool], None] | None = None,
     ) -> None:
         if not 0 <= frames <= UNBOUNDED:
             raise SettingsError(f"frames is {frames}. Give 0 to {UNBOUNDED}.")
@@ -188,8 +192,18 @@ class MicroManagerSource:
         self._camera = state.label
         interval = frame_interval_ms(core, state.label, state.exposure_ms, interval_ms)
         self._buffer_mib = set_buffer(core, state, interval, buffer_mib)
+        self._watch = ExposureWatch(
+            state.label,
+            state.exposure_ms,
+            on_alarm or (lambda text, certain: _log.warning("%s", text)),
+        )
         self._reader = SequenceReader(
-            core, state, interval, laser_seq=laser_seq, patience_s=patience_s
+            core,
+            state,
+            interval,
+            laser_seq=laser_seq,
+            patience_s=patience_s,
+            watch=self._watch,
         )
         try:
             self._start = describe_stream(
@@ -288,9 +302,18 @@ class MicroManagerSource:
             self._early.append(frame)
         return list(self._early)
 
+    def _ask_exposure(self) -> None:
+        """Ask the camera once, now that its sequence has stopped."""
+        try:
+            if not self._core.isSequenceRunning():
+                self._watch.stopped(float(self._core.getExposure(self._camera)))
+        except (RuntimeError, ValueError) as error:
+            _log.warning("camera '%s': %s", self._camera, one_line(error))
+
     def _check_end(self) -> None:
         """Tell an end that was asked for from one that was not."""
         reader = self._reader
+        self._ask_exposure()
         if self._core.isBufferOverflowed():
             reader.fail(
                 f"Micro-Manager's circular buffer of {self._buffer_mib} MiB overflowed "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .camera_setup import CameraState
+    from .exposure_watch import ExposureWatch
 
 # A camera that counts its own exposures from 0 puts the count under this tag.
 CAMERA_FRAME_TAG = "CameraFrame"
@@ -51,6 +52,8 @@ class SequenceReader:
         (and for 20 frame intervals) has failed. 0 waits for ever.
     from_first : bool
         Count from the first frame that is seen, for a sequence that runs already.
+    watch : ExposureWatch, optional
+        Shown every frame.
     """
 
     def __init__(
@@ -62,11 +65,13 @@ class SequenceReader:
         laser_seq: Callable[[int], int] | None = None,
         patience_s: float = PATIENCE_S,
         from_first: bool = False,
+        watch: ExposureWatch | None = None,
     ) -> None:
         keep_quiet(core)
         self._core = core
         self._state = state
         self._interval_ns = round(interval_ms * 1e6)
+        self._watch = watch
         self._laser_seq = laser_seq or (lambda t_ns: 0)
         self._poll_s = min(max(interval_ms / 20e3, 2e-4), 2e-3)
         self._patience_s = max(patience_s, PATIENCE_FRAMES * interval_ms / 1e3)
@@ -104,10 +109,11 @@ class SequenceReader:
             try:
                 # Asked in this order: what came in between is then still seen.
                 running = self._core.isSequenceRunning()
-                if self._core.getRemainingImageCount():
+                if waiting := self._core.getRemainingImageCount():
                     self._check_size()
                     pixels, tags = self._core.popNextImageAndMD()
-                    return self._frame(pixels, tags, time.monotonic_ns())
+                    t_ns = time.monotonic_ns()
+                    return self._frame(pixels, tags, t_ns, fresh=waiting == 1)
                 self._watch_exposure()
             except IndexError:  # counted, but not there yet
                 running = True
@@ -164,7 +170,9 @@ class SequenceReader:
                 "times would be wrong: start a new acquisition with the new exposure."
             )
 
-    def _frame(self, pixels: NDArray[Any], tags: Mapping[str, Any], t_ns: int) -> Frame:
+    def _frame(
+        self, pixels: NDArray[Any], tags: Mapping[str, Any], t_ns: int, *, fresh: bool
+    ) -> Frame:
         """Check one frame against START and give it its place in the stream."""
         self._watch_exposure()
         state = self._state
@@ -179,6 +187,8 @@ class SequenceReader:
                     "camera ran: leave the camera alone until the end."
                 )
         number = self._number(tags)
+        if self._watch is not None:
+            self._watch.frame(number, t_ns if fresh else None, tags)
         self.received += 1
         self.next_seq = number + 1
         header = FrameHeader(

@@ -33,6 +33,7 @@ FRAMES = 300
 BEGIN_S = 40.0  # until the processes are there
 END_S = 60.0  # until a session has ended after its fault
 MIB = 1 << 20
+REFUSED = 2  # exit code: one line said why nothing was begun
 
 
 def _kill(rng: random.Random) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def _signal(rng: random.Random) -> dict[str, Any]:
 
 
 def _disk(rng: random.Random) -> dict[str, Any]:
-    return {"kib": rng.randint(64, 2600), "record": rng.random() < 0.7}
+    return {"kib": rng.randint(3000, 7500), "record": rng.random() < 0.7}
 
 
 def _flood(rng: random.Random) -> dict[str, Any]:
@@ -102,8 +103,9 @@ def run(kind: str, parameters: dict[str, Any], folder: Path) -> list[str]:
 
 def judge(session: Path, code: int | None, *, stopped: bool, killed: bool) -> list[str]:
     """Check the report of a session; one whose `run` was killed has no page."""
-    if killed and not (session / "localizations.arrow").exists():
-        return []  # nobody was left who could have written one
+    begun = (session / "localizations.arrow").exists()
+    if not begun and (killed or code == REFUSED):
+        return []  # nobody was left who could have written one, or nothing was begun
     report, complaints = read_report(session)
     if not report:
         return complaints
