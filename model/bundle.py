@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..stream.errors import SettingsError
 from .emitters import Thresholds
 from .maps import Grid
+from .onnx_graph import reads_outside
 from .physics.psf_file import read_psf
 from .training.config import TrainingConfig
 
@@ -193,7 +194,26 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:
                 f"{path}: {name} does not match its hash in model.json: the file is "
                 "damaged or was altered. Copy or download it again."
             )
+        if name.endswith(".onnx"):
+            _check_graph(content, name, path)
     return Bundle(spec, parts, hashlib.sha256(described).hexdigest())
+
+
+def _check_graph(graph: bytes, name: str, path: Path) -> None:
+    """Refuse a graph that would be read from other files than the bundle."""
+    try:
+        outside = reads_outside(graph)
+    except ValueError as error:
+        raise SettingsError(
+            f"{path}: {name} is no ONNX graph ({error}). Train or download it again."
+        ) from None
+    if outside is not None:
+        thing, file = outside
+        raise SettingsError(
+            f"{path}: {name} takes '{thing}' from {file}, outside the bundle and its "
+            "hashes. A bundle holds all its weights: export the network without "
+            "external data, as 'liveloc train' does."
+        )
 
 
 def _spec(described: bytes, path: Path, names: set[str]) -> ModelSpec:

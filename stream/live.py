@@ -172,6 +172,7 @@ class _Watch:
     _done: bool = False
     _progressed: tuple[float, Any] = (0.0, None)  # when the engine got on, and to where
     _disk_at: float = 0.0
+    _disk_full: bool = False
     _reported: dict[str, float] = field(default_factory=dict)  # alarms in a status
 
     def __post_init__(self) -> None:
@@ -239,7 +240,8 @@ class _Watch:
         self._done = True
 
     def _failed(self, why: str, *, refused: bool = False) -> None:
-        self.outcome.failure, self.outcome.refused = why, refused
+        full = " The disk is full." if self._disk_full else ""  # for want of a log
+        self.outcome.failure, self.outcome.refused = f"{why}{full}", refused
         self._done = True
 
     def _wait(self, child: Child, seconds: float = STOP_S) -> None:
@@ -260,7 +262,8 @@ class _Watch:
         except OSError as error:
             self.alarms.raise_(f"{self.folder} cannot be reached any more: {error}")
             return
-        if free < FULL_BYTES:
+        self._disk_full = free < FULL_BYTES
+        if self._disk_full:
             self.alarms.raise_(
                 f"the disk of {self.folder} is full. What it refuses is not kept: free "
                 "some space now."
@@ -320,9 +323,9 @@ class _Watch:
             self._done = True
         elif code == REFUSED or self.outcome.engine_restarts >= ENGINE_RESTARTS:
             refused = code == REFUSED and not self.outcome.status.get("frames")
-            self._failed(f"the engine {how}", refused=refused)
+            self._failed(f"the engine {how}.", refused=refused)
         elif self.bridge.poll() is not None:
-            self._failed(f"the engine {how} before it had finished the stream")
+            self._failed(f"the engine {how} before it had finished the stream.")
         else:
             self.outcome.engine_restarts += 1
             self.alarms.raise_(

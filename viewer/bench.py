@@ -22,6 +22,7 @@ import numpy as np
 
 from ..stream.errors import SettingsError
 from ..stream.localizations import Localizations, empty
+from ..stream.supervision import PYTHON
 from .document import Document
 from .reconstruction import Reconstruction
 from .viewport import Viewport
@@ -250,7 +251,7 @@ def _until_on_screen() -> dict[str, float]:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     stream = "liveloc.viewer.bench_stream"
-    child = subprocess.Popen([sys.executable, "-m", stream, endpoint, str(STREAM_S)])
+    child = subprocess.Popen([*PYTHON, "-m", stream, endpoint, str(STREAM_S)])
     session = LiveSession.connect(endpoint)
     window = ViewerWindow(session, address=endpoint)
     try:

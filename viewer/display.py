@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+from ..stream.supervision import PYTHON
+
 PROBE_TIMEOUT_S = 20.0
 
 # Qt ends the whole process when it finds no display or lacks a system library, so
@@ -59,7 +61,7 @@ def _probed(named: str) -> tuple[bool, str]:
     """Let a child start Qt and OpenGL on the display `named`."""
     try:
         child = subprocess.run(
-            [sys.executable, "-c", _PROBE],
+            [*PYTHON, "-c", _PROBE],
             capture_output=True,
             text=True,
             errors="replace",

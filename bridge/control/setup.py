@@ -17,7 +17,7 @@ from ...stream.line_file import LineFile
 from .feedback import Feedback
 from .guard import GuardedPower, GuardOptions
 from .laws import looks_at_target, needs_target, open_law
-from .stop_rules import StopRules
+from .stop_rules import DISK_RULE, StopRules
 from .target import Target
 
 if TYPE_CHECKING:
@@ -155,6 +155,12 @@ def open_feedback(
         log=log.write,
         alarm=partial(log.alarm, serious=False),
     )
+
+    def end(evidence: str) -> None:
+        if evidence.startswith(DISK_RULE):  # nobody asked for that
+            log.alarm(f"the acquisition was ended early. {evidence}. Free some space.")
+        stop(evidence)
+
     return Feedback(
         law,
         guard,
@@ -164,7 +170,7 @@ def open_feedback(
         target,
         rules,
         power=laser_settings.power,
-        stop=stop,
+        stop=end,
         log=log.write,
     )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # of a Gaussian, in standard deviations
 DISK_EVERY_S = 5.0
+DISK_RULE = "free_disk_gib"
 
 
 class StopRules:
@@ -137,6 +138,6 @@ class StopRules:
         if free >= self._rules.free_disk_gib:
             return ""
         return (
-            f"free_disk_gib: {free:.2f} GiB are left for {self._folder}, less than "
+            f"{DISK_RULE}: {free:.2f} GiB are left for {self._folder}, less than "
             f"{self._rules.free_disk_gib:g}"
         )

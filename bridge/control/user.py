@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from ...stream.errors import SettingsError
+from ...stream.supervision import PYTHON
 from .options import NotNegative, Options, Positive
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class _Process:
         # -P: modules beside our program do not hide the user's. Own group: Ctrl-C
         # reaches the parent only.
         self._child = subprocess.Popen(
-            [sys.executable, "-P", str(_PROGRAM), str(path)],
+            [*PYTHON, str(_PROGRAM), str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
