@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pymmcore_plus import DeviceType
 
 from ..stream.errors import SettingsError
+from ..stream.pixel_size import check_pixel_size
 from .camera_properties import (
     BINNING,
     binning_of,
@@ -307,6 +308,9 @@ def pixel_layout(core: Any, camera: str) -> tuple[tuple[int, int], PixelType]:
     return shape, kinds[nbytes]
 
 
+MICRO_MANAGER = "the pixel size of Micro-Manager's configuration"
+
+
 def pixel_size_nm_of(core: Any, pixel_size_nm: float | None, binning: int = 1) -> float:
     """Return the edge of a pixel of a frame in nm: as told, or as Micro-Manager knows.
 
@@ -325,8 +329,9 @@ def pixel_size_nm_of(core: Any, pixel_size_nm: float | None, binning: int = 1) -
             "Micro-Manager has no pixel size for the present configuration. "
             "Set pixel_size_nm, or calibrate it in Micro-Manager."
         )
-    if not (math.isfinite(size) and size > 0):
-        raise SettingsError(f"pixel_size_nm is {size}. Give nanometres above 0.")
+    check_pixel_size(
+        size, "pixel_size_nm" if pixel_size_nm is not None else MICRO_MANAGER
+    )
     if binning > 1 and math.isclose(known, size * binning, rel_tol=0.02):
         _log.warning(
             "pixel_size_nm is %g, Micro-Manager says %g with binning %d: give the size "

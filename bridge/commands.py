@@ -20,6 +20,7 @@ from ..stream.command_options import (
 )
 from ..stream.errors import RecordingError, SettingsError
 from ..stream.reserve import Reserve
+from ..stream.results_folder import make_folder
 from ..stream.session_end import BRIDGE_FILE
 from ..stream.session_key import FRAMES_KEY, SessionKey
 from ..stream.supervision import signal_name, stop_event
@@ -89,8 +90,7 @@ def record(
     settings = settings_from(settings_file).changed(
         camera__config=config, camera__frames=frames, stream__record=True
     )
-    folder = session_folder(session)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(session_folder(session))
     settings.save(folder)
     code = _acquire(settings, folder, without_engine=True)
     say(f"recorded in {folder}; replay it with: liveloc replay {folder} --out AGAIN")

@@ -13,7 +13,9 @@ import numpy as np
 from ..stream.camera_estimate import estimate_camera
 from ..stream.errors import SourceError
 from ..stream.frames import StreamStart
+from ..stream.pixel_size import SOURCE
 from .camera_setup import (
+    MICRO_MANAGER,
     calibration_of_roi,
     describe_camera,
     pixel_size_nm_of,
@@ -86,7 +88,9 @@ def describe_stream(
         producer="liveloc bridge",
         camera_label=state.label,
         camera_serial=serial_number(core, state.label),
-        metadata=describe_camera(core, state.label) | dict(metadata or {}),
+        metadata=describe_camera(core, state.label)
+        | {SOURCE: MICRO_MANAGER if pixel_size_nm is None else "session settings"}
+        | dict(metadata or {}),
     )
 
 

@@ -22,6 +22,8 @@ from ..stream.command_options import (
     settings_from,
 )
 from ..stream.errors import SettingsError
+from ..stream.pixel_size import check_pixel_size
+from ..stream.results_folder import make_folder
 from ..stream.session_key import FRAMES_KEY, VIEWING_KEY, SessionKey
 from ..stream.supervision import stop_event
 from ..stream.terminal import (
@@ -196,7 +198,7 @@ def train(
     settings = TrainingConfig.load(path)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     target = folder or Path("runs") / settings.name
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     length = f"{minutes:g} minutes" if minutes else f"{settings.schedule.steps} steps"
     say(f"training {settings.name} ({settings.preset}) on {chosen}: {length}")
     with training_bar() as report:
@@ -240,6 +242,8 @@ def calibrate_camera_file(
         raise SettingsError(
             f"{file} exists and is not overwritten. Give another --out."
         )
+    if pixel_size is not None:
+        check_pixel_size(pixel_size, "--pixel-size")
     if not 0 < qe <= 1:
         raise SettingsError(f"--qe is {qe}: needs a number above 0 and up to 1.")
     with reading_bar() as advance:
@@ -292,7 +296,7 @@ def calibrate_from_optics(
 @calibrate.command("psf")
 def calibrate_psf_file(
     beads: Annotated[Path, typer.Argument(help="Bead stack: .tif, .dax, recording.")],
-    pixel_size: Annotated[float, typer.Option(min=1, help="nm.")],
+    pixel_size: Annotated[float, typer.Option(help="nm.")],
     z_step: Annotated[
         float, typer.Option(help="From plane to plane, nm; negative: downwards.")
     ],

@@ -12,6 +12,7 @@ import numpy as np
 from ..stream.coordinates import stream_metadata
 from ..stream.errors import RecordingError
 from ..stream.processed import ProcessedLog, ResumePoint
+from ..stream.results_folder import make_folder
 from ..stream.table import TableWriter
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Results:
         refused: Callable[[RecordingError], None] | None = None,
         resume: ResumePoint | None = None,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.metadata = table_metadata(start, bundle)
         self._stream_id, self._settle = start.stream_id, settle
         self._written, self._refused = written, refused

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .calibration import CameraCalibration
 from .camera_maps import read_maps, replace_file, write_maps
 from .errors import SettingsError
+from .pixel_size import PixelSizeNm
 from .settings import load_yaml, to_yaml
 
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
@@ -113,7 +114,7 @@ class CameraFile(_Strict):
     qe: Annotated[float, Field(gt=0, le=1)] = 1.0
     read_noise_e: NotNegative
     saturation_adu: Positive = 65535.0
-    pixel_size_nm: Positive | None = None
+    pixel_size_nm: PixelSizeNm | None = None
     maps: Path | None = None
     roi_origin: tuple[Count, Count] = (0, 0)
     measurement: Measurement | None = None

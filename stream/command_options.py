@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import SettingsError
+from .pixel_size import UNSAID, PixelSize, from_user
 from .terminal import say
 
 if TYPE_CHECKING:
     from .calibration import CameraCalibration
+    from .movies import Movie
     from .replay import ReplaySource
     from .session import SessionSettings
 
 ASSUMED_PIXEL_NM = 100.0  # of a movie that does not say it
+ALIKE = 0.005  # relative difference of pixel sizes that are one
 
 Model = Annotated[
     str | None, typer.Option(help="Shipped model, or path of a .liveloc bundle.")
@@ -111,18 +114,19 @@ def open_given_movie(
     from .replay import ReplaySource
 
     calibration, camera_pixel = camera
-    pixel_size = pixel_size or camera_pixel
+    given = UNSAID
+    if pixel_size is not None:
+        given = from_user(pixel_size, "--pixel-size")
+    elif camera_pixel is not None:
+        given = from_user(camera_pixel, "the camera file")
     with open_movie(path) as movie:
-        if pixel_size is None and movie.pixel_size_nm is None:
-            pixel_size = ASSUMED_PIXEL_NM
-            say(
-                f"{path.name} does not say its pixel size: {pixel_size:g} nm assumed; "
-                "give --pixel-size for true nanometres"
-            )
+        for remark in movie.remarks:
+            say(f"{path.name}: {remark}")
+        size = _pixel_size(movie, given)
     source = ReplaySource(
         path,
         speed=speed,
-        pixel_size_nm=pixel_size,
+        pixel_size=size,
         calibration=calibration,
         roi_origin=roi_origin,
     )
@@ -136,6 +140,34 @@ def open_given_movie(
         )
         say(f"camera not calibrated: {said}; give --camera for true photon numbers")
     return source
+
+
+def _pixel_size(movie: Movie, given: PixelSize) -> PixelSize:
+    """Choose the pixel size of a movie, and say where it is from."""
+    name, file = movie.path.name, movie.pixel_size
+    if given.nm is not None:
+        if file.oblong:
+            say(f"{name} {file.oblong}; {given.nm:g} nm ({given.source}) are used")
+        elif file.nm is not None and abs(file.nm / given.nm - 1) > ALIKE:
+            say(
+                f"{name} says that its pixels are {file.nm:.6g} nm ({file.source}); "
+                f"{given.nm:g} nm ({given.source}) are used"
+            )
+        return given
+    if file.oblong:
+        raise SettingsError(
+            f"{movie.path} {file.oblong}. Record without binning along one axis; or, "
+            "if the file is wrong, give --pixel-size."
+        )
+    if file.nm is not None:
+        say(f"{name}: pixels of {file.nm:.6g} nm, from {file.source}")
+        return file
+    said = file.remark or "does not say its pixel size"
+    say(
+        f"{name} {said}: {ASSUMED_PIXEL_NM:g} nm assumed; give --pixel-size for true "
+        "nanometres"
+    )
+    return PixelSize(nm=ASSUMED_PIXEL_NM, source="assumed")
 
 
 def table_path(path: Path) -> Path:

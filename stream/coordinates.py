@@ -17,6 +17,7 @@ import numpy as np
 from .camera_maps import to_plain
 from .errors import SettingsError
 from .localizations import LOCALIZATION, Localizations, empty
+from .pixel_size import SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +67,7 @@ def stream_metadata(start: StreamStart) -> dict[str, str]:
     camera pixels; ``calibration`` has the medians and checksums of maps. The same
     recording gives the same text, always.
     """
-    return {
+    said = {
         "calibration": json.dumps(to_plain(start.calibration), sort_keys=True),
         "exposure_ms": repr(float(start.exposure_ms)),
         "interval_ms": repr(float(start.interval_ms)),
@@ -75,6 +76,9 @@ def stream_metadata(start: StreamStart) -> dict[str, str]:
         "shape": json.dumps([int(v) for v in start.shape]),
         "stream_id": start.stream_id.hex(),
     }
+    if SOURCE in start.metadata:
+        said[SOURCE] = start.metadata[SOURCE]
+    return said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

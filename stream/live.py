@@ -15,6 +15,7 @@ from .errors import LivelocError, SettingsError
 from .ports import ReservedPorts
 from .processed import ProcessedLog
 from .reserve import Reserve
+from .results_folder import make_folder
 from .session_end import (
     BRIDGE_FILE,
     LEDGER_FILE,
@@ -362,7 +363,8 @@ def _make_folder(folder: Path) -> Path:
             f"{folder} already holds a session. Give another folder; results are "
             "never overwritten."
         )
-    logs.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    make_folder(logs)
     for name in STALE_FILES:  # of a start that was refused
         (folder / name).unlink(missing_ok=True)
     return logs

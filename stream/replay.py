@@ -17,6 +17,7 @@ from .camera_estimate import CameraEstimate, estimate_camera
 from .errors import SettingsError, SourceError
 from .frames import Frame, FrameHeader, StreamStart
 from .movies import Movie, open_movie
+from .pixel_size import SOURCE, PixelSize, from_user
 from .segments import SegmentReader
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class ReplaySource:
     pixel_size_nm, interval_ms : float, optional
         Override what the file says. A file that does not say its interval gets
         10 ms; one that does not say its pixel size needs `pixel_size_nm`.
+    pixel_size : PixelSize, optional
+        In place of `pixel_size_nm`, with the place it was taken from.
     calibration : CameraCalibration, optional
         Overrides a recorded one; estimated from 20 frames where there is none. Its
         maps are cropped to the frames.
@@ -73,6 +76,7 @@ class ReplaySource:
         *,
         speed: float | None = 1.0,
         pixel_size_nm: float | None = None,
+        pixel_size: PixelSize | None = None,
         calibration: CameraCalibration | None = None,
         interval_ms: float | None = None,
         roi_origin: tuple[int, int] | None = None,
@@ -81,11 +85,12 @@ class ReplaySource:
     ) -> None:
         for name, value in {
             "speed": speed,
-            "pixel_size_nm": pixel_size_nm,
             "interval_ms": interval_ms,
         }.items():
             if value is not None and not 0 < value < float("inf"):
                 raise SettingsError(f"{name} is {value}; it must be above 0.")
+        if pixel_size_nm is not None:
+            pixel_size = from_user(pixel_size_nm, "pixel_size_nm")
         self._path, self._speed, self._missing = Path(path), speed, 0
         self.estimate: CameraEstimate | None = None
         self._stop = threading.Event()
@@ -100,9 +105,9 @@ class ReplaySource:
                 self._recording = SegmentReader(path)
             self._range = _part(self._movie, first, count)
             if self._recording is None:
-                start = self._describe(pixel_size_nm, calibration, interval_ms)
+                start = self._describe(pixel_size, calibration, interval_ms)
             else:
-                start = self._recorded(pixel_size_nm, calibration, interval_ms)
+                start = self._recorded(pixel_size, calibration, interval_ms)
             if len(self._range) != len(self._movie):
                 start = _of_part(start, self._range)
             self._start = start
@@ -164,27 +169,29 @@ class ReplaySource:
 
     def _describe(
         self,
-        pixel_size_nm: float | None,
+        pixel_size: PixelSize | None,
         calibration: CameraCalibration | None,
         interval_ms: float | None,
     ) -> StreamStart:
         """Make the START of a file that was not recorded by us."""
         movie = self._movie
-        pixel_size_nm = pixel_size_nm or movie.pixel_size_nm
-        if pixel_size_nm is None:
+        pixel_size = pixel_size or movie.pixel_size
+        if pixel_size.nm is None:
+            said = pixel_size.oblong or pixel_size.remark
             raise SettingsError(
-                f"{self._path}: does not say its pixel size, without which there are "
-                "no nanometres. Give the edge of a pixel in the sample, pixel_size_nm."
+                f"{self._path}: {said or 'does not say its pixel size'}; without it "
+                "there are no nanometres. Give the edge of a pixel in the sample, "
+                "pixel_size_nm."
             )
         interval = interval_ms or movie.interval_ms or movie.exposure_ms
-        metadata = {"source": self._path.name}
+        metadata = {"source": self._path.name, SOURCE: pixel_size.source}
         if interval is None:
             interval, metadata["assumed"] = DEFAULT_INTERVAL_MS, "interval_ms"
         return StreamStart(
             stream_id=_content_id(movie),
             shape=movie.shape,
             dtype=movie.dtype,
-            pixel_size_nm=pixel_size_nm,
+            pixel_size_nm=pixel_size.nm,
             calibration=calibration or movie.calibration or self._estimated(),
             exposure_ms=movie.exposure_ms or interval,
             interval_ms=interval,
@@ -198,23 +205,32 @@ class ReplaySource:
         """Guess the camera from frames all over the movie."""
         movie = self._movie
         indices = np.unique(np.linspace(0, len(movie) - 1, GUESSED_FROM).astype(int))
-        frames = np.stack([movie.read(int(i)) for i in indices])
-        self.estimate = estimate_camera(frames)
+        frames = []
+        for index in indices:
+            try:
+                frames.append(movie.read(int(index)))
+            except SourceError as error:  # whoever reads that frame learns of it
+                if index == indices[0]:
+                    raise
+                _log.debug("%s", error)
+        self.estimate = estimate_camera(np.stack(frames))
         return self.estimate.calibration
 
     def _recorded(
         self,
-        pixel_size_nm: float | None,
+        pixel_size: PixelSize | None,
         calibration: CameraCalibration | None,
         interval_ms: float | None,
     ) -> StreamStart:
         """Take the START of a recording, with what the caller overrides."""
         assert self._recording is not None
         start = self._recording.start
+        if pixel_size is not None and pixel_size.nm not in (None, start.pixel_size_nm):
+            said = start.metadata | {SOURCE: pixel_size.source}
+            start = replace(start, pixel_size_nm=pixel_size.nm, metadata=said)
         return replace(
             start,
             policy="block",
-            pixel_size_nm=pixel_size_nm or start.pixel_size_nm,
             interval_ms=interval_ms or start.interval_ms,
             calibration=calibration or start.calibration,
         )

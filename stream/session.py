@@ -13,6 +13,7 @@ from .camera_file import Camera, load_camera, save_camera
 from .density import BLOCK_FRAMES
 from .errors import SettingsError
 from .input_file import regular_file
+from .pixel_size import PixelSizeNm
 from .settings import check, load_yaml, to_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -81,7 +82,7 @@ class CameraSection(_Section):
     patience_s: NotNegative = 30.0
     plan: Path | None = None
     frames: Annotated[int, Field(ge=0)] = 0
-    pixel_size_nm: Positive | None = None
+    pixel_size_nm: PixelSizeNm | None = None
     calibration_file: Path | None = None
     offset_adu: NotNegative | None = None
     e_per_adu: Positive | None = None

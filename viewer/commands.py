@@ -14,6 +14,7 @@ import typer
 from ..stream.command_options import JsonFile, Supervised
 from ..stream.endpoints import LOCALIZATIONS_AT
 from ..stream.errors import SettingsError
+from ..stream.pixel_size import check_pixel_size
 from ..stream.session_key import VIEWING_KEY, SessionKey
 from ..stream.terminal import say, waiting
 
@@ -98,6 +99,8 @@ def _watched(
         return LiveSession.connect(endpoint, super_pixel_nm=super_pixel, key=key)
     from .opening import open_session
 
+    if pixel_size is not None:
+        check_pixel_size(pixel_size, "--pixel-size")
     return open_session(path, pixel_size_nm=pixel_size, super_pixel_nm=super_pixel)
 
 

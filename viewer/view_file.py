@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..stream.pixel_size import PixelSizeNm
 from ..stream.settings import load_yaml, to_yaml
 from .drift import Drift
 from .export import save_picture, write_whole
@@ -63,7 +64,7 @@ class View(BaseModel):
 
     liveloc_view: Literal[1] = 1
     source: Path
-    pixel_size_nm: Positive | None = None
+    pixel_size_nm: PixelSizeNm | None = None
     super_pixel_nm: Positive = SUPER_PIXEL_NM
     look: Look = Look()
     selection: Selection = Selection()

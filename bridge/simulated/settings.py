@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...model.physics.psf import AstigmaticPSF
 from ...stream.errors import SettingsError
+from ...stream.pixel_size import check_pixel_size
 from .cameras import SIMULATED_CAMERA
 from .faults import checked_event
 from .photophysics import Photophysics
@@ -164,6 +165,7 @@ class SimulatedSettings:
             )
         for name in NEEDS_MORE_THAN_ZERO:
             self._check(name, 0.0, math.inf, open_below=True)
+        check_pixel_size(self.pixel_size_nm, "simulation: pixel_size_nm")
         for name in MAY_BE_ZERO:
             self._check(name, 0.0, math.inf)
         for name in ("hot_pixels", "fiducials"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from ...stream.errors import SettingsError
+from ...stream.pixel_size import check_pixel_size
 from .bead_fit import agreement, first_shape, fit_jointly, mean_squares, subset
 from .bead_model import Background, BeadModel
 from .bead_run import check_run
@@ -187,6 +188,7 @@ def _check(stack: NDArray[Any], settings: BeadSettings) -> None:
         raise SettingsError(
             f"background {settings.background!r} is not known: needs one of {known}."
         )
+    check_pixel_size(settings.pixel_size_nm, "--pixel-size")
     camera = settings.camera
     if camera is not None and camera.shape not in (None, stack.shape[1:]):
         raise SettingsError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...stream.command_options import ASSUMED_PIXEL_NM, table_path
 from ...stream.errors import SettingsError
+from ...stream.pixel_size import check_pixel_size
 from ...stream.table import read_table
 from ...stream.table_pieces import open_pieces
 from .matching import match
@@ -69,6 +70,8 @@ def read_inputs(
         See `read_table`.
     """
     paths = table_path(table), table_path(truth)
+    if pixel_size_nm is not None:
+        check_pixel_size(pixel_size_nm, "--pixel-size")
     stated = [_stated(path, pixel_size_nm) for path in paths]
     size = pixel_size_nm or next((s for s in stated if s), None)
     remarks = []

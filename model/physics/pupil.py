@@ -26,6 +26,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ...stream.pixel_size import PixelSizeNm
 from ...stream.settings import load_yaml
 from .psf import SplinePSF, spline_kernel
 
@@ -79,7 +80,7 @@ class Optics(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    pixel_size_nm: Positive
+    pixel_size_nm: PixelSizeNm
     wavelength_nm: Positive
     na: Positive
     immersion_index: Index

@@ -402,7 +402,7 @@ def test_attaching_to_a_running_acquisition_takes_the_next_one(core, tmp_path):
         ({"policy": "block"}, "would make the acquisition wait"),
         ({"camera": "Andor"}, "no camera 'Andor' in the core; its camera is 'Camera'"),
         ({"engine": "tcp://192.168.0.1:5555"}, r"192\.168\.0\.1"),
-        ({"pixel_size_nm": -1.0}, "pixel_size_nm is -1.0"),
+        ({"pixel_size_nm": -1.0}, "pixel_size_nm is -1: no microscope"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_runs(core, options, message):

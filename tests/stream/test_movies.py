@@ -171,7 +171,7 @@ def test_what_is_no_movie_is_refused_with_the_reason(tmp_path, write, complaint)
         open_movie(path)
 
 
-def test_one_file_of_a_data_set_over_several_is_refused(tmp_path):
+def test_ome_in_several_files_is_read_whole_or_names_what_is_missing(tmp_path):
     xml = (
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
         '<Image ID="I:0">'
@@ -184,9 +184,16 @@ def test_one_file_of_a_data_set_over_several_is_refused(tmp_path):
             f'<UUID FileName="{name}">urn:uuid:{part}</UUID></TiffData>'
         )
     xml += "</Pixels></Image></OME>"
+    for name, frames in (("a.ome.tif", MOVIE), ("b.ome.tif", MOVIE[::-1])):
+        tifffile.imwrite(tmp_path / name, frames, description=xml, metadata=None)
+    whole = np.concatenate([MOVIE, MOVIE[::-1]])
     for name in ("a.ome.tif", "b.ome.tif"):
-        tifffile.imwrite(tmp_path / name, MOVIE, description=xml, metadata=None)
-    with pytest.raises(SettingsError, match=r"a\.ome\.tif: .*spread over several"):
+        with open_movie(tmp_path / name) as movie:
+            assert len(movie) == 20
+            assert all((movie.read(i) == whole[i]).all() for i in range(20))
+            assert "from a.ome.tif, b.ome.tif" in movie.remarks[0]
+    (tmp_path / "b.ome.tif").unlink()
+    with pytest.raises(SettingsError, match=r"a\.ome\.tif: .*needs b\.ome\.tif beside"):
         open_movie(tmp_path / "a.ome.tif")
 
 

@@ -1,0 +1,12 @@
+"""Movies on disk: TIFF of many programs, .dax, .raw, folders of images, recordings.
+
+One module a format; `opening` chooses among them. A movie in several files is read
+whole, or refused with the name of the file that is missing.
+"""
+
+from __future__ import annotations
+
+from .movie import Movie
+from .opening import open_movie
+
+__all__ = ["Movie", "open_movie"]
