@@ -4,8 +4,13 @@ Importing this package loads nothing: each name brings its own module, and Micro
 comes with a camera.
 """
 
+import os
+import tempfile
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from platformdirs import user_data_dir
 
 if TYPE_CHECKING:
     from .attached import Attached, attach
@@ -36,6 +41,7 @@ __all__ = [
     "repeated",
     "run_bridge",
 ]
+LOG_VARIABLE = "PYMM_LOG_FILE"
 _HOMES = {
     "Attached": "attached",
     "BridgeSettings": "settings",
@@ -54,6 +60,24 @@ _HOMES = {
     "repeated": "repeat",
     "run_bridge": "bridge",
 }
+
+
+def _name_a_log() -> None:
+    """Name another log file where pymmcore-plus could not make its own.
+
+    It makes one in the user's folder when it is imported, and fails where it cannot.
+    """
+    if LOG_VARIABLE in os.environ:
+        return
+    folder = Path(user_data_dir("pymmcore-plus")) / "logs"
+    there = next(one for one in (folder, *folder.parents) if os.path.exists(one))
+    if not os.access(there, os.W_OK):
+        user = os.environ.get("USER") or os.environ.get("USERNAME") or "user"
+        name = f"pymmcore-plus-{user}.log"
+        os.environ[LOG_VARIABLE] = str(Path(tempfile.gettempdir()) / name)
+
+
+_name_a_log()
 
 
 def __getattr__(name: str) -> Any:

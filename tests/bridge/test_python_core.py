@@ -1,9 +1,11 @@
 """No frame of a Python camera gets lost in the buffer, at any size."""
 
 import itertools
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,3 +175,26 @@ def test_a_driver_that_hangs_does_not_keep_the_process(how):
     assert result.returncode == 1, result.stderr
     assert result.stdout == "unloaded False\n"
     assert "a driver of Micro-Manager hangs" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a read-only folder")
+def test_a_home_that_cannot_be_written_to_keeps_no_camera_from_being_opened():
+    """pymmcore-plus would fail to load: it makes a folder for its log there."""
+    program = (
+        "from liveloc.bridge import open_core\n"
+        "from liveloc.bridge.python_core import close_core\n"
+        "core = open_core('demo')\n"
+        "print(core.getCameraDevice())\n"
+        "close_core(core)\n"
+    )
+    home = {"HOME": "/proc/self", "XDG_DATA_HOME": "/proc/self/share"}
+    kept = {k: v for k, v in os.environ.items() if k != "PYMM_LOG_FILE"}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env=kept | home,
+    )
+    assert result.stdout == "Camera\n", result.stderr
