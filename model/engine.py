@@ -12,7 +12,7 @@ import logging
 import math
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
 from .calibration.camera_check import CameraCheck, camera_report
 from .density import DensityBlocks
+from .frame_memory import check_memory, frames_at_once, warm_up_shape
 from .localizer import Localized, Localizer
 from .results import PROCESSED_FILE, Results
 
@@ -77,7 +78,9 @@ class EngineSettings:
     provider, threads : str, int
         See `OnnxBackend`.
     max_batch : int
-        Most frames taken from the ring at once.
+        Most frames taken from the ring at once, fewer where they are large.
+    memory_gib : float
+        Most memory that the network may take; larger frames are refused.
     region : (x, y, width, height), optional
         Pixels of the chip within which the density of emitters is measured.
     block_frames : int
@@ -93,6 +96,7 @@ class EngineSettings:
     provider: str = "cpu"
     threads: int = 2
     max_batch: int = 16
+    memory_gib: float = 8.0
     region: Region | None = None
     block_frames: int = BLOCK_FRAMES
     ring_frames: int = 256
@@ -219,7 +223,7 @@ class Engine:
     def _turn(self) -> dict[str, Any] | None:
         """Handle one event; give the report of a stream that ended with it."""
         report = None
-        event = self._receiver.next(self.settings.max_batch, timeout_s=0.1)
+        event = self._receiver.next(self._batch, timeout_s=0.1)
         if isinstance(event, Opened):
             self._begin(event.start)
         elif isinstance(event, Arrived) and self._stream is not None:
@@ -386,17 +390,25 @@ class Engine:
         """
         try:
             check_fits(self._bundle, start)
-            trial = open_localizer(
-                start, self._bundle, self._backend, self.settings.region
-            )
+            check_memory(start.shape, self.settings.memory_gib)
+            open_localizer(start, self._bundle, self._backend, self.settings.region)
         except SettingsError as error:  # the sender's mistake, not the engine's
             raise MessageError("model", str(error)) from None
-        blank = np.zeros(start.shape, start.dtype)
+        corner = _corner(start)  # a large frame takes gigabytes, before any has come
+        trial = open_localizer(corner, self._bundle, self._backend)
+        blank = np.zeros(corner.shape, corner.dtype)
         trial.feed(list(range(WARM_UP_FRAMES)), [blank] * WARM_UP_FRAMES)
         to_batch(empty(1)).serialize()
         log = self._folder_for(start) / PROCESSED_FILE
         self._resume = ProcessedLog(log).resume(start) if log.exists() else None
         return self._resume
+
+    @property
+    def _batch(self) -> int:
+        """Most frames to take at once."""
+        if self._stream is None:
+            return self.settings.max_batch
+        return frames_at_once(self._stream.start.shape, self.settings.max_batch)
 
     def _read_rows(self, first: int, count: int) -> Localizations:
         return self._results.read_rows(first, count) if self._results else empty()
@@ -492,6 +504,13 @@ def open_localizer(
         roi_origin=start.roi_origin,
         region=region,
     )
+
+
+def _corner(start: StreamStart) -> StreamStart:
+    """Return the same stream with frames that are the corner of its own."""
+    height, width = shape = warm_up_shape(start.shape)
+    calibration = start.calibration.cropped(*start.roi_origin, width, height)
+    return replace(start, shape=shape, calibration=calibration)
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from ..stream.errors import SourceError
 from ..stream.processed import ResumePoint
 from .calibration.camera_check import CameraCheck, camera_report
 from .engine import REPORT_FILE, check_fits, open_localizer, versions
+from .frame_memory import frames_at_once
 from .results import Results
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def fit(
     localizer = open_localizer(start, bundle, backend)
     camera = CameraCheck(start.calibration)
     damage: list[SourceError] = []
-    for batch in _batches(source, damage):
+    for batch in _batches(source, damage, frames_at_once(start.shape, BATCH)):
         seqs = [frame.header.seq for frame in batch]
         balance.lose(CAMERA_MISSING, seqs[-1] + 1 - balance.camera - len(seqs))
         balance.camera = seqs[-1] + 1
@@ -106,13 +107,15 @@ def fit(
     return report
 
 
-def _batches(source: FrameSource, damage: list[SourceError]) -> Iterator[list[Frame]]:
+def _batches(
+    source: FrameSource, damage: list[SourceError], size: int
+) -> Iterator[list[Frame]]:
     """Group the frames of a source; an error that ends it is added to `damage`."""
     frames = source.frames()
     batch: list[Frame] = []
     while True:
         try:
-            batch.extend(islice(frames, BATCH))
+            batch.extend(islice(frames, size))
         except SourceError as error:
             damage.append(error)
         if batch:

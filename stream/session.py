@@ -364,7 +364,10 @@ class EngineSection(_Section):
     refine : bool
         Fit emitters again with the PSF that the network was trained on.
     max_batch : int
-        Most frames taken from the ring at once.
+        Most frames taken from the ring at once, fewer where they are large.
+    memory_gib : float
+        Most memory that the network may take for its frames; a stream whose frames need
+        more is refused.
     """
 
     model: str = "gaussian-2d"
@@ -372,6 +375,7 @@ class EngineSection(_Section):
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
+    memory_gib: Positive = 8.0
     ring_frames: Annotated[int, Field(ge=8, le=65536)] = 256
 
 
