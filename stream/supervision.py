@@ -145,13 +145,13 @@ class Child:
         return last.strip().removeprefix("liveloc: ")
 
     def ending(self) -> str:
-        """Say how it ended, with its last words; empty while it runs."""
+        """Say how it ended, without a full stop; empty while it runs."""
         code = self.poll()
         if code is None:
             return ""
         said = self.last_words() if code > 0 else ""
         how = exit_words(code)
-        return f"{how}: {said}" if said else how
+        return f"{how}: {said.rstrip('.')}" if said else how
 
 
 def exit_words(code: int) -> str:
