@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .control_file import CONTROL_FILE, ControlFile
 from .control_plots import control_plots
+from .errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,9 +88,14 @@ def _control(feedback: dict[str, Any] | None, folder: Path) -> str:
     """Draw what density and laser did; nothing without feedback."""
     if not feedback:
         return ""
-    trace = ControlFile.read(folder / CONTROL_FILE)
+    trace, problem = ControlFile(), ""
+    try:
+        trace = ControlFile.read(folder / CONTROL_FILE)
+        problem = trace.problem
+    except SettingsError as error:
+        problem = str(error)
     plots = control_plots(trace, feedback)
-    torn = f'<p class="bad">{escape(trace.problem)}</p>' if trace.problem else ""
+    torn = f'<p class="bad">{escape(problem)}</p>' if problem else ""
     if not plots and not torn:
         return ""
     return f"<h2>Density and activation laser</h2>{torn}{plots}"

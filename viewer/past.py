@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..stream.control_file import CONTROL_FILE, ControlFile
+from ..stream.errors import SettingsError
+from ..stream.input_file import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from .traces import Traces
 
 REPORT_FILE = "report.json"
+LARGEST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,10 @@ class Past:
     def read(cls, folder: Path) -> Past:
         """Read a session's folder; what is missing or damaged is left out."""
         report = _read_json(folder / REPORT_FILE)
-        trace = ControlFile.read(folder / CONTROL_FILE)
+        try:
+            trace = ControlFile.read(folder / CONTROL_FILE)
+        except SettingsError:
+            trace = ControlFile()
         status = _status(report) if report else {}
         curve = _curve(trace, status.get("frames"))
         if curve:
@@ -93,7 +99,7 @@ def _curve(trace: ControlFile, last_frame: Any) -> list[dict[str, Any]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError):
+        found = json.loads(read_file(path, "report", LARGEST_BYTES))
+    except (ValueError, RecursionError):  # SettingsError is a ValueError
         return {}
     return found if isinstance(found, dict) else {}

@@ -292,3 +292,15 @@ def test_every_public_name_has_a_home() -> None:
         assert getattr(liveloc.viewer, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = liveloc.viewer.nonsense
+
+
+@pytest.mark.parametrize("content", ["[" * 10_000, "{", "[1]", "", '{"frames": [1]}'])
+def test_a_damaged_report_or_log_leaves_the_image(tmp_path: Path, content: str) -> None:
+    rows = table(200)
+    written(tmp_path / "localizations.arrow", rows)
+    (tmp_path / "report.json").write_text(content)
+    (tmp_path / "control.jsonl").mkdir()
+    with open_session(tmp_path) as session:
+        assert session.wait(8)
+        assert session.document is not None
+        assert session.figures.localizations == 200
