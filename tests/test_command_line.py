@@ -71,10 +71,12 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command):
-    result = liveloc(command, "--help")
-    assert result.returncode == 0
-    assert "Example: liveloc" in result.stdout
+def test_every_command_has_help_with_an_example(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["liveloc", command, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "Example: liveloc" in capsys.readouterr().out
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -1,7 +1,6 @@
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -221,22 +220,27 @@ def flip(path, offset, bits=1):
 @given(data=st.data())
 def test_any_flipped_byte_is_found_where_it_is(tmp_path, data):
     folder = tmp_path / "r"
-    shutil.rmtree(folder, ignore_errors=True)
-    record(folder, 9)
+    if not folder.exists():
+        record(folder, 9)
     place = data.draw(st.integers(0, 9 * RECORD - 1))
     segment, offset = divmod(place, 4 * RECORD)
-    flip(folder / f"seg-{segment:06d}.bin", offset, data.draw(st.integers(1, 255)))
-    with SegmentReader(folder) as reader:
-        frames = list(reader)
+    file, change = folder / f"seg-{segment:06d}.bin", data.draw(st.integers(1, 255))
+    flip(file, offset, change)
+    try:
+        with SegmentReader(folder) as reader:
+            frames = list(reader)
         assert len(frames) == reader.recovered.frames == place // RECORD
         assert all(same(f, stamped(2 * i)) for i, f in enumerate(frames))
-        assert reader.recovered.segment == f"seg-{segment:06d}.bin"
+        assert reader.recovered.segment == file.name
         assert reader.recovered.offset == offset // RECORD * RECORD
+    finally:
+        flip(file, offset, change)  # as it was, for the next
 
 
 def test_1000_random_corruptions_never_give_a_wrong_frame(tmp_path):
     record(tmp_path / "r", 9)
     whole = {p.name: p.read_bytes() for p in (tmp_path / "r").glob("seg-*")}
+    right = [stamped(2 * i) for i in range(9)]
     random.seed(19)
     for _ in range(1000):
         damaged = {}
@@ -258,7 +262,7 @@ def test_1000_random_corruptions_never_give_a_wrong_frame(tmp_path):
             (tmp_path / "r" / name).write_bytes(content)
         with SegmentReader(tmp_path / "r") as reader:
             frames = list(reader)
-            assert all(same(f, stamped(2 * i)) for i, f in enumerate(frames))
+            assert all(map(same, frames, right)) and len(frames) <= len(right)
             assert reader.recovered.frames == len(frames)
             if damaged == whole or not reader.recovered.reason:
                 assert len(frames) == 9 and not reader.recovered.reason

@@ -67,9 +67,14 @@ def test_an_existing_table_is_never_overwritten(tmp_path):
 
 
 def test_every_prefix_gives_its_whole_batches_and_never_more(tmp_path):
-    data = write(tmp_path / "t.arrow", [2, 3, 4])
+    sizes = [2, 3, 4]
+    data = write(tmp_path / "t.arrow", sizes)
+    # Every length around the end of the schema and of each batch, every seventh else:
+    # Arrow pads to eight bytes, so that all remainders come up.
+    ends = [len(write(tmp_path / f"{n}.arrow", sizes[:n])) for n in range(4)]
+    near = {end + step for end in ends for step in range(-32, 33)}
     torn, seen = tmp_path / "torn.arrow", set()
-    for length in range(len(data)):
+    for length in sorted({*range(0, len(data), 7), *near} & {*range(len(data))}):
         torn.write_bytes(data[:length])
         try:
             rows, metadata = read_table(torn)
