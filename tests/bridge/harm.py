@@ -133,12 +133,15 @@ class Processes:
             60,
             "feedback",
         )
+        wait_for(lambda: lines_of(self.folder, "laser")[-1]["power"] > 0, 60, "light")
 
     def safe_after_s(self, harm_ns, within_s):
         """Wait for the laser to be set to 0 after the harm."""
 
         def dark():
             lines = lines_of(self.folder, "laser")
+            if lines[-1]["power"] == 0:  # a busy machine: it was dark before
+                return lines[-1]
             return next(
                 (n for n in lines if n["t_ns"] >= harm_ns and n["power"] == 0), None
             )
@@ -147,7 +150,7 @@ class Processes:
             line = wait_for(dark, within_s, "a safe laser")
         except AssertionError:
             return None
-        return (line["t_ns"] - harm_ns) / 1e9
+        return max(0.0, (line["t_ns"] - harm_ns) / 1e9)
 
     def end(self):
         """Ask the bridge to end; tell whether the recording is whole."""
