@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..stream.errors import SettingsError
+from ..stream.input_file import DAMAGED, one_line
 from .emitters import Thresholds
 from .maps import Grid
 from .onnx_graph import reads_outside
@@ -155,8 +156,15 @@ def load_bundle(name: str | Path, *, refine: bool = False) -> Bundle:
         raise SettingsError(
             f"{path}: not a model bundle (a {SUFFIX} file made by 'liveloc train')."
         )
-    with zipfile.ZipFile(path) as archive:
-        bundle = _read(archive, path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bundle = _read(archive, path)
+    except SettingsError:
+        raise
+    except DAMAGED as error:
+        raise SettingsError(
+            f"{path}: damaged ({one_line(error)}). Copy or download it again."
+        ) from None
     if refine and not bundle.spec.training.has_one_psf:
         raise SettingsError(
             f"{name}: cannot refine: this network is for spots of any width within a "
@@ -176,17 +184,10 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:
         )
     if sum(info.file_size for info in archive.infolist()) > LARGEST_BYTES:
         raise SettingsError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB.")
-    try:
-        described = archive.read("model.json")
-        parts = {
-            name: archive.read(name)
-            for name in archive.namelist()
-            if name != "model.json"
-        }
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise SettingsError(
-            f"{path}: damaged ({error}). Copy or download it again."
-        ) from None
+    described = archive.read("model.json")
+    parts = {
+        name: archive.read(name) for name in archive.namelist() if name != "model.json"
+    }
     spec = _spec(described, path, set(parts))
     for name, content in parts.items():
         if spec.parts[name] != _describe(content):

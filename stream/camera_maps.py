@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from crc32c import crc32c
 from . import fields as check
 from .calibration import MAPS, CameraCalibration
 from .errors import SettingsError
-from .input_file import regular_file
+from .input_file import DAMAGED, one_line, regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 PIXEL = np.dtype("<f4")
 _LARGEST_FILE = 4 << 30  # three maps of 16 k x 16 k pixels, with room to spare
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError)
 _OFFSET = check.number(-1e6, 1e6)
 _POSITIVE = check.number(0.0, 1e6, above=True)
 _NOISE = check.number(0.0, 1e6)
@@ -184,8 +182,8 @@ def read_maps(path: Path) -> dict[str, NDArray[np.float32]]:
             found = {name: np.asarray(file[name]) for name in file.files}
         for name, values in found.items():
             check_map(name, values, next(iter(found.values())).shape)
-    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
-        raise SettingsError(f"{path}: no camera maps: {error}") from None
+    except DAMAGED as error:
+        raise SettingsError(f"{path}: no camera maps: {one_line(error)}") from None
     return {name: np.asarray(v, np.float32) for name, v in found.items()}
 
 

@@ -6,12 +6,30 @@ A pipe or a device would be waited for without end, or would never end.
 from __future__ import annotations
 
 import stat
+import struct
+import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 from .errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# What libraries raise for bytes that make no sense, RecursionError, UnicodeDecodeError
+# and SettingsError among them.
+DAMAGED = (
+    *(OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(AttributeError, MemoryError, EOFError, struct.error, zlib.error),
+    zipfile.BadZipFile,
+)
+LONGEST_REASON = 300  # letters
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error of a library says, as one line that any terminal shows."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)[:LONGEST_REASON]
 
 
 def regular_file(path: Path, what: str = "file") -> Path:

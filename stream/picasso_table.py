@@ -10,6 +10,7 @@ import yaml
 
 from .coordinates import DIALECTS, to_localizations
 from .errors import SettingsError
+from .input_file import DAMAGED, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 PIECE_ROWS = 65_536
 DENSEST = 1100  # times smaller than its contents is the smallest file: deflate's limit
-_DAMAGED = (
-    *(OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError),
-    *(AttributeError, MemoryError),
-)  # what h5py and PyYAML raise for bytes that make no sense
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -106,10 +103,10 @@ class PicassoPieces:
                     yield columns
         except SettingsError:
             raise
-        except _DAMAGED as error:
-            line = " ".join(str(error).split())
+        except DAMAGED as error:
             raise SettingsError(
-                f"{self._path}: is damaged or cut off: {line:.300}. Export it again."
+                f"{self._path}: is damaged or cut off: {one_line(error)}. Export it "
+                "again."
             ) from error
 
     def _checked_names(self, table: Any) -> list[str]:
@@ -144,9 +141,8 @@ def _picasso_yaml(path: Path) -> dict[str, Any]:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except (*_DAMAGED, yaml.YAMLError) as error:
-        line = " ".join(str(error).split())
-        raise SettingsError(f"{path}: cannot be read: {line:.300}") from None
+    except (*DAMAGED, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: cannot be read: {one_line(error)}") from None
     return {
         k: v for part in documents if isinstance(part, dict) for k, v in part.items()
     }

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from .coordinates import CONVENTIONS, check_metadata, left_out, placed, stated_metadata
 from .errors import RecordingError, SettingsError
-from .input_file import regular_file
+from .input_file import DAMAGED, one_line, regular_file
 from .localizations import LOCALIZATION, Localizations, empty
 from .picasso_table import HDF5, PicassoPieces
 from .text_table import TextPieces, read_all, recognised, write_csv
@@ -39,6 +39,8 @@ _TYPES: dict[str, pa.DataType] = {
     "<f4": pa.float32(),
     "<u2": pa.uint16(),
 }
+# What reading raises where the file is torn, or ends.
+_TORN = (StopIteration, pa.ArrowException, *DAMAGED)
 _FIELDS = [
     pa.field(name, _TYPES[LOCALIZATION[name].str], nullable=False)
     for name in LOCALIZATION.names or ()
@@ -392,7 +394,7 @@ class ArrowPieces:
             try:
                 messages = pa.ipc.MessageReader.open_stream(source)
                 schema = pa.ipc.read_schema(messages.read_next_message())
-            except (StopIteration, pa.ArrowException, OSError):
+            except _TORN:
                 raise _torn(path) from None
             self.metadata = _checked_metadata(path, schema)
             self._end = source.tell()
@@ -429,10 +431,18 @@ def _whole_batches(file: BinaryIO) -> Iterator[tuple[pa.RecordBatch, int]]:
     messages = pa.ipc.MessageReader.open_stream(source)
     try:
         while True:
-            message = messages.read_next_message()
-            yield pa.ipc.read_record_batch(message, _SCHEMA), source.tell()
-    except (StopIteration, pa.ArrowException, OSError):
+            yield _next_batch(messages), source.tell()
+    except _TORN:
         return
+
+
+def _next_batch(messages: pa.ipc.MessageReader) -> pa.RecordBatch:
+    """Read a record batch, and check it: a torn one raises one of `_TORN`."""
+    batch = pa.ipc.read_record_batch(messages.read_next_message(), _SCHEMA)
+    batch.validate(full=True)
+    if any(column.null_count for column in batch.columns):
+        raise ValueError("rows without a number")
+    return batch
 
 
 def _joined(batches: list[pa.RecordBatch]) -> Localizations:
@@ -450,16 +460,18 @@ def _torn(path: Path) -> SettingsError:
 
 def _checked_metadata(path: Path, schema: pa.Schema) -> dict[str, str]:
     """Give the metadata of a table's schema; another schema is a SettingsError."""
-    if not schema.equals(_SCHEMA):
-        raise SettingsError(
-            f"{path}: is an Arrow stream, but with the columns "
-            f"{', '.join(schema.names)[:200]}; a localization table has "
-            f"{', '.join(_SCHEMA.names)}."
-        )
     try:
+        names = ", ".join(schema.names)
         pairs = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: its metadata are no text: {error}.") from None
+        raise SettingsError(
+            f"{path}: its schema is damaged: {one_line(error)}."
+        ) from None
+    if not schema.equals(_SCHEMA):
+        raise SettingsError(
+            f"{path}: is an Arrow stream, but with the columns {names[:200]!r}; a "
+            f"localization table has {', '.join(_SCHEMA.names)}."
+        )
     return stated_metadata(pairs, path)
 
 
@@ -502,14 +514,13 @@ def _scan(path: Path) -> _Contents:
         try:
             messages = pa.ipc.MessageReader.open_stream(source)
             schema = pa.ipc.read_schema(messages.read_next_message())
-        except (StopIteration, pa.ArrowException, OSError):
+        except _TORN:
             return found
         found.metadata = _checked_metadata(path, schema)
         found.end = source.tell()
         try:
             while True:
-                message = messages.read_next_message()
-                batch = pa.ipc.read_record_batch(message, _SCHEMA)
+                batch = _next_batch(messages)
                 found.starts.append(found.end)
                 found.firsts.append(found.rows)
                 found.rows += batch.num_rows
@@ -517,6 +528,6 @@ def _scan(path: Path) -> _Contents:
         except StopIteration:
             raw.seek(found.end)
             found.closed = raw.read(len(_END)) == _END
-        except (pa.ArrowException, OSError):
+        except _TORN:
             pass  # torn: whole up to found.end, which is all the caller needs
     return found

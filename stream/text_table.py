@@ -24,6 +24,7 @@ from .coordinates import (
     to_localizations,
 )
 from .errors import RecordingError, SettingsError
+from .input_file import DAMAGED, one_line
 from .localizations import empty
 from .text_layout import BEGINNING, Layout, layout_of
 
@@ -116,7 +117,6 @@ _NO_NUMBER = (
     "None", "none", "-", "--", "#NUM!", "#DIV/0!", "#VALUE!", "-nan(ind)", "nan(ind)",
     "1.#QNAN", "-1.#IND", "1.#IND",
 )  # fmt: skip
-_DAMAGED = (pa.ArrowException, UnicodeError, OSError, ValueError)
 
 
 def read_csv(
@@ -215,8 +215,8 @@ class TextTable:
                     yield {name: self._values(batch, name) for name in self.columns}
         except SettingsError:
             raise
-        except _DAMAGED as error:
-            raise SettingsError(f"not a table of numbers: {_line(error)}") from error
+        except (pa.ArrowException, *DAMAGED) as error:
+            raise SettingsError(f"not a table of numbers: {one_line(error)}") from error
 
     def rows(self, columns: Mapping[str, NDArray[Any]]) -> Localizations:
         """Convert columns as read; raises SettingsError as `to_localizations`."""
@@ -351,9 +351,9 @@ def _read_sidecar(path: Path) -> dict[str, str]:
         said = {str(k): str(v) for k, v in found.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except DAMAGED as error:
         raise SettingsError(
-            f"{beside}: is not a JSON object: {_line(error)}"
+            f"{beside}: is not a JSON object: {one_line(error)}"
         ) from error
     return stated_metadata(said, beside)
 
@@ -370,9 +370,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if keys.count(key) > 1:
             raise ValueError(f"{key!r} is there twice")
     return dict(pairs)
-
-
-def _line(error: Exception) -> str:
-    """Return what an error says as one line without what no terminal shows."""
-    text = " ".join(str(error).split())
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...stream.errors import SettingsError
+from ...stream.input_file import DAMAGED, one_line
 from .psf import SplinePSF
 
 if TYPE_CHECKING:
@@ -80,17 +80,10 @@ def read_psf(content: bytes, name: str) -> tuple[SplinePSF, dict[str, Any]]:
         numbers = {key: float(header[key]) for key in _NUMBERS}
         row, column = map(float, header["centre_px"])
         metadata = dict(header["metadata"])
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-    ) as error:
+    except DAMAGED as error:
         raise SettingsError(
-            f"{name}: not a PSF file ({error}). Needed is a {SUFFIX} file made by "
-            "'liveloc calibrate psf'."
+            f"{name}: not a PSF file ({one_line(error)}). Needed is a {SUFFIX} file "
+            "made by 'liveloc calibrate psf'."
         ) from None
     if version > VERSION:
         raise SettingsError(

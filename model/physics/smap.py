@@ -21,18 +21,22 @@ indices.
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...stream.errors import SettingsError
+from ...stream.input_file import DAMAGED, one_line
 from .psf import SplinePSF
 from .psf_file import load_psf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
 SUFFIX = ".mat"
 LARGEST_MISFIT = 0.02  # of the brightest value: beyond, the pieces are no spline
 # What is read of a file. The rest, such as all bead images, may be large.
+_READER = Path(__file__).with_name("matlab_reader.py")
+LONGEST_S = 120.0  # for a file of some GB
 _STRUCTS = ("SXY", "cspline", "parameters")
 _FIELDS = ("coeff", "x0", "z0", "dz", "normf", "EMon", "pixelsize", "cam_pixelsize_um")
 _WANTED = frozenset((*_STRUCTS, *_FIELDS))
@@ -249,20 +255,53 @@ def _pixel_size_nm(parameters: Any) -> float | None:
 def _contents(path: Path) -> dict[str, Any]:
     """Read what is wanted of a MATLAB file of any version, as plain dicts."""
     import h5py
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     try:
-        if h5py.is_hdf5(path):
-            with h5py.File(path) as file:
-                return {k: _hdf5(file, file[k]) for k in file if k in _WANTED}
-        found = loadmat(path, variable_names=_STRUCTS, simplify_cells=True)
-        return {name: found[name] for name in _STRUCTS if name in found}
-    except (OSError, ValueError, TypeError, KeyError, MatReadError) as error:
+        if not h5py.is_hdf5(path):
+            return _version_5(path)
+        with h5py.File(path) as file:
+            return {k: _hdf5(file, file[k]) for k in file if k in _WANTED}
+    except SettingsError:
+        raise
+    except DAMAGED as error:
         raise SettingsError(
-            f"{path}: cannot be read as a MATLAB file ({error}). Needed is a "
+            f"{path}: cannot be read as a MATLAB file ({one_line(error)}). Needed is a "
             "_3dcal.mat file that SMAP or fit3Dcspline saved."
         ) from None
+
+
+def _version_5(path: Path) -> dict[str, Any]:
+    """Read a file before version 7.3 in a process of its own, which it may end."""
+    names = ",".join(_STRUCTS), ",".join(sorted(_WANTED))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(_READER), str(path.resolve()), *names],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LONGEST_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(f"not done after {LONGEST_S:g} s") from None
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+        raise OSError(said if done.returncode == 1 and said else "damaged")
+    found: dict[str, Any] = {}
+    with np.load(io.BytesIO(done.stdout), allow_pickle=False) as arrays:
+        for name in arrays.files:
+            place, parts = found, name.split("/")
+            for part in parts[:-1]:
+                place = place.setdefault(part, {})
+            place[parts[-1]] = arrays[name]
+    return {name: _cells(value) for name, value in found.items()}
+
+
+def _cells(value: Any) -> Any:
+    """Turn what has numbers for names into lists."""
+    if not isinstance(value, dict):
+        return value
+    held = {name: _cells(inner) for name, inner in value.items()}
+    return list(held.values()) if all(name.isdigit() for name in held) else held
 
 
 def _hdf5(file: Any, item: Any) -> Any:

@@ -216,3 +216,27 @@ def test_open_psf_reads_both_kinds(tmp_path):
     np.testing.assert_array_equal(again.coefficients, psf.coefficients)
     with pytest.raises(SettingsError, match="no such file"):
         open_psf(tmp_path / "missing.mat")
+
+
+def test_a_file_that_ends_its_reader_is_refused(tmp_path, monkeypatch):
+    """SciPy's reader ends its process on some damaged files."""
+    path = tmp_path / "p.mat"
+    write_v5(path)
+    ending = tmp_path / "reader.py"
+    ending.write_text("import os, signal\nos.abort()\n")
+    monkeypatch.setattr("liveloc.model.physics.smap._READER", ending)
+    with pytest.raises(SettingsError, match="cannot be read as a MATLAB file"):
+        open_psf(path)
+    ending.write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr("liveloc.model.physics.smap.LONGEST_S", 0.5)
+    with pytest.raises(SettingsError, match=r"not done after 0\.5 s"):
+        open_psf(path)
+
+
+def test_a_cut_file_of_version_5_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "p.mat"
+    write_v5(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(SettingsError, match="cannot be read as a MATLAB") as refusal:
+        open_psf(path)
+    assert "\n" not in str(refusal.value)

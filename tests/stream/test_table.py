@@ -231,7 +231,7 @@ def test_an_arrow_stream_of_something_else_names_its_columns(tmp_path):
     other = pa.table({"temperature": [1.0]})
     with pa.ipc.new_stream(str(path), other.schema) as stream:
         stream.write_table(other)
-    with pytest.raises(SettingsError, match=r"temperature; a localization table has"):
+    with pytest.raises(SettingsError, match=r"temperature'; a localization table has"):
         read_table(path)
 
 
