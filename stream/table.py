@@ -393,7 +393,7 @@ class ArrowPieces:
         with path.open("rb") as raw, pa.PythonFile(raw, mode="r") as source:
             try:
                 messages = pa.ipc.MessageReader.open_stream(source)
-                schema = pa.ipc.read_schema(messages.read_next_message())
+                schema = pa.ipc.read_schema(_next(messages, "schema"))
             except _TORN:
                 raise _torn(path) from None
             self.metadata = _checked_metadata(path, schema)
@@ -436,9 +436,17 @@ def _whole_batches(file: BinaryIO) -> Iterator[tuple[pa.RecordBatch, int]]:
         return
 
 
+def _next(messages: pa.ipc.MessageReader, kind: str) -> pa.Message:
+    """Read a message of a kind: Arrow ends the process on one taken for another."""
+    message = messages.read_next_message()
+    if message.type != kind:
+        raise ValueError(f"{message.type}, not {kind}")
+    return message
+
+
 def _next_batch(messages: pa.ipc.MessageReader) -> pa.RecordBatch:
     """Read a record batch, and check it: a torn one raises one of `_TORN`."""
-    batch = pa.ipc.read_record_batch(messages.read_next_message(), _SCHEMA)
+    batch = pa.ipc.read_record_batch(_next(messages, "record batch"), _SCHEMA)
     batch.validate(full=True)
     if any(column.null_count for column in batch.columns):
         raise ValueError("rows without a number")
@@ -497,8 +505,9 @@ def _batches(file: BinaryIO) -> Iterator[pa.RecordBatch]:
     messages = pa.ipc.MessageReader.open_stream(
         pa.PythonFile(cast("IOBase", file), mode="r")
     )
-    for message in messages:
-        yield pa.ipc.read_record_batch(message, _SCHEMA)
+    with suppress(StopIteration):
+        while True:
+            yield _next_batch(messages)
 
 
 def _scan(path: Path) -> _Contents:
@@ -513,7 +522,7 @@ def _scan(path: Path) -> _Contents:
     with path.open("rb") as raw, pa.PythonFile(raw, mode="r") as source:
         try:
             messages = pa.ipc.MessageReader.open_stream(source)
-            schema = pa.ipc.read_schema(messages.read_next_message())
+            schema = pa.ipc.read_schema(_next(messages, "schema"))
         except _TORN:
             return found
         found.metadata = _checked_metadata(path, schema)
