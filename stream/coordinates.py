@@ -17,7 +17,7 @@ import numpy as np
 from .camera_maps import to_plain
 from .errors import SettingsError
 from .localizations import LOCALIZATION, Localizations, empty
-from .pixel_size import SOURCE
+from .pixel_size import SOURCE, misfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -473,7 +473,7 @@ def stated_metadata(found: Mapping[str, str], path: Path) -> dict[str, str]:
         no two whole numbers, or a base of frame numbers that is none.
     """
     checks: dict[str, tuple[Callable[[str], bool], str]] = {
-        "pixel_size_nm": (_is_size, "a number above 0, nm"),
+        "pixel_size_nm": (_is_size, "that of a microscope, 5 to 2000 nm"),
         "roi_origin": (lambda text: _is_pair(text, -(2**31)), "[column, row]"),
         "shape": (lambda text: _is_pair(text, 1), "[height, width]"),
         "frame_base": (lambda text: text in ("0", "1"), "0 or 1"),
@@ -488,7 +488,7 @@ def stated_metadata(found: Mapping[str, str], path: Path) -> dict[str, str]:
 
 def _is_size(text: str) -> bool:
     try:
-        return bool(np.isfinite(float(text)) and float(text) > 0)
+        return not misfit(float(text))
     except ValueError:
         return False
 

@@ -11,6 +11,7 @@ import yaml
 from .coordinates import DIALECTS, to_localizations
 from .errors import SettingsError
 from .input_file import DAMAGED, one_line
+from .pixel_size import check_pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ class PicassoPieces:
                 f"{path}: positions are in pixels and {beside.name} does not say "
                 "their size (Pixelsize, nm). Give the pixel size."
             )
-        self._size = float(size)
+        self._size = check_pixel_size(size, f"{beside}: Pixelsize")
         self.metadata = {"dialect": "picasso", "pixel_size_nm": repr(self._size)}
         height, width = (_positive(about.get(name)) for name in ("Height", "Width"))
         if height and width:

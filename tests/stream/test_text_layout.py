@@ -166,7 +166,11 @@ def test_the_file_beside_a_table_says_from_which_frame_it_counts(tmp_path):
 @pytest.mark.parametrize(
     "said, complaint",
     [
-        ('{"pixel_size_nm": "-3"}', r"pixel_size_nm is '-3', needed is a number above"),
+        (
+            '{"pixel_size_nm": "-3"}',
+            r"pixel_size_nm is '-3', needed is that of a micro",
+        ),
+        ('{"pixel_size_nm": "0.16"}', "pixel_size_nm is '0.16', needed is that of"),
         ('{"pixel_size_nm": "wide"}', "pixel_size_nm is 'wide'"),
         ('{"shape": "[1]"}', r"shape is '\[1\]', needed is \[height, width\]"),
         ('{"roi_origin": "[[[["}', "roi_origin is"),
