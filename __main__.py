@@ -56,6 +56,7 @@ from .stream.errors import (
     refused_by_system,
 )
 from .stream.session_key import FRAMES_KEY, SessionKey
+from .stream.supervision import StopEvent, orphaned
 from .stream.terminal import (
     complain,
     outlive_terminal,
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
     from .stream.replay import ReplaySource
     from .stream.session import SessionSettings
     from .stream.session_end import Outcome
-    from .stream.supervision import StopEvent
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,6 +81,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+ORPHAN_S = 5.0  # for a bridge to end whose session was killed
 BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
 
 
@@ -407,6 +408,27 @@ def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str
     return report
 
 
+def _finish_orphan(folder: Path) -> None:
+    """Finish a session whose supervising process was killed, from its engine."""
+    from .stream.alarms import AlarmFollower, Alarms
+    from .stream.control_file import CONTROL_FILE
+    from .stream.session_end import BRIDGE_FILE, Outcome
+
+    until = time.monotonic() + ORPHAN_S
+    while not (folder / BRIDGE_FILE).exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    alarms = Alarms(complain)
+    alarms.add(AlarmFollower(folder / CONTROL_FILE, 0).read())
+    outcome = Outcome(
+        failure="the process that supervised the session was killed; its bridge and "
+        "engine ended in order.",
+        processes={"run": "was killed"},
+        alarms=alarms.as_list(),
+    )
+    with StopEvent() as stop:
+        _finish_session(folder, outcome, stop)
+
+
 def _write_session_report(report: dict[str, Any], folder: Path) -> None:
     """Write the report for programs and for people; say what was refused."""
     from .stream.report import write_report_page
@@ -582,6 +604,9 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        if orphaned.is_set() and sys.argv[1:3] == ["engine", "--session"]:
+            _finish_orphan(Path(sys.argv[3]))  # nobody else is left to do it
 
 
 if __name__ == "__main__":

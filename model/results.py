@@ -109,6 +109,7 @@ class Results:
         )
         self._log = ProcessedLog(folder / PROCESSED_FILE)
         self._block: _Block | None = None
+        self._closed = False
 
     @property
     def rows(self) -> int:
@@ -154,20 +155,24 @@ class Results:
 
         What the disk refuses even now counts in `owed_frames` and is lost.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
-            if self._block:
-                self._write()
-            self._pay()
-            if end is not None:
-                self._log.end(end)
-            self._table.close()
+            try:
+                if self._block:
+                    self._write()
+                self._pay()
+                if end is not None:
+                    self._log.end(end)
+                self._table.close()
+            finally:
+                self._log.close()
+                self._table.close(complete=False)
         except RecordingError as error:
             if self._refused is None:
                 raise
             self._refused(error)
-        finally:
-            self._log.close()
-            self._table.close(complete=False)
 
     def _write(self) -> None:
         """Bring the waiting block to the disk, then say that it is processed."""

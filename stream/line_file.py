@@ -63,6 +63,12 @@ class LineFile:
         with suppress(OSError):
             self._file.close()
 
+    def __enter__(self) -> LineFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _cut(self, size: int) -> None:
         if os.fstat(self._file.fileno()).st_size > size:
             self._file.truncate(size)

@@ -138,9 +138,9 @@ def write_report(report: Mapping[str, Any], folder: Path) -> str:
     try:
         replace_file(path, content)
     except OSError as error:
-        elsewhere = Path(tempfile.gettempdir()) / f"liveloc-{folder.name}-{REPORT_FILE}"
         refused = f"{path} cannot be written: {error.strerror or error}."
         try:
+            elsewhere = Path(tempfile.mkdtemp(prefix="liveloc-")) / REPORT_FILE
             replace_file(elsewhere, content)
         except OSError:
             return f"{refused} There is no report."

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ GENTLY = 5  # Unix: niceness of a child that others come before
 # Python that imports nothing from the present folder, where a file of the user may have
 # the name of a library.
 PYTHON = (sys.executable, "-P")
+IN_ORDER = b"end\n"  # the last that a child reads from a parent that is not killed
+orphaned = threading.Event()  # the parent of this process was killed
 _WORDS_BYTES = 1 << 16
 _PLAIN_CODES = 255
 STOP_SIGNALS = tuple(
@@ -104,9 +106,14 @@ class Child:
         self._process = self._start()
 
     def ask_to_stop(self) -> None:
-        """End its standard input; it finishes its work and exits."""
-        if self._process.stdin and not self._process.stdin.closed:
-            self._process.stdin.close()
+        """End its standard input in order; it finishes its work and exits."""
+        pipe = self._process.stdin
+        if pipe and not pipe.closed:
+            with suppress(OSError):  # it has ended already
+                pipe.write(IN_ORDER)
+                pipe.flush()
+            with suppress(OSError):
+                pipe.close()
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; None if it still runs."""
@@ -176,13 +183,19 @@ def signal_name(number: int) -> str:
 
 
 def when_parent_ends(stop: Callable[[], None]) -> None:
-    """In a child: call `stop` from a thread once standard input ends."""
+    """In a child: call `stop` from a thread once standard input ends.
+
+    `orphaned` is set before if the parent did not end it in order: it was killed.
+    """
 
     def watch() -> None:
         # The raw file, not the buffered one: its lock would hang the interpreter's
         # exit while this thread still waits.
-        while os.read(0, 1024):
-            pass
+        said = b""
+        while piece := os.read(0, 1024):
+            said += piece
+        if said != IN_ORDER:
+            orphaned.set()
         stop()
 
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
