@@ -16,7 +16,7 @@ import numpy as np
 from .camera_estimate import CameraEstimate, estimate_camera
 from .errors import SettingsError, SourceError
 from .frames import Frame, FrameHeader, StreamStart
-from .movies import Movie, open_movie
+from .movies import Movie, is_recording, open_movie
 from .pixel_size import SOURCE, PixelSize, from_user
 from .segments import SegmentReader
 
@@ -101,7 +101,7 @@ class ReplaySource:
         try:
             if calibration is not None:
                 calibration = _of_region(calibration, self._movie)
-            if self._path.is_dir():
+            if is_recording(self._path):
                 self._recording = SegmentReader(path)
             self._range = _part(self._movie, first, count)
             if self._recording is None:

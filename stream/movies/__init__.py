@@ -7,6 +7,6 @@ whole, or refused with the name of the file that is missing.
 from __future__ import annotations
 
 from .movie import Movie
-from .opening import open_movie
+from .opening import is_recording, open_movie
 
-__all__ = ["Movie", "open_movie"]
+__all__ = ["Movie", "is_recording", "open_movie"]

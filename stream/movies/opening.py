@@ -50,10 +50,14 @@ def open_movie(path: str | Path) -> Movie:
         ) from None
 
 
+def is_recording(path: Path) -> bool:
+    """Whether a folder holds a recording, or is a session that has one."""
+    return any((path / name).exists() for name in RECORDING)
+
+
 def _open(path: Path) -> Movie:
     if path.is_dir():
-        recorded = any((path / name).exists() for name in RECORDING)
-        if not recorded and is_sequence(path):
+        if is_sequence(path) and not is_recording(path):
             return open_sequence(path)
         return open_recording(path)
     regular_file(path, "movie")

@@ -39,6 +39,14 @@ def movie(tmp_path):
     return path
 
 
+def test_a_folder_of_images_is_replayed_as_one_movie(tmp_path):
+    for index, image in enumerate(MOVIE):
+        tifffile.imwrite(tmp_path / f"img_{index:09d}.tif", image)
+    with ReplaySource(tmp_path, pixel_size_nm=100) as source:
+        frames = list(source.frames())
+    assert np.array_equal([frame.pixels for frame in frames], MOVIE)
+
+
 def lossy(index):
     """Frames 5, 6, 7 never came out of the camera."""
     missing = 3 * (index >= 5)
