@@ -297,6 +297,12 @@ def calibration_of_roi(
 
 def pixel_layout(core: Any, camera: str) -> tuple[tuple[int, int], PixelType]:
     """Return (height, width) and the pixel type, or say what does not fit."""
+    if (many := int(core.getNumberOfCameraChannels())) > 1:
+        names = ", ".join(f"'{core.getCameraChannelName(i)}'" for i in range(many))
+        raise SettingsError(
+            f"camera '{camera}' is {many} cameras at once ({names}), whose frames "
+            "would be mixed. Choose one of them (camera: device)."
+        )
     shape = int(core.getImageHeight()), int(core.getImageWidth())
     components, nbytes = int(core.getNumberOfComponents()), int(core.getBytesPerPixel())
     kinds: dict[int, Literal["u1", "u2"]] = {1: "u1", 2: "u2"}

@@ -54,6 +54,11 @@ class ExpectedEmitters:
 
     def __init__(self, geometry: Geometry, region: Region | None = None) -> None:
         self._inside = cells_within(geometry, region)
+        if not self._inside.any() and region is None:
+            raise SettingsError(
+                f"frames of {geometry.shape[0]} x {geometry.shape[1]} pixels are too "
+                f"small: the network works in cells of {geometry.grid.cell_px} pixels."
+            )
         if not self._inside.any():
             raise SettingsError(
                 f"control.region {region} lies outside the frame of {geometry.shape} "

@@ -170,8 +170,15 @@ def stated(
     source : str
         Part of the file that says it.
     """
-    if x is None or _plain(unit).casefold() in _NO_LENGTH:
+    if x is None:
         return UNSAID
+    if _plain(unit).casefold() in _NO_LENGTH:  # the ratio of the edges counts even so
+        if y is None or unit != y_unit or abs(y / x - 1) <= SQUARE:
+            return UNSAID
+        return PixelSize(
+            oblong=f"says that its pixels are {y / x:.3g} times as high as wide "
+            f"({source}); needed are square pixels"
+        )
     nm = length_nm(x, unit)
     if nm is None:
         return PixelSize(
@@ -224,9 +231,9 @@ def from_tiff(unit: int, per_unit: tuple[float | None, float | None]) -> PixelSi
     """Read a plain TIFF's resolution; one that is meant for printers says nothing."""
     x, y = (1 / each if each else None for each in per_unit)
     found = stated(x, _TIFF_UNITS.get(unit, ""), y, _TIFF_UNITS.get(unit, ""), "TIFF")
-    if found.nm is None:
-        return UNSAID
-    return PixelSize(nm=found.nm, source="the TIFF's resolution")
+    if found.nm is not None:
+        return PixelSize(nm=found.nm, source="the TIFF's resolution")
+    return UNSAID if unit in _TIFF_UNITS else found
 
 
 def from_user(nm: float, where: str) -> PixelSize:

@@ -7,7 +7,6 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
 
 from ...stream.errors import SettingsError
 from ...stream.input_file import read_file
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-TIFF = (".tif", ".tiff")
-SQUARE = 0.05  # relative difference of the edges of a pixel that is still square
 
 
 def read_stack(path: Path) -> NDArray[Any]:
@@ -35,39 +31,18 @@ def read_stack(path: Path) -> NDArray[Any]:
     """
     if not path.exists():
         raise SettingsError(f"{path}: no such bead stack.")
-    if path.suffix.lower() not in TIFF:
-        with open_movie(path) as movie:
-            return np.stack([movie.read(k) for k in range(len(movie))])
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            stack = tiff.asarray()
-            resolution = [
-                tiff.pages[0].tags.get(name) for name in ("XResolution", "YResolution")
-            ]
-    except (OSError, ValueError, KeyError, tifffile.TiffFileError) as error:
-        raise SettingsError(f"{path}: not a readable TIFF ({error}).") from None
-    stack = np.squeeze(stack)
-    if stack.ndim != 3:
-        raise SettingsError(
-            f"{path}: has shape {stack.shape}, needed is (planes, height, width). Save "
-            "one channel and one position as a stack."
-        )
+    with open_movie(path, counts=False) as movie:
+        if movie.pixel_size.oblong:
+            raise SettingsError(
+                f"{path} {movie.pixel_size.oblong}. If the file is wrong, save it "
+                "without that."
+            )
+        stack = np.stack([movie.read(k) for k in range(len(movie))])
     if stack.dtype.kind not in "iuf" or not np.isfinite(stack).all():
         raise SettingsError(
             f"{path}: pixels of type {stack.dtype}, or not finite; needed are numbers."
         )
-    _check_square(path, resolution)
-    return np.asarray(stack)
-
-
-def _check_square(path: Path, tags: list[Any]) -> None:
-    """Refuse pixels whose edges differ by more than a little."""
-    edges = [tag.value[0] / tag.value[1] for tag in tags if tag and all(tag.value)]
-    if len(edges) == 2 and abs(edges[0] / edges[1] - 1) > SQUARE:
-        raise SettingsError(
-            f"{path}: its pixels are {edges[1] / edges[0]:.3g} times as wide as high; "
-            "needed are square pixels. If the file is wrong, save it without that."
-        )
+    return stack
 
 
 def read_positions(path: Path, pixel_size_nm: float) -> NDArray[np.float64]:

@@ -85,7 +85,10 @@ def calibrate_camera(
         dark_frames=statistics[0].frames,
         levels=found.levels,
         residual=short(found.residual),
-        notes=found.notes,
+        notes=(
+            *found.notes,
+            *(f"{each.path.name}: {text}" for each in movies for text in each.remarks),
+        ),
     )
     calibration = found.calibration
     file = CameraFile.of(

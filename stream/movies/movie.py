@@ -49,6 +49,8 @@ class Movie:
     roi_known : bool
         The file says `roi_origin`; otherwise it is (0, 0).
     calibration : CameraCalibration or None
+    counts : bool
+        `read` refuses what are no counts; otherwise it returns numbers as stored.
     subtract_adu : int
         What the file adds to every count, subtracted by `read`.
     remarks : tuple[str, ...]
@@ -68,6 +70,7 @@ class Movie:
     roi_origin: tuple[int, int] = (0, 0)
     roi_known: bool = False
     calibration: CameraCalibration | None = None
+    counts: bool = True
     subtract_adu: int = 0
     remarks: tuple[str, ...] = ()
     _closed: bool = field(default=False, init=False)
@@ -111,6 +114,8 @@ class Movie:
             )
         if self.subtract_adu:
             frame = frame.astype(np.int64) - self.subtract_adu
+        if not self.counts:
+            return np.array(frame, frame.dtype.newbyteorder("="), order="C")
         return _counts(frame, self.dtype, f"{self.path}: frame {index}")
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RECORDING = ("stream.json", "stream/stream.json")
 
 
-def open_movie(path: str | Path) -> Movie:
+def open_movie(path: str | Path, *, counts: bool = True) -> Movie:
     """Open a TIFF stack, a .dax or .raw with its text, a folder of images, a recording.
 
     A movie in several files is opened whole from any one of them, where their names
@@ -30,6 +30,9 @@ def open_movie(path: str | Path) -> Movie:
     path : str or Path
         A file, a folder of numbered images, a recording's folder, or a session that
         holds one.
+    counts : bool
+        Refuse pixels that are no camera counts; otherwise a TIFF of any numbers is
+        read as it is.
 
     Raises
     ------
@@ -39,7 +42,7 @@ def open_movie(path: str | Path) -> Movie:
     """
     path = Path(path)
     try:
-        return _open(path)
+        return _open(path, counts)
     except LivelocError as error:
         raise SettingsError(str(error)) from error
     except OSError as error:
@@ -55,7 +58,7 @@ def is_recording(path: Path) -> bool:
     return any((path / name).exists() for name in RECORDING)
 
 
-def _open(path: Path) -> Movie:
+def _open(path: Path, counts: bool) -> Movie:
     if path.is_dir():
         if is_sequence(path) and not is_recording(path):
             return open_sequence(path)
@@ -68,7 +71,7 @@ def _open(path: Path) -> Movie:
     if path.suffix.lower() == ".raw" and path.with_suffix(".yaml").exists():
         return open_picasso(path)
     if beginning in MAGIC:
-        return open_tiff(path)
+        return open_tiff(path, counts=counts)
     raise SettingsError(
         f"{path}: is no movie that can be read (begins with {beginning!r}). Known are "
         "TIFF (.tif, .tiff, OME, ImageJ, Micro-Manager, BigTIFF), .dax with .inf, .raw "

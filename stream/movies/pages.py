@@ -125,8 +125,9 @@ class Pages:
         """Return what Micro-Manager wrote beside a frame."""
         from .micromanager import plain_metadata
 
-        page = self.first if index == 0 else self.page(index)
-        return plain_metadata(page.tags.valueof(51123))
+        with quiet():  # tags of some length are read only now
+            page = self.first if index == 0 else self.page(index)
+            return plain_metadata(page.tags.valueof(51123))
 
     def page(self, index: int) -> Any:
         """Read the tags of a page.
@@ -319,8 +320,9 @@ class Pages:
             )
 
     def _value(self, name: str) -> Any:
-        tag = self.first.tags.get(name)
-        return None if tag is None else tag.value
+        with quiet():
+            tag = self.first.tags.get(name)
+            return None if tag is None else tag.value
 
     def _rational(self, name: str) -> float | None:
         value = self._value(name)

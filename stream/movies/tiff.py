@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def open_tiff(path: Path) -> Movie:
+def open_tiff(path: Path, *, counts: bool = True) -> Movie:
     """Open a TIFF, with the files that belong to it.
 
     Raises
@@ -31,7 +31,7 @@ def open_tiff(path: Path) -> Movie:
     if micromanager.begins_as_ndtiff(head):
         return check_frames(ndtiff.open_ndtiff(path))
     if micromanager.begins_as_stack(head):
-        return _checked(_micromanager_movie(path))
+        return _checked(_micromanager_movie(path), counts)
     pages = Pages(path)
     try:
         text = next((t for t in pages.descriptions if ome.is_ome(t)), "")
@@ -39,10 +39,11 @@ def open_tiff(path: Path) -> Movie:
     except BaseException:
         pages.close()
         raise
-    return _checked(movie)
+    return _checked(movie, counts)
 
 
-def _checked(movie: Movie) -> Movie:
+def _checked(movie: Movie, counts: bool) -> Movie:
+    movie.counts = counts
     try:
         return check_frames(movie)
     except BaseException:

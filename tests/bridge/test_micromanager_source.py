@@ -144,6 +144,24 @@ def test_eight_bit_pixels_stay_eight_bit(demo):
     source.close()
 
 
+def test_two_cameras_at_once_are_refused(demo):
+    for name in ("Left", "Right"):
+        demo.loadDevice(name, "DemoCamera", "DCam")
+        demo.initializeDevice(name)
+    demo.loadDevice("Both", "Utilities", "Multi Camera")
+    demo.initializeDevice("Both")
+    demo.setProperty("Both", "Physical Camera 1", "Left")
+    demo.setProperty("Both", "Physical Camera 2", "Right")
+    demo.setCameraDevice("Both")
+    try:
+        with pytest.raises(SettingsError, match=r"2 cameras at once \('Left', 'R"):
+            MicroManagerSource(demo, pixel_size_nm=100)
+    finally:
+        demo.setCameraDevice("Camera")
+        for name in ("Both", "Left", "Right"):
+            demo.unloadDevice(name)
+
+
 def test_colour_pixels_are_refused(demo):
     demo.setProperty("Camera", "PixelType", "32bitRGB")
     with pytest.raises(SettingsError, match=r"4 component.*8 or 16 bit monochrome"):

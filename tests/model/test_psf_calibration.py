@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from typer.testing import CliRunner
 
 from liveloc.__main__ import app
+from liveloc.model.calibration.bead_stack import read_stack
 from liveloc.model.calibration.beads import choose_beads, find_spots
 from liveloc.model.calibration.psf_calibration import BeadSettings, calibrate_psf
 from liveloc.model.calibration.psf_record import describe, metadata_of, remarks
@@ -287,6 +288,18 @@ def test_the_command_writes_psf_picture_and_report(tmp_path):
     assert psf.z_high_nm - psf.z_low_nm == pytest.approx(1200)
     with pytest.raises(SettingsError, match="exists and is not overwritten"):
         CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_a_bead_stack_may_hold_any_numbers_but_not_oblong_pixels(tmp_path):
+    planes = np.linspace(0, 1, 5 * 12 * 9).reshape(5, 12, 9).astype(np.float32)
+    tifffile.imwrite(tmp_path / "beads.tif", planes, photometric="minisblack")
+    assert (read_stack(tmp_path / "beads.tif") == planes).all()
+    tifffile.imwrite(tmp_path / "beads.tif", planes, imagej=True, resolution=(10, 5))
+    with pytest.raises(SettingsError, match="2 times as high as wide"):
+        read_stack(tmp_path / "beads.tif")
+    (tmp_path / "beads.tif").write_bytes(b"II*\0" + bytes(20))
+    with pytest.raises(SettingsError, match=r"beads\.tif: is a TIFF without a page"):
+        read_stack(tmp_path / "beads.tif")
 
 
 @pytest.mark.parametrize("places", [1, 7])

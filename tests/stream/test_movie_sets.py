@@ -340,3 +340,12 @@ def test_picasso_raw_is_read_with_its_text(tmp_path):
     (tmp_path / "m.yaml").write_text(about.replace("12", "13"))
     with pytest.raises(SettingsError, match="says 13 frames"):
         open_movie(tmp_path / "m.raw")
+
+
+def test_numbers_that_are_no_counts_are_read_where_any_light_will_do(tmp_path):
+    light = FRAMES.astype(np.float32) / 7
+    tifffile.imwrite(tmp_path / "m.tif", light, **GREY)
+    with open_movie(tmp_path / "m.tif", counts=False) as movie:
+        assert all((movie.read(i) == light[i]).all() for i in range(12))
+    with pytest.raises(SettingsError, match="with fractions"):
+        open_movie(tmp_path / "m.tif")

@@ -116,6 +116,14 @@ def test_what_cannot_be_taken_is_named(tmp_path):
     assert "100 nm wide and 200 nm high" in pixel_size(path).oblong
 
 
+def test_edges_without_a_unit_must_be_alike_too(tmp_path):
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, FRAMES, resolution=(1, 2), resolutionunit=1)
+    assert "0.5 times as high as wide" in pixel_size(path).oblong
+    write_imagej(path, FRAMES, unit="pixel", per_unit=(1, 2))
+    assert "0.5 times as high as wide" in pixel_size(path).oblong
+
+
 @pytest.mark.parametrize(
     "nm, advice",
     [
