@@ -83,7 +83,7 @@ def from_yaml(content: bytes, where: str) -> Any:
         raise SettingsError(f"{where}: not YAML: {line}") from None
     except RecursionError:
         raise SettingsError(_too_deep(where)) from None
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         if isinstance(error, SettingsError):
             raise
         # A number of thousands of digits, or a value that does not fit its tag (!!).

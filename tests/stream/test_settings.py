@@ -35,6 +35,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         pytest.param("camera: {frames: 1, frames: 2}", "'frames' is there twice"),
         pytest.param("camera: {frames: " + "9" * 5000 + "}", "a value is wrong"),
         pytest.param("camera: {frames: !!bool x}", "a value is wrong"),
+        pytest.param("camera: {frames: !!float ''}", "a value is wrong"),
         pytest.param("camera: !!python/object:os.system {}", "not YAML"),
         pytest.param("camera: {frames: 1e400}", "camera.frames is inf"),
         pytest.param("camera: {exposure_ms: .nan}", "camera.exposure_ms is nan"),
