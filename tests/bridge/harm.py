@@ -108,6 +108,7 @@ class Processes:
             engine__model="simulated-microscope",
             engine__threads=1,
             camera__frames=0,
+            camera__exposure_ms=30.0,  # a busy machine keeps up, too
             control__law="ratio",
             control__target_per_um2=0.5,
         )

@@ -8,6 +8,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import harm
 
+pytestmark = pytest.mark.timeout(180)  # three processes
+
 IN_THE_SUITE = (
     "engine killed",
     "asked to end",
