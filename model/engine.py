@@ -319,8 +319,8 @@ class Engine:
         path = stream.folder / REPORT_FILE
         try:
             replace_file(path, json.dumps(report, indent=1).encode())
-        except OSError as error:
-            self._disk_refuses(error)
+        except OSError as error:  # a session has the last status, and says so itself
+            _log.error("%s: cannot be written: %s", path, error)
         self._status = self._describe(stream, ended=end.status)
         self._stream = None
         return report
