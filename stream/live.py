@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,8 @@ def run_session(
             for child in children:
                 child.stop()
             ports.close()
+            with suppress(OSError):  # empty where nothing was processed
+                (folder / LEDGER_FILE).touch()
     return outcome
 
 

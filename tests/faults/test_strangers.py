@@ -64,3 +64,4 @@ def test_of_two_sessions_on_the_same_ports_one_runs_and_the_other_says_why(
     loser = tmp_path / ("a" if first[0] else "b")
     assert "cannot be bound" in (loser / "log.txt").read_text()
     assert (loser / "session" / "report.json").exists()
+    assert (loser / "session" / "processed.jsonl").read_text() == ""
