@@ -16,6 +16,7 @@ import numpy as np
 
 from .errors import SettingsError
 from .frames import EndStatus, StreamEnd
+from .input_file import DAMAGED
 from .line_file import LineFile
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .frames import StreamStart
+
+HIGHEST_SEQ = 2**40  # a number above it is damage
+LARGEST_ENTRY = 2**24  # frames; ours have a few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,8 @@ class ProcessedLog:
             if entry is None:
                 continue
             point = entry[1]
-            if point.localized - localized == point.next_seq - next_seq:
+            frames = point.next_seq - next_seq
+            if point.localized - localized == frames <= LARGEST_ENTRY:
                 done.append(np.arange(next_seq, point.next_seq))
             localized, next_seq = point.localized, point.next_seq
         return np.concatenate(done)
@@ -197,8 +202,10 @@ def _parse(line: bytes) -> tuple[bytes, ResumePoint] | None:
             dropped_total=int(raw["dropped_total"]),
             rows=int(raw["rows"]),
         )
+        if not 0 <= point.next_seq <= HIGHEST_SEQ:
+            return None
         return bytes.fromhex(raw["stream_id"]), point
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except DAMAGED:
         return None
 
 

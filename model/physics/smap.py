@@ -126,10 +126,15 @@ def read_smap(
             f"{path}: does not state the camera's pixel size. Give it beside the file."
         )
     mirrored = bool(np.any(entry.get("EMon", False)))
-    psf, misfit = _convert(polynomials.astype(np.float64), numbers, stated, mirrored)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        psf, misfit = _convert(
+            polynomials.astype(np.float64), numbers, stated, mirrored
+        )
     brightness = float(np.ravel(spline.get("normf", 1.0))[0])
     if brightness > 0 and brightness != 1:
         psf = _scaled(psf, 1 / brightness)
+    if not np.isfinite(psf.coefficients).all():
+        misfit = np.inf
     if not misfit <= LARGEST_MISFIT:
         raise SettingsError(
             f"{path}: the polynomials do not join to a smooth PSF: they miss one by "

@@ -79,6 +79,18 @@ def test_lines_that_are_no_entries_are_passed_over(tmp_path, junk):
         assert log.resume(START) == ResumePoint(next_seq=9)
 
 
+@pytest.mark.parametrize("number", ["1e999", "1e18", "-7", "99999999999999999999"])
+def test_a_number_that_no_stream_reaches_is_passed_over(tmp_path, number):
+    path = tmp_path / "processed.jsonl"
+    with ProcessedLog(path) as log:
+        log.append(STREAM, 0, 8, ResumePoint(next_seq=9, localized=9))
+    good = path.read_text()
+    bad = good.replace('"next_seq":9', f'"next_seq":{number}')
+    path.write_text(good + bad.replace('"localized":9', f'"localized":{number}'))
+    assert ProcessedLog(path).resume(START) == ResumePoint(next_seq=9, localized=9)
+    assert ProcessedLog(path).localized_frames().tolist() == list(range(9))
+
+
 def test_a_ledger_that_is_a_folder_is_named(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read"):
         ProcessedLog(tmp_path).resume(START)
