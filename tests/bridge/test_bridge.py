@@ -136,7 +136,10 @@ def test_an_engine_that_answers_but_localizes_nothing_raises_an_alarm(
 ):
     engine, stop, results = Engine(ring_frames=16), threading.Event(), []
     settings = BridgeSettings(
-        simulated=SMALL, endpoint=engine.endpoint, session=tmp_path
+        simulated=SMALL,
+        endpoint=engine.endpoint,
+        session=tmp_path,
+        send_queue_bytes=64 * 64 * 64 * 2,  # 64 frames
     )
     bridge = threading.Thread(
         target=lambda: results.append(run_bridge(settings, stop=stop))
