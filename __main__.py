@@ -82,6 +82,7 @@ app = typer.Typer(
 )
 
 ORPHAN_S = 5.0  # for a bridge to end whose session was killed
+ENGINE_WAIT_S = 10.0  # for an engine that is being started
 BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
 
 
@@ -530,7 +531,7 @@ def _send(
     from .stream.transmission import transmit
 
     with FrameSender(endpoint, source.start, on_density=on_density, key=key) as sender:
-        if not sender.wait_connected(10.0):
+        if not sender.wait_connected(ENGINE_WAIT_S):
             if sender.refusal:
                 raise StreamError(
                     f"the engine at {endpoint} refuses the stream: {sender.refusal}"

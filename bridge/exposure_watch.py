@@ -109,11 +109,14 @@ class ExposureWatch:
             )
 
     def _look_at_intervals(self, number: int) -> None:
-        """Compare a window of intervals with the first one."""
-        if self._usual_ms is None:
-            self._usual_ms = float(np.median(self._intervals))
-            return
+        """Compare a window of intervals with the first steady one."""
         low, high = np.quantile(self._intervals, (NEARLY_ALL, 1 - NEARLY_ALL))
+        if self._usual_ms is None:
+            median = float(np.median(self._intervals))
+            # Right after the start frames may come late, and then close together.
+            if FASTER * median < low and high < SLOWER * median:
+                self._usual_ms = median
+            return
         odd = low > SLOWER * self._usual_ms or high < FASTER * self._usual_ms
         self._odd_windows = self._odd_windows + 1 if odd else 0
         if self._odd_windows == 2:  # one may be a pause of a trigger

@@ -89,15 +89,7 @@ def run_session(
         The folder already holds a session, or the disk has no room for one.
     """
     logs = _make_folder(folder)
-    stream = settings.stream
-    ports = ReservedPorts(stream.frames_endpoint, stream.localizations_endpoint)
-    frames_at, endpoint = ports.endpoints
-    settings = settings.changed(
-        stream__frames_endpoint=frames_at, stream__localizations_endpoint=endpoint
-    )
-    settings.save(folder)
     children: list[Child] = []
-
     frames, viewing = SessionKey.new(), SessionKey.new()
     keys = {
         "engine": {FRAMES_KEY: frames.text, VIEWING_KEY: viewing.text},
@@ -115,10 +107,16 @@ def run_session(
         return child
 
     outlive_terminal()
+    stream = settings.stream
     with (
+        ReservedPorts(stream.frames_endpoint, stream.localizations_endpoint) as ports,
         StopEvent() as stop,
         Reserve(folder, RESERVE_BYTES) as reserve,
     ):
+        frames_at, endpoint = ports.endpoints
+        settings.changed(
+            stream__frames_endpoint=frames_at, stream__localizations_endpoint=endpoint
+        ).save(folder)
         subscriber = LocalizationSubscriber(endpoint, key=viewing)
         try:
             engine = start("engine", "--session", as_argument(folder))
@@ -152,7 +150,6 @@ def run_session(
             subscriber.close()
             for child in children:
                 child.stop()
-            ports.close()
             with suppress(OSError):  # empty where nothing was processed
                 (folder / LEDGER_FILE).touch()
     return outcome

@@ -50,3 +50,9 @@ class ReservedPorts:
         for probe in self._sockets:
             probe.close()
         self._sockets.clear()
+
+    def __enter__(self) -> ReservedPorts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

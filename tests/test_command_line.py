@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from liveloc import __main__ as command_line
 from liveloc.__main__ import main
 from liveloc.stream.localizations import empty
 from liveloc.stream.table import TableWriter, read_table
@@ -80,8 +81,9 @@ def test_every_command_has_help_with_an_example(command, monkeypatch, capsys):
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(
-    tmp_path, movie, float_movie, liveloc_here
+    tmp_path, movie, float_movie, liveloc_here, monkeypatch
 ):
+    monkeypatch.setattr(command_line, "ENGINE_WAIT_S", 0.5)
     bad_key = tmp_path / "key.yaml"
     bad_key.write_text("camera: {exposre_ms: 10}\n")
     bad_value = tmp_path / "value.yaml"

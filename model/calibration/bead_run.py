@@ -23,6 +23,7 @@ ALIKE = 0.2  # of how unlike planes far apart are: the same depth
 FEWEST_PAIRS = 5
 SHARE = 8  # of the planes, one in so many, come a second time
 FOCUS = 1.2  # times the usual brightness of the brightest pixel: a PSF with a focus
+NEAR_FOCUS = 1 / 6  # of the planes: where an aberrated PSF may be symmetric
 MOST_WAITING = 10  # planes at one depth
 STEP = 1.2  # times as unlike across a step as while the stage waits
 CHANCE = 1e-5  # that steps of one size look so
@@ -32,8 +33,8 @@ _REMEDY = "Save one run in one direction, with one plane for each depth."
 def check_run(images: Floats) -> None:
     """Refuse a stack in which the stage turned round, began again or waited.
 
-    A turn at the plane of best focus cannot be told from a PSF that looks the same
-    above and below it, and is not refused.
+    A turn near the plane of best focus cannot be told from a PSF that looks much the
+    same above and below it, and is not refused.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def check_run(images: Floats) -> None:
     found: dict[str, float] = {}
     for twice in range(2 * FEWEST_PAIRS, 2 * (planes - FEWEST_PAIRS)):
         first = np.arange(max(0, twice - planes + 1), (twice - apart) // 2 + 1)
-        at_focus = has_focus and abs(twice / 2 - sharpest) <= max(2, planes / 10)
+        at_focus = has_focus and abs(twice / 2 - sharpest) <= planes * NEAR_FOCUS
         if not at_focus and (score := _again(share, first, twice - first)) < ALIKE:
             found[
                 f"the stage turned round near plane {round(twice / 2)} of {planes}: "

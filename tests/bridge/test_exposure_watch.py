@@ -57,6 +57,14 @@ def test_a_busy_computer_a_trigger_that_pauses_and_lost_frames_are_no_warning():
     assert not seen.alarms
 
 
+def test_a_start_in_which_frames_catch_up_is_no_pace():
+    seen = Watched()
+    for interval_ms in (9.0, 0.5):  # late first frames, and then close together
+        seen.frames(WINDOW // 2, interval_ms)
+    seen.frames(10 * WINDOW, 5.0)
+    assert not seen.alarms
+
+
 def test_an_exposure_that_changes_in_the_metadata_is_an_alarm_once():
     seen = Watched()
     seen.frames(5, 10.0, **{"Exposure-ms": "10.00"})

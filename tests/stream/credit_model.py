@@ -418,7 +418,7 @@ def run_histories(count: int, *, old_rule: bool = False, seed: int | None = None
         machine if seed is None else hypothesis.seed(seed)(machine),
         settings=settings(
             max_examples=count,
-            stateful_step_count=12,
+            stateful_step_count=8,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
