@@ -90,7 +90,8 @@ def run_session(
     """
     logs = _make_folder(folder)
     children: list[Child] = []
-    frames, viewing = SessionKey.new(), SessionKey.new()
+    frames = SessionKey.new()
+    viewing = SessionKey.from_environment(VIEWING_KEY) or SessionKey.new()
     keys = {
         "engine": {FRAMES_KEY: frames.text, VIEWING_KEY: viewing.text},
         "bridge": {FRAMES_KEY: frames.text},

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -129,8 +129,8 @@ class ProcessedLog:
         """Find where `start`'s stream goes on; None: nothing of it is there."""
         for line in reversed(self._whole_lines()):
             entry = _parse(line)
-            if entry is not None and entry[0] == start.stream_id:
-                return entry[1]
+            if entry is not None and entry.stream_id == start.stream_id:
+                return entry.point
         return None
 
     def last(self) -> tuple[ResumePoint, StreamEnd | None]:
@@ -139,25 +139,24 @@ class ProcessedLog:
         for line in reversed(self._whole_lines()):
             end = end or _parse_end(line)
             if (entry := _parse(line)) is not None:
-                return entry[1], end
+                return entry.point, end
         return ResumePoint(), end
 
     def localized_frames(self) -> NDArray[np.int64]:
-        """Give the frames that were localized, growing.
+        """Return the frames that were localized, growing.
 
-        An entry that lost some of its frames is left out whole: it does not say
+        An entry that lost frames of its block is left out whole: it does not say
         which.
         """
-        done, localized, next_seq = [np.empty(0, np.int64)], 0, 0
+        done, localized = [np.empty(0, np.int64)], 0
         for line in self._whole_lines():
             entry = _parse(line)
             if entry is None:
                 continue
-            point = entry[1]
-            frames = point.next_seq - next_seq
-            if point.localized - localized == frames <= LARGEST_ENTRY:
-                done.append(np.arange(next_seq, point.next_seq))
-            localized, next_seq = point.localized, point.next_seq
+            frames = entry.last - entry.first + 1
+            if entry.point.localized - localized == frames <= LARGEST_ENTRY:
+                done.append(np.arange(entry.first, entry.last + 1))
+            localized = entry.point.localized
         return np.concatenate(done)
 
     def close(self) -> None:
@@ -189,7 +188,16 @@ class ProcessedLog:
         self._file.write(entry)
 
 
-def _parse(line: bytes) -> tuple[bytes, ResumePoint] | None:
+class _Entry(NamedTuple):
+    """A block of frames that is on the disk, and how far the stream is with it."""
+
+    stream_id: bytes
+    first: int
+    last: int
+    point: ResumePoint
+
+
+def _parse(line: bytes) -> _Entry | None:
     """Read an entry that says how far a stream is; None for any other line."""
     try:
         raw = json.loads(line)
@@ -202,9 +210,10 @@ def _parse(line: bytes) -> tuple[bytes, ResumePoint] | None:
             dropped_total=int(raw["dropped_total"]),
             rows=int(raw["rows"]),
         )
-        if not 0 <= point.next_seq <= HIGHEST_SEQ:
+        first, last = int(raw["first"]), int(raw["last"])
+        if not 0 <= first <= last < point.next_seq <= HIGHEST_SEQ:
             return None
-        return bytes.fromhex(raw["stream_id"]), point
+        return _Entry(bytes.fromhex(raw["stream_id"]), first, last, point)
     except DAMAGED:
         return None
 

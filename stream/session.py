@@ -19,6 +19,13 @@ from .settings import check, load_yaml, to_yaml
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Of the simulated microscope: what no sample shows and no computer draws.
+MOST_PHOTONS = 1e6  # per pixel or spot and exposure
+Photons = Annotated[float, Field(ge=0, le=MOST_PHOTONS)]
+PerArea = Annotated[float, Field(ge=0, le=1000)]
+Frames = Annotated[float, Field(gt=0, le=1e6)]
+Drift = Annotated[float, Field(ge=-1e6, le=1e6)]
+Edge = Annotated[int, Field(ge=1, le=8192)]
 SETTINGS_FILE = "session.yaml"
 CAMERA_FILE = "camera.yaml"
 _GUARD = (
@@ -143,31 +150,31 @@ class SimulationSection(_Section):
         own in each pixel, or an EMCCD.
     """
 
-    shape: tuple[int, int] = (128, 128)
+    shape: tuple[Edge, Edge] = (128, 128)
     seed: Annotated[int, Field(ge=0)] = 1
-    density_per_um2: NotNegative = 0.2
-    photons: Positive = 2500.0
-    background: NotNegative = 10.0
+    density_per_um2: PerArea = 0.2
+    photons: Annotated[float, Field(gt=0, le=MOST_PHOTONS)] = 2500.0
+    background: Photons = 10.0
     camera: Literal["scmos", "scmos_maps", "emccd"] = "scmos"
     power_mw: Positive = 5.0
     highest_mw: Positive = 50.0
     excitation_mw: Positive = 50.0
     highest_excitation_mw: Positive = 200.0
-    spontaneous_density_per_um2: NotNegative = 0.0
-    fluorophores_per_um2: Positive = 250.0
-    on_time_frames: Positive = 6.0
+    spontaneous_density_per_um2: PerArea = 0.0
+    fluorophores_per_um2: Annotated[float, Field(gt=0, le=1e5)] = 250.0
+    on_time_frames: Frames = 6.0
     bleach_probability: Annotated[float, Field(ge=0, le=1)] = 0.25
-    photon_spread: NotNegative = 0.15
+    photon_spread: Annotated[float, Field(ge=0, le=10)] = 0.15
     blink_probability: Annotated[float, Field(ge=0, le=0.99)] = 0.0
-    blink_frames: Positive = 2.0
-    background_per_mw: NotNegative = 0.0
-    background_rise: NotNegative = 0.0
-    drift_nm_per_s: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
-    drift_walk_nm: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
-    fiducials: Annotated[int, Field(ge=0)] = 0
-    fiducial_photons: NotNegative = 10_000.0
-    hot_pixels: Annotated[int, Field(ge=0)] = 0
-    hot_pixel_photons: NotNegative = 200.0
+    blink_frames: Frames = 2.0
+    background_per_mw: Photons = 0.0
+    background_rise: Photons = 0.0
+    drift_nm_per_s: tuple[Drift, Drift, Drift] = (0.0, 0.0, 0.0)
+    drift_walk_nm: tuple[Drift, Drift, Drift] = (0.0, 0.0, 0.0)
+    fiducials: Annotated[int, Field(ge=0, le=10_000)] = 0
+    fiducial_photons: Photons = 10_000.0
+    hot_pixels: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    hot_pixel_photons: Photons = 200.0
     events: tuple[tuple[int, str, float | str], ...] = ()
 
 

@@ -24,7 +24,7 @@ START = StreamStart(
 counts = st.integers(0, 2**40)
 points = st.builds(
     ResumePoint,
-    next_seq=counts,
+    next_seq=st.integers(1, 2**40),
     localized=counts,
     lost=st.dictionaries(st.sampled_from(["bridge_shed", "late"]), counts),
     missing_total=counts,
@@ -41,7 +41,7 @@ def test_a_torn_ledger_gives_its_last_whole_line_and_goes_on(
     sizes = [0]
     with ProcessedLog(path) as log:
         for point in entries:
-            log.append(STREAM, 0, point.next_seq, point)
+            log.append(STREAM, 0, point.next_seq - 1, point)
             sizes.append(path.stat().st_size)
     whole = path.read_bytes()
     cut = min(cut, len(whole))
@@ -102,6 +102,9 @@ def test_only_blocks_without_losses_count_as_localized_frames(tmp_path):
         shed = {"bridge_shed": 2}
         log.append(STREAM, 8, 15, ResumePoint(next_seq=16, localized=14, lost=shed))
         log.append(STREAM, 16, 19, ResumePoint(next_seq=20, localized=18, lost=shed))
+        # Frames 20 to 26 were on their way to an engine that was killed.
+        shed = {"bridge_shed": 2, "engine_stopped": 7}
+        log.append(STREAM, 27, 31, ResumePoint(next_seq=32, localized=23, lost=shed))
         frames = log.localized_frames()
-    assert frames.tolist() == [*range(8), *range(16, 20)]
+    assert frames.tolist() == [*range(8), *range(16, 20), *range(27, 32)]
     assert not ProcessedLog(tmp_path / "none.jsonl").localized_frames().size

@@ -131,3 +131,20 @@ def test_nothing_but_our_own_error_comes_out(content: bytes) -> None:
         from_yaml(content, "test")
     except SettingsError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fiducials", 10**9),
+        ("background", 1e300),
+        ("hot_pixels", 10**12),
+        ("density_per_um2", float("nan")),
+        ("fluorophores_per_um2", 1e12),
+        ("shape", (0, 5)),
+        ("drift_walk_nm", (1e9, 0, 0)),
+    ],
+)
+def test_a_sample_that_no_computer_draws_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=f"simulation.{name}"):
+        SessionSettings().changed(**{f"simulation__{name}": value})
