@@ -211,7 +211,7 @@ def _parse(line: bytes) -> _Entry | None:
             rows=int(raw["rows"]),
         )
         first, last = int(raw["first"]), int(raw["last"])
-        if not 0 <= first <= last < point.next_seq <= HIGHEST_SEQ:
+        if not (0 <= first and last < point.next_seq <= HIGHEST_SEQ):
             return None
         return _Entry(bytes.fromhex(raw["stream_id"]), first, last, point)
     except DAMAGED:
