@@ -47,7 +47,12 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     path = Path(path)
     content = read_file(path, "settings file", LARGEST_BYTES)
     data = from_yaml(content, str(path))
-    return check(data if data is not None else {}, model, str(path))
+    if data is None:
+        raise SettingsError(
+            f"{path}: is empty, or all of it is comments. Write a setting into it, or "
+            "leave the file out."
+        )
+    return check(data, model, str(path))
 
 
 def from_yaml(content: bytes, where: str) -> Any:
@@ -117,6 +122,14 @@ class _Dumper(yaml.SafeDumper):
         letter: list(known)
         for letter, known in yaml.SafeDumper.yaml_implicit_resolvers.items()
     }
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Escape rare line breaks, which PyYAML writes as they are and reads as one."""
+        style = '"' if set(text) & set("\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 for _name, (_pattern, _letters) in _SCALARS.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from liveloc.stream.errors import SettingsError
@@ -27,6 +27,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
+        pytest.param("# nothing\n", "is empty", id="empty"),
         pytest.param("[" * 5000 + "]" * 5000, "nested more than 30 deep", id="deep"),
         pytest.param("a: " + "{b: " * 40 + "1" + "}" * 40, "30 deep", id="maps"),
         pytest.param("camera: &c {roi: *c}", "contains itself", id="recursive"),
@@ -119,6 +120,7 @@ PLAIN: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(PLAIN)
+@example({"\x85": ["a\u2028b", " "]})
 def test_what_is_written_is_read_again_by_every_reader(data: Any) -> None:
     text = to_yaml(data)
     assert from_yaml(text.encode(), "test") == data
