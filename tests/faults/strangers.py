@@ -1,11 +1,12 @@
 """Programs that a session's engine never asked for: sessions beside it, floods, junk.
 
-    python tests/faults/strangers.py [SECONDS] [PAIRS]
+    python tests/faults/strangers.py --seconds 5 --pairs 20 --fps 100
 
-runs each flood for SECONDS against a session under way, then PAIRS of sessions that
-are started together, and prints what became of them.
+runs each flood against a session under way, then pairs of sessions that are started
+together, and prints what became of them.
 """
 
+import argparse
 import json
 import os
 import socket
@@ -272,11 +273,24 @@ def pair(folder, gap_s, stream=None, frames=300):
     return outcome(one), outcome(other)
 
 
-def main(seconds=5.0, pairs=20):
+def main():
     """Run everything and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each flood")
+    parser.add_argument("--pairs", type=int, default=20, help="at each kind of ports")
+    parser.add_argument("--fps", type=float, default=20.0, help="of the flooded camera")
+    given = parser.parse_args()
+    flood_sessions(given.seconds, 1000 / given.fps)
+    start_pairs(given.pairs)
+
+
+def flood_sessions(seconds, exposure_ms):
+    """Flood one session after the other, each in another way."""
     root = Path(tempfile.mkdtemp())
     for flood in FLOODS:
-        session = Session(root / flood.__name__, frames=100_000)
+        session = Session(
+            root / flood.__name__, frames=100_000, exposure_ms=exposure_ms
+        )
         try:
             wait_for(lambda session=session: session.localized() > 100)
             engine = session.engine()
@@ -300,6 +314,11 @@ def main(seconds=5.0, pairs=20):
             f"{running.cut_off} times cut off, {frames}",
             flush=True,
         )
+
+
+def start_pairs(pairs):
+    """Start sessions two by two, on ports of their own and on the same ones."""
+    root = Path(tempfile.mkdtemp())
     for number in range(pairs):
         gap_s = (0, 0, 0.1, 0.2, 0.3, 0.5)[number % 6]
         print("default ports", gap_s, pair(root / f"free{number}", gap_s), flush=True)
@@ -314,4 +333,4 @@ def main(seconds=5.0, pairs=20):
 
 
 if __name__ == "__main__":
-    main(*(kind(text) for kind, text in zip((float, int), sys.argv[1:], strict=False)))
+    main()
