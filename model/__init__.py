@@ -1,27 +1,9 @@
 """From frames to localizations: physics, networks, training, the engine.
 
-Here is what localizes: ``bundle``, ``backend``, ``localizer``, ``emitters``,
-``fitting`` and ``engine``. Beside it, in folders of their own: ``physics``,
-``calibration``, ``training`` (the only one that needs torch) and ``evaluation``.
+Importing this package loads nothing: each public name, listed in ``__init__.pyi``,
+brings its own module. Only ``model.training`` needs torch.
 """
 
-from .emitters import Geometry, Thresholds, find_emitters
-from .evaluation.metrics import Score, evaluate, match
-from .physics.camera import NumpyNoise, expose
-from .physics.psf import AstigmaticPSF, Defocus, DoubleHelixPSF, GaussianPSF, SplinePSF
+import lazy_loader
 
-__all__ = [
-    "AstigmaticPSF",
-    "Defocus",
-    "DoubleHelixPSF",
-    "GaussianPSF",
-    "Geometry",
-    "NumpyNoise",
-    "Score",
-    "SplinePSF",
-    "Thresholds",
-    "evaluate",
-    "expose",
-    "find_emitters",
-    "match",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

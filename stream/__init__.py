@@ -1,42 +1,9 @@
-"""The vocabulary of frames and localizations, and how they travel and are kept.
+"""Frames and localizations: their vocabulary, how they travel, and how they are kept.
 
-Here is the vocabulary, which needs NumPy only. Sockets, files and settings are in
-their modules: ``sender``, ``receiver``, ``broadcast``; ``table``, ``segments``,
-``recorder``, ``movies``, ``replay``; ``session``.
+Importing this package loads nothing: each public name, listed in ``__init__.pyi``,
+brings its own module.
 """
 
-from .balance import Balance
-from .calibration import CameraCalibration
-from .camera_estimate import estimate_calibration
-from .errors import (
-    LivelocError,
-    MessageError,
-    OverflowStop,
-    RecordingError,
-    SettingsError,
-    SourceError,
-    StreamError,
-)
-from .frames import Frame, FrameHeader, FrameSource, StreamEnd, StreamStart
-from .localizations import LOCALIZATION, Flag, Localizations
+import lazy_loader
 
-__all__ = [
-    "LOCALIZATION",
-    "Balance",
-    "CameraCalibration",
-    "Flag",
-    "Frame",
-    "FrameHeader",
-    "FrameSource",
-    "LivelocError",
-    "Localizations",
-    "MessageError",
-    "OverflowStop",
-    "RecordingError",
-    "SettingsError",
-    "SourceError",
-    "StreamEnd",
-    "StreamError",
-    "StreamStart",
-    "estimate_calibration",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from .display import display_available as display_available
+from .document import Document as Document
+from .export import save_picture as save_picture
+from .export_table import save_table as save_table
+from .reconstruction import Reconstruction as Reconstruction
+from .render import Look as Look
+from .render import Picture as Picture
+from .selection import Selection as Selection
+from .viewport import Viewport as Viewport
