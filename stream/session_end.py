@@ -20,6 +20,7 @@ from .camera_maps import replace_file
 from .control_file import CONTROL_FILE, ControlFile
 from .errors import LivelocError
 from .processed import ProcessedLog
+from .segments import SegmentReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,7 @@ def collect(folder: Path, outcome: Outcome) -> dict[str, Any]:
     engine = (
         _of_engine(folder) or _of_status(outcome.status) or _of_ledger(folder, outcome)
     )
-    frames = _balance(engine, bridge)
+    frames = _balance(engine, bridge, _recorded(folder))
     status, reason = _verdict(engine, bridge, outcome, frames)
     engine_part = engine.get("engine")
     return {
@@ -214,14 +215,23 @@ def _nothing() -> dict[str, Any]:
     return {"frames": frames, "localizations": 0, "status": "lost", "reason": ""}
 
 
+def _recorded(folder: Path) -> int:
+    """Return how many exposures a session's recording knows of; 0 without one."""
+    try:
+        with SegmentReader(folder) as recording:
+            return recording.header(len(recording) - 1).seq + 1
+    except (LivelocError, IndexError):
+        return 0
+
+
 def _balance(
-    engine: Mapping[str, Any], bridge: Mapping[str, Any] | None
+    engine: Mapping[str, Any], bridge: Mapping[str, Any] | None, recorded: int
 ) -> dict[str, Any]:
-    """Give every frame that the bridge took a name."""
+    """Return the fate of every frame that the bridge took, or recorded at least."""
     known = engine["frames"]
     lost = {name: int(frames) for name, frames in known["lost"].items()}
     taken = (bridge or {}).get("frames", {})
-    camera = max(int(known["camera"]), int(taken.get("camera", 0)))
+    camera = max(int(known["camera"]), int(taken.get("camera", 0)), recorded)
     explained = int(known["localized"]) + sum(lost.values())
     left = camera - explained - int(known["unexplained"])
     for name, total in ((BRIDGE_SHED, "dropped"), (CAMERA_MISSING, "missing")):

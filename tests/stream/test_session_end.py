@@ -8,17 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from liveloc.stream.balance import FAILED, NOT_PROCESSED, exit_code
+from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import RecordingError, SettingsError
-from liveloc.stream.frames import StreamEnd
+from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
 from liveloc.stream.line_file import LineFile
 from liveloc.stream.processed import ProcessedLog, ResumePoint
 from liveloc.stream.report import write_report_page
 from liveloc.stream.reserve import Reserve
+from liveloc.stream.segments import SegmentWriter
 from liveloc.stream.session_end import (
     BRIDGE_FILE,
     LEDGER_FILE,
@@ -83,6 +86,25 @@ def test_a_session_whose_engine_left_its_ledger_only_is_reported_whole(tmp_path)
     assert (report["status"], exit_code(report)) == ("ok", 0)
     assert report["frames"]["localized"] == 90
     assert "90 of 90 frames localized" in summary(report)
+
+
+def test_frames_that_only_the_recording_of_a_killed_bridge_holds_are_counted(tmp_path):
+    engine_did(tmp_path, 20)
+    start = StreamStart(
+        stream_id=STREAM,
+        shape=(4, 4),
+        dtype="u2",
+        pixel_size_nm=100.0,
+        calibration=CameraCalibration(),
+        exposure_ms=10.0,
+        interval_ms=10.0,
+    )
+    with SegmentWriter(tmp_path / "stream", start) as writer:
+        for seq in (*range(20), 22):  # the driver lost two
+            header = FrameHeader(seq=seq, camera_frame=seq, t_ns=0, missing_total=0)
+            writer.append(Frame(header, np.zeros((4, 4), np.uint16)))
+    frames = collect(tmp_path, Outcome(failure="the bridge was killed"))["frames"]
+    assert (frames["camera"], frames["lost"]) == (23, {NOT_PROCESSED: 3})
 
 
 def test_frames_that_no_engine_saw_are_named_in_status_and_page(tmp_path):
