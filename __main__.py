@@ -29,7 +29,7 @@ from . import __version__
 from .bridge.commands import bridge, record, target
 from .model.commands import calibrate, engine, evaluate, train
 from .stream.balance import SIGNALLED, exit_code
-from .stream.command_options import (
+from .stream.console.options import (
     CameraPath,
     Config,
     Frames,
@@ -48,31 +48,31 @@ from .stream.command_options import (
     settings_from,
     table_path,
 )
-from .stream.endpoints import FRAMES_AT, FREE
-from .stream.errors import (
-    LivelocError,
-    SettingsError,
-    StreamError,
-    refused_by_system,
-)
-from .stream.session_key import FRAMES_KEY, SessionKey
-from .stream.supervision import StopEvent, orphaned
-from .stream.terminal import (
+from .stream.console.terminal import (
     complain,
     outlive_terminal,
     progress_bar,
     say,
     summary,
 )
+from .stream.errors import (
+    LivelocError,
+    SettingsError,
+    StreamError,
+    refused_by_system,
+)
+from .stream.session.processes import StopEvent, orphaned
+from .stream.sockets.endpoints import FRAMES_AT, FREE
+from .stream.sockets.session_key import FRAMES_KEY, SessionKey
 from .viewer.commands import bench, render, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .stream.density import BlockDensity
-    from .stream.replay import ReplaySource
-    from .stream.session import SessionSettings
-    from .stream.session_end import Outcome
+    from .stream.movies.replay import ReplaySource
+    from .stream.session.end import Outcome
+    from .stream.session.settings import SessionSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -123,7 +123,7 @@ def demo(
 
     Example: liveloc demo --frames 1000
     """
-    from .stream.session import SessionSettings
+    from .stream.session.settings import SessionSettings
 
     settings = SessionSettings().changed(
         camera__config="simulated",
@@ -328,9 +328,9 @@ def _run(
     json_file: Path | None,
 ) -> None:
     """Run a live session and finish its report."""
-    from .stream.activation import Activation
-    from .stream.live import REFUSED, run_session
-    from .stream.session_end import VIEWER_FILE, read_object
+    from .stream.broadcast.status import Activation
+    from .stream.console.launch import REFUSED, run_session
+    from .stream.session.end import VIEWER_FILE, read_object
     from .viewer.display import display_available
 
     folder = session_folder(session)
@@ -376,7 +376,7 @@ def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str
 
     What fails is named in the report's ``not_made``; the rest is made all the same.
     """
-    from .stream.session_end import collect, write_report
+    from .stream.session.end import collect, write_report
 
     report = collect(folder, outcome)
     write_report(report, folder)
@@ -411,9 +411,9 @@ def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str
 
 def _finish_orphan(folder: Path) -> None:
     """Finish a session whose supervising process was killed, from its engine."""
-    from .stream.alarms import AlarmFollower, Alarms
-    from .stream.control_file import CONTROL_FILE
-    from .stream.session_end import BRIDGE_FILE, Outcome
+    from .stream.session.alarms import AlarmFollower, Alarms
+    from .stream.session.control_file import CONTROL_FILE
+    from .stream.session.end import BRIDGE_FILE, Outcome
 
     until = time.monotonic() + ORPHAN_S
     while not (folder / BRIDGE_FILE).exists() and time.monotonic() < until:
@@ -432,8 +432,8 @@ def _finish_orphan(folder: Path) -> None:
 
 def _write_session_report(report: dict[str, Any], folder: Path) -> None:
     """Write the report for programs and for people; say what was refused."""
-    from .stream.report import write_report_page
-    from .stream.session_end import write_report
+    from .stream.session.end import write_report
+    from .viewer.report.page import write_report_page
 
     refused = write_report(report, folder)
     try:
@@ -468,8 +468,8 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
 
     from .model.evaluation.metrics import Field
     from .model.evaluation.metrics import evaluate as score_table
-    from .stream.processed import ProcessedLog
-    from .stream.table import read_table
+    from .stream.tables.arrow import read_table
+    from .stream.tables.ledger import ProcessedLog
 
     found, metadata = read_table(folder / "localizations.arrow")
     truth, about = read_table(folder / "truth.arrow")
@@ -527,8 +527,8 @@ def _send(
     on_density: Callable[[BlockDensity], None] | None = None,
 ) -> int:
     """Send a recording to an engine; give the exit code."""
-    from .stream.sender import FrameSender
-    from .stream.transmission import transmit
+    from .stream.transport.sender import FrameSender
+    from .stream.transport.transmission import transmit
 
     with FrameSender(endpoint, source.start, on_density=on_density, key=key) as sender:
         if not sender.wait_connected(ENGINE_WAIT_S):
@@ -547,7 +547,7 @@ def _send(
 
 def _reconstruct(folder: Path) -> None:
     """Write the super-resolution image of a session."""
-    from .stream.table import read_table
+    from .stream.tables.arrow import read_table
     from .viewer import Reconstruction
 
     table, metadata = read_table(table_path(folder))
@@ -561,7 +561,7 @@ def _finish_report(
     report: dict[str, Any], folder: Path, json_file: Path | None = None
 ) -> None:
     """Write the report for programs and for people."""
-    from .stream.report import write_report_page
+    from .viewer.report.page import write_report_page
 
     for path in filter(None, (folder / "report.json", json_file)):
         path.write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -572,7 +572,7 @@ def _examine() -> list[tuple[str, bool, str]]:
     """Ask every room what works here."""
     from .bridge.examine import examine_micromanager
     from .model.backend import examine_inference
-    from .stream.examine import examine_disk
+    from .stream.console.examine import examine_disk
     from .viewer.display import display_available
 
     python = f"{sys.version.split()[0]} on {sys.platform}, liveloc {__version__}"

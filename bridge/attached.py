@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stream.endpoints import FRAMES_AT, loopback
-from ..stream.errors import LivelocError, SettingsError, SourceError
-from ..stream.recorder import FrameRecorder
-from ..stream.sender import FrameSender
-from ..stream.transmission import transmit
+from liveloc.stream.errors import LivelocError, SettingsError, SourceError
+from liveloc.stream.recording.recorder import FrameRecorder
+from liveloc.stream.sockets.endpoints import FRAMES_AT, loopback
+from liveloc.stream.transport.sender import FrameSender
+from liveloc.stream.transport.transmission import transmit
+
 from .camera_setup import frame_interval_ms, pixel_size_nm_of, read_camera
 from .description import CALIBRATION_FRAMES, describe_stream
 from .following import SequenceFollower, current_camera
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Mapping
 
-    from ..stream.calibration import CameraCalibration
-    from ..stream.frames import FrameSource, Policy, StreamEnd, StreamStart
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.frames import FrameSource, Policy, StreamEnd, StreamStart
 
 ENGINE = FRAMES_AT
 SETTLED_S = 0.3  # so long without an acquisition, and `wait` believes there is none

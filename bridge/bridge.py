@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.coordinates import stream_metadata
-from ..stream.errors import RecordingError, SettingsError, SourceEnded, StreamError
-from ..stream.localizations import empty
-from ..stream.recorder import FrameRecorder
-from ..stream.sender import FrameSender
-from ..stream.table import TableWriter
-from ..stream.transmission import transmit
+from liveloc.stream.errors import (
+    RecordingError,
+    SettingsError,
+    SourceEnded,
+    StreamError,
+)
+from liveloc.stream.localizations import empty
+from liveloc.stream.recording.recorder import FrameRecorder
+from liveloc.stream.tables.arrow import TableWriter
+from liveloc.stream.tables.coordinates import stream_metadata
+from liveloc.stream.transport.sender import FrameSender
+from liveloc.stream.transport.transmission import transmit
+
 from .control.setup import ControlLog, laser_state, lease_s, open_feedback
 from .interlock import LaserInterlock
 from .laser import GuardedLaser, MicroManagerLaser
@@ -38,8 +44,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from ..stream.frames import Frame, FrameSource, StreamEnd, StreamStart
-    from ..stream.localization_watch import Standstill
+    from liveloc.stream.frames import Frame, FrameSource, StreamEnd, StreamStart
+    from liveloc.stream.transport.localization_watch import Standstill
+
     from .control.feedback import Feedback
     from .settings import BridgeSettings, CameraSettings
 

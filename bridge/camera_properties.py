@@ -6,7 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .quiet_camera import property_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pymmcore_plus import DeviceType
 
-from ..stream.errors import SettingsError
-from ..stream.pixel_size import check_pixel_size
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.pixel_size import check_pixel_size
+
 from .camera_properties import (
     BINNING,
     binning_of,
@@ -23,8 +24,8 @@ from .quiet_camera import property_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..stream.calibration import CameraCalibration
-    from ..stream.frames import PixelType
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.frames import PixelType
 
     Roi = tuple[int, int, int, int]
 

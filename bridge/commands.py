@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ..stream.balance import ALARM
-from ..stream.camera_maps import replace_file
-from ..stream.command_options import (
+from liveloc.stream.balance import ALARM
+from liveloc.stream.camera_maps import replace_file
+from liveloc.stream.console.options import (
     Config,
     Frames,
     SessionFolder,
@@ -18,18 +18,18 @@ from ..stream.command_options import (
     session_folder,
     settings_from,
 )
-from ..stream.errors import RecordingError, SettingsError
-from ..stream.reserve import Reserve
-from ..stream.results_folder import make_folder
-from ..stream.session_end import BRIDGE_FILE
-from ..stream.session_key import FRAMES_KEY, SessionKey
-from ..stream.supervision import signal_name, stop_event
-from ..stream.terminal import complain, progress_bar, say
+from liveloc.stream.console.terminal import complain, progress_bar, say
+from liveloc.stream.errors import RecordingError, SettingsError
+from liveloc.stream.files.reserve import Reserve
+from liveloc.stream.files.results_folder import make_folder
+from liveloc.stream.session.end import BRIDGE_FILE
+from liveloc.stream.session.processes import signal_name, stop_event
+from liveloc.stream.sockets.session_key import FRAMES_KEY, SessionKey
 
 RESERVE_BYTES = 64 << 10  # for bridge.json on a full disk
 
 if TYPE_CHECKING:
-    from ..stream.session import SessionSettings
+    from liveloc.stream.session.settings import SessionSettings
 
 
 def bridge(
@@ -69,7 +69,7 @@ def target(
 
     Example: liveloc target sessions/cell1 0.8
     """
-    from ..stream.target_file import write_target
+    from liveloc.stream.session.target_file import write_target
 
     write_target(session, density, origin="command line")
     say(f"asked for {density}; what became of it is in {session / 'control.jsonl'}")

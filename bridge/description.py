@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.camera_estimate import estimate_camera
-from ..stream.errors import SourceError
-from ..stream.frames import StreamStart
-from ..stream.pixel_size import SOURCE
+from liveloc.stream.camera_estimate import estimate_camera
+from liveloc.stream.errors import SourceError
+from liveloc.stream.frames import StreamStart
+from liveloc.stream.pixel_size import SOURCE
+
 from .camera_setup import (
     MICRO_MANAGER,
     calibration_of_roi,
@@ -25,8 +26,9 @@ from .camera_setup import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..stream.calibration import CameraCalibration
-    from ..stream.frames import Frame, Policy
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.frames import Frame, Policy
+
     from .camera_setup import CameraState
 
 CALIBRATION_FRAMES = 8

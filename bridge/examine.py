@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from ..stream.errors import LivelocError
+from liveloc.stream.errors import LivelocError
+
 from .micromanager import open_core
 from .python_core import close_core
 

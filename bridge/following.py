@@ -6,7 +6,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..stream.errors import SettingsError, SourceAborted
+from liveloc.stream.errors import SettingsError, SourceAborted
+
 from .camera_properties import one_line
 from .camera_setup import frame_interval_ms, read_camera
 from .description import CALIBRATION_FRAMES, describe_stream
@@ -15,8 +16,8 @@ from .sequence import PATIENCE_S, SequenceReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..stream.calibration import CameraCalibration
-    from ..stream.frames import Frame, Policy, StreamStart
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.frames import Frame, Policy, StreamStart
 
 
 def current_camera(core: Any, label: str | None) -> str:

@@ -7,13 +7,13 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..stream.errors import SourceAborted, SourceError
+from liveloc.stream.errors import SourceAborted, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..stream.errors import LivelocError
-    from ..stream.frames import Frame, Policy, StreamStart
+    from liveloc.stream.errors import LivelocError
+    from liveloc.stream.frames import Frame, Policy, StreamStart
 
 BLOCK = 32  # frames shed at a time: the three-frame windows of the others stay whole
 QUEUE_BYTES = 256 << 20

@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..stream.errors import SettingsError
-from ..stream.latency import Latency
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.latency import Latency
+
 from .laser import LOCK_TIMEOUT_S, LaserError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pymmcore_plus import DeviceType, PropertyType
 
-from ..stream.errors import LivelocError, SettingsError
+from liveloc.stream.errors import LivelocError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from useq import MDASequence
 
-from ..stream.errors import SettingsError, SourceError
+from liveloc.stream.errors import SettingsError, SourceError
+
 from .attached import SIGNALS, describe_mda_stream
 from .camera_properties import one_line
 from .camera_setup import frame_interval_ms, read_camera, set_buffer, set_up_camera
@@ -30,8 +31,9 @@ from .quiet_camera import keep_quiet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..stream.calibration import CameraCalibration
-    from ..stream.frames import FrameSource, Policy, StreamStart
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.frames import FrameSource, Policy, StreamStart
+
     from .camera_setup import CameraState
 
 WAIT_S = 0.1

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from useq import AcquireImage
 
-from ..stream.errors import LivelocError, SourceAborted, SourceError
-from ..stream.frames import Frame, FrameHeader
+from liveloc.stream.errors import LivelocError, SourceAborted, SourceError
+from liveloc.stream.frames import Frame, FrameHeader
+
 from .handover import QUEUE_BYTES, Handover
 from .mda_plan import (
     Key,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from useq import MDAEvent, MDASequence
 
-    from ..stream.frames import Policy
+    from liveloc.stream.frames import Policy
 
 # Names of frames that belong to no stream.
 OTHER_CAMERA = "other_camera"

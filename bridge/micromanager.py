@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pymmcore_plus import CMMCorePlus, find_micromanager
 
-from ..stream.errors import SettingsError, SourceError
+from liveloc.stream.errors import SettingsError, SourceError
+
 from .camera_properties import one_line
 from .camera_setup import frame_interval_ms, set_buffer, set_up_camera
 from .description import CALIBRATION_FRAMES, describe_stream
@@ -23,8 +24,8 @@ from .sequence import CAMERA_FRAME_TAG, PATIENCE_S, SequenceReader, was_set
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..stream.calibration import CameraCalibration
-    from ..stream.frames import Frame, Policy, StreamStart
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.frames import Frame, Policy, StreamStart
 
 __all__ = ["CAMERA_FRAME_TAG", "MicroManagerSource", "open_core"]
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..stream.errors import RecordingError, SourceAborted, SourceEnded, SourceError
-from ..stream.frames import EndStatus, StreamEnd
+from liveloc.stream.errors import (
+    RecordingError,
+    SourceAborted,
+    SourceEnded,
+    SourceError,
+)
+from liveloc.stream.frames import EndStatus, StreamEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..stream.frames import FrameSource
-    from ..stream.recorder import FrameRecorder
+    from liveloc.stream.frames import FrameSource
+    from liveloc.stream.recording.recorder import FrameRecorder
 
 
 def record(

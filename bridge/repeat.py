@@ -6,13 +6,13 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from ..stream.frames import FrameSource
+    from liveloc.stream.frames import FrameSource
 
 WAIT_S = 0.1
 

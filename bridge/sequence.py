@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ..stream.errors import SourceError
-from ..stream.frames import Frame, FrameHeader
+from liveloc.stream.errors import SourceError
+from liveloc.stream.frames import Frame, FrameHeader
+
 from .camera_properties import one_line
 from .quiet_camera import keep_quiet
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..stream.endpoints import FRAMES_AT
-from ..stream.session import ControlSection
+from liveloc.stream.session.settings import ControlSection
+from liveloc.stream.sockets.endpoints import FRAMES_AT
+
 from .control.laws import check_options
 from .simulated import LASER, POWER_PROPERTY, SimulatedSettings, simulated_camera
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..stream.calibration import CameraCalibration
-    from ..stream.frames import Policy
-    from ..stream.session import SessionSettings, ShutterSection
-    from ..stream.session_key import SessionKey
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.frames import Policy
+    from liveloc.stream.session.settings import SessionSettings, ShutterSection
+    from liveloc.stream.sockets.session_key import SessionKey
 
 MIB = 2**20
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .maps import MAPS, WINDOW
 
 if TYPE_CHECKING:

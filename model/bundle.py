@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..stream.errors import SettingsError
-from ..stream.input_file import DAMAGED, one_line
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.input_file import DAMAGED, one_line
+
 from .emitters import Thresholds
 from .maps import Grid
 from .onnx_graph import reads_outside

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ..stream.balance import UNEXPLAINED, exit_code
-from ..stream.command_options import (
+from liveloc.stream.balance import UNEXPLAINED, exit_code
+from liveloc.stream.console.options import (
     CameraPath,
     JsonFile,
     Model,
@@ -21,12 +21,7 @@ from ..stream.command_options import (
     session_folder,
     settings_from,
 )
-from ..stream.errors import SettingsError
-from ..stream.pixel_size import check_pixel_size
-from ..stream.results_folder import make_folder
-from ..stream.session_key import FRAMES_KEY, VIEWING_KEY, SessionKey
-from ..stream.supervision import stop_event
-from ..stream.terminal import (
+from liveloc.stream.console.terminal import (
     reading_bar,
     say,
     show,
@@ -34,6 +29,11 @@ from ..stream.terminal import (
     training_bar,
     waiting,
 )
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.results_folder import make_folder
+from liveloc.stream.pixel_size import check_pixel_size
+from liveloc.stream.session.processes import stop_event
+from liveloc.stream.sockets.session_key import FRAMES_KEY, VIEWING_KEY, SessionKey
 
 END_GRACE_S = 2.0  # for the bridge, which is asked to stop at the same time
 
@@ -235,7 +235,8 @@ def calibrate_camera_file(
     Example: liveloc calibrate camera --dark dark.tif --light l1.tif l2.tif l3.tif
     --qe 0.82 --out camera.yaml
     """
-    from ..stream.camera_file import save_camera
+    from liveloc.stream.camera_file import save_camera
+
     from .calibration.camera_calibration import calibrate_camera, describe_camera
 
     if file.exists():

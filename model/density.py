@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..stream.density import BlockDensity
-from ..stream.errors import SettingsError
+from liveloc.stream.density import BlockDensity
+from liveloc.stream.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

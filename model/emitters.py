@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.localizations import LOCALIZATION, Localizations
+from liveloc.stream.localizations import LOCALIZATION, Localizations
+
 from .maps import CELLS, MAPS, Grid
 
 if TYPE_CHECKING:

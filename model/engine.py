@@ -18,20 +18,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
-from .. import __version__
-from ..stream.balance import NOT_FINITE, NOT_WRITTEN
-from ..stream.broadcast import LocalizationPublisher
-from ..stream.camera_maps import replace_file
-from ..stream.density import BLOCK_FRAMES
-from ..stream.endpoints import FRAMES_AT, LOCALIZATIONS_AT
-from ..stream.errors import MessageError, SettingsError
-from ..stream.latency import Latency
-from ..stream.localizations import Localizations, empty
-from ..stream.preview import PreviewTaker
-from ..stream.processed import ProcessedLog, ResumePoint
-from ..stream.receiver import Arrived, Closed, FrameReceiver, Opened
-from ..stream.reserve import Reserve
-from ..stream.table import to_batch
+from liveloc import __version__
+from liveloc.stream.balance import NOT_FINITE, NOT_WRITTEN
+from liveloc.stream.broadcast.channel import LocalizationPublisher
+from liveloc.stream.camera_maps import replace_file
+from liveloc.stream.density import BLOCK_FRAMES
+from liveloc.stream.errors import MessageError, SettingsError
+from liveloc.stream.files.reserve import Reserve
+from liveloc.stream.latency import Latency
+from liveloc.stream.localizations import Localizations, empty
+from liveloc.stream.preview import PreviewTaker
+from liveloc.stream.sockets.endpoints import FRAMES_AT, LOCALIZATIONS_AT
+from liveloc.stream.tables.arrow import to_batch
+from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver, Opened
+
 from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
 from .calibration.camera_check import CameraCheck, camera_report
@@ -45,10 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ..stream.density import BlockDensity
-    from ..stream.frames import StreamEnd, StreamStart
-    from ..stream.session import SessionSettings
-    from ..stream.session_key import SessionKey
+    from liveloc.stream.density import BlockDensity
+    from liveloc.stream.frames import StreamEnd, StreamStart
+    from liveloc.stream.session.settings import SessionSettings
+    from liveloc.stream.sockets.session_key import SessionKey
+
     from .density import Region
 
 STATUS_INTERVAL_S = 0.25

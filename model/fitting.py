@@ -7,9 +7,10 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
-from ..stream.errors import SourceError
-from ..stream.processed import ResumePoint
+from liveloc.stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
+from liveloc.stream.errors import SourceError
+from liveloc.stream.tables.ledger import ResumePoint
+
 from .calibration.camera_check import CameraCheck, camera_report
 from .engine import REPORT_FILE, check_fits, open_localizer, versions
 from .frame_memory import frames_at_once
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ..stream.frames import Frame, FrameSource
+    from liveloc.stream.frames import Frame, FrameSource
+
     from .backend import Backend
     from .bundle import Bundle
 

@@ -6,7 +6,7 @@ grows with the number of frames in a batch are their photons, features and maps.
 
 from __future__ import annotations
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
 
 # Bytes per pixel, of the shipped networks on a CPU: `tests/model/test_frame_memory.py`.
 FIRST_FRAME = 430

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.localizations import Flag, Localizations, empty
+from liveloc.stream.localizations import Flag, Localizations, empty
+
 from .density import ExpectedEmitters
 from .emitters import Geometry, Thresholds, find_emitters
 from .maps import SIZE_MULTIPLE
@@ -15,7 +16,8 @@ from .maps import SIZE_MULTIPLE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..stream.calibration import CameraCalibration
+    from liveloc.stream.calibration import CameraCalibration
+
     from .backend import Backend
     from .bundle import Bundle
     from .density import Region

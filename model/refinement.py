@@ -24,8 +24,9 @@ from .physics.psf import half_width_px
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..stream.calibration import CameraCalibration
-    from ..stream.localizations import Localizations
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.localizations import Localizations
+
     from .emitters import Geometry
     from .physics.psf import PSF
 

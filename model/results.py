@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..stream.coordinates import stream_metadata
-from ..stream.errors import RecordingError
-from ..stream.processed import ProcessedLog, ResumePoint
-from ..stream.results_folder import make_folder
-from ..stream.table import TableWriter
+from liveloc.stream.errors import RecordingError
+from liveloc.stream.files.results_folder import make_folder
+from liveloc.stream.tables.arrow import TableWriter
+from liveloc.stream.tables.coordinates import stream_metadata
+from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ..stream.frames import StreamEnd, StreamStart
-    from ..stream.localizations import Localizations
+    from liveloc.stream.frames import StreamEnd, StreamStart
+    from liveloc.stream.localizations import Localizations
+
     from .bundle import Bundle
     from .localizer import Localized
 

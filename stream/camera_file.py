@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from .calibration import CameraCalibration
 from .camera_maps import read_maps, replace_file, write_maps
 from .errors import SettingsError
+from .files.yaml_file import load_yaml, to_yaml
 from .pixel_size import PixelSizeNm
-from .settings import load_yaml, to_yaml
 
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from crc32c import crc32c
 
-from . import fields as check
+from . import checks as check
 from .calibration import MAPS, CameraCalibration
 from .errors import SettingsError
-from .input_file import DAMAGED, one_line, regular_file
+from .files.input_file import DAMAGED, one_line, regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

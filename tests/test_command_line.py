@@ -14,7 +14,7 @@ import tifffile
 from liveloc import __main__ as command_line
 from liveloc.__main__ import main
 from liveloc.stream.localizations import empty
-from liveloc.stream.table import TableWriter, read_table
+from liveloc.stream.tables.arrow import TableWriter, read_table
 
 # Several whole processes each: more time than one test usually gets.
 pytestmark = pytest.mark.timeout(180)

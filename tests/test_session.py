@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from liveloc.stream.alarms import Alarm
 from liveloc.stream.balance import ALARM
-from liveloc.stream.segments import SegmentReader
-from liveloc.stream.table import read_table
+from liveloc.stream.recording.segments import SegmentReader
+from liveloc.stream.session.alarms import Alarm
+from liveloc.stream.tables.arrow import read_table
 
 # Several whole processes each: more time than one test usually gets.
 pytestmark = pytest.mark.timeout(180)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.errors import SettingsError
-from ..stream.localizations import Localizations, empty
-from ..stream.supervision import PYTHON
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.localizations import Localizations, empty
+from liveloc.stream.session.processes import PYTHON
+
 from .document import Document
 from .reconstruction import Reconstruction
 from .viewport import Viewport

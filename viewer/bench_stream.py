@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from ..stream.broadcast import LocalizationPublisher
-from ..stream.localizations import Localizations, empty
+from liveloc.stream.broadcast.channel import LocalizationPublisher
+from liveloc.stream.localizations import Localizations, empty
 
 SIDE = 64  # camera pixels
 PIXEL_NM = 100.0

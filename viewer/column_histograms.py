@@ -11,7 +11,7 @@ from .compact import QUANTITIES, Z_ZERO, CompactRows, compacted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
 
 MOST_BINS = 256
 # What is smaller is counted with these: a logarithmic scale begins somewhere.

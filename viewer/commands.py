@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..stream.command_options import JsonFile, Supervised
-from ..stream.endpoints import LOCALIZATIONS_AT
-from ..stream.errors import SettingsError
-from ..stream.pixel_size import check_pixel_size
-from ..stream.session_key import VIEWING_KEY, SessionKey
-from ..stream.terminal import say, waiting
+from liveloc.stream.console.options import JsonFile, Supervised
+from liveloc.stream.console.terminal import say, waiting
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.pixel_size import check_pixel_size
+from liveloc.stream.sockets.endpoints import LOCALIZATIONS_AT
+from liveloc.stream.sockets.session_key import VIEWING_KEY, SessionKey
 
 if TYPE_CHECKING:
     from .watched import Watched
@@ -63,7 +63,7 @@ def view(
     if path is not None and connect is not None:
         raise SettingsError("give a path or --connect, not both.")
     if supervised:
-        from ..stream.supervision import when_parent_ends
+        from liveloc.stream.session.processes import when_parent_ends
 
         when_parent_ends(_thread.interrupt_main)
     watched = _watched(path, connect or LOCALIZATIONS_AT, pixel_size, super_pixel)

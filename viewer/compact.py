@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.localizations import empty
+from liveloc.stream.localizations import empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
 
 BYTES_PER_ROW = 24
 Z_STEP_NM = 0.5

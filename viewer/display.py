@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from ..stream.supervision import PYTHON
+from liveloc.stream.session.processes import PYTHON
 
 PROBE_TIMEOUT_S = 20.0
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.errors import LivelocError
+from liveloc.stream.errors import LivelocError
+
 from .column_histograms import ColumnHistograms
 from .compact import CompactRows, compacted
 from .field import field_of
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
+
     from .drift import Drift
     from .viewport import Rect
 

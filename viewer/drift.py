@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .render import binned
 
 if TYPE_CHECKING:

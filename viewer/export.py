@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .document import Document
 from .lettering import draw_colour_bar, draw_scale_bar
 from .png import encode_png

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..stream.coordinates import DIALECTS
-from ..stream.errors import SettingsError
-from ..stream.table import TableWriter
-from ..stream.text_table import sidecar, write_csv
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.tables.arrow import TableWriter
+from liveloc.stream.tables.coordinates import DIALECTS
+from liveloc.stream.tables.text import sidecar, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
+
     from .document import Document
     from .viewport import Rect
 

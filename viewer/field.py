@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
 
 ASSUMED_PIXEL_NM = 100.0  # of a camera, for tables that do not say it
 WIDEST_PX = 8_192  # from the middle of the first rows: no camera reaches farther

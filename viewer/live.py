@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from ..stream.activation import Activation, finite
-from ..stream.broadcast import LocalizationSubscriber, Reset, Rows, Status
-from ..stream.localizations import empty
-from ..stream.preview import Preview
+from liveloc.stream.broadcast.channel import LocalizationSubscriber, Reset, Rows, Status
+from liveloc.stream.broadcast.status import Activation, finite
+from liveloc.stream.localizations import empty
+from liveloc.stream.preview import Preview
+
 from .document import Document
 from .reconstruction import SUPER_PIXEL_NM
 from .traces import Traces
@@ -19,9 +20,10 @@ from .traces import Traces
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..stream.broadcast import Update
-    from ..stream.localizations import Localizations
-    from ..stream.session_key import SessionKey
+    from liveloc.stream.broadcast.channel import Update
+    from liveloc.stream.localizations import Localizations
+    from liveloc.stream.sockets.session_key import SessionKey
+
     from .recorded_frames import RecordedFrames
 
 State = Literal["waiting", "live", "silent", "ended"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.localizations import Flag
+from liveloc.stream.localizations import Flag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..stream.errors import SettingsError
-from ..stream.table import ArrowPieces
-from ..stream.table_pieces import open_pieces
-from ..stream.text_table import remarks_on
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.tables.arrow import ArrowPieces
+from liveloc.stream.tables.pieces import open_pieces
+from liveloc.stream.tables.text import remarks_on
+
 from .document import Document
 from .field import field_of
 from .live import Figures
@@ -21,8 +22,9 @@ from .recorded_frames import RecordedFrames
 from .traces import Traces
 
 if TYPE_CHECKING:
-    from ..stream.preview import Preview
-    from ..stream.table_pieces import Pieces
+    from liveloc.stream.preview import Preview
+    from liveloc.stream.tables.pieces import Pieces
+
     from .live import State
 
 TABLE_FILE = "localizations.arrow"

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..stream.control_file import CONTROL_FILE, ControlFile
-from ..stream.errors import SettingsError
-from ..stream.input_file import read_file
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.input_file import read_file
+from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .field import field_of
 from .super_pixels import (
     LARGEST_SIDE,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
+
     from .render import Look, Mode, Picture
 
 __all__ = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from ..stream.errors import LivelocError
-from ..stream.preview import PREVIEW_ROWS, Preview, fitting_binning, mean_binned
-from ..stream.segments import SegmentReader
+from liveloc.stream.errors import LivelocError
+from liveloc.stream.preview import PREVIEW_ROWS, Preview, fitting_binning, mean_binned
+from liveloc.stream.recording.segments import SegmentReader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.localizations import LOCALIZATION
+from liveloc.stream.localizations import LOCALIZATION
+
 from .compact import CompactRows, compacted, joined
 from .spool import Spool
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
+
     from .viewport import Rect
 
 __all__ = ["RUN", "CompactRows", "RowStore", "compacted"]

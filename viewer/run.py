@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .display import display_available
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .document import Document
 from .reconstruction import LARGEST_SIDE
 from .render import Look, mean_depth, picture

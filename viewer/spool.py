@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.errors import RecordingError
-from ..stream.localizations import LOCALIZATION
+from liveloc.stream.errors import RecordingError
+from liveloc.stream.localizations import LOCALIZATION
 
 if TYPE_CHECKING:
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
 
 LARGEST_WAIT = 4 * 2**20  # bytes held back before they are written in any case
 

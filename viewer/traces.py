@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..stream.activation import Activation, finite
+from liveloc.stream.broadcast.status import Activation, finite
+
 from .on_time import OnTimeSample
 from .trace_bins import LAST_FRAME
 from .trace_series import SCALES, SERIES, OfRows, OnTime, PerFrame, Series, Told
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
 
 PIECE = 8192  # rows: so long does whoever asks for points wait at most
 ALL_COUNT = 1 << 22  # rows, of which all count in medians; then every second, ...

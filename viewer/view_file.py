@@ -20,8 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from ..stream.pixel_size import PixelSizeNm
-from ..stream.settings import load_yaml, to_yaml
+from liveloc.stream.files.yaml_file import load_yaml, to_yaml
+from liveloc.stream.pixel_size import PixelSizeNm
+
 from .drift import Drift
 from .export import save_picture, write_whole
 from .opening import open_session

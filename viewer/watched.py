@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..stream.preview import Preview
+    from liveloc.stream.preview import Preview
+
     from .document import Document
     from .live import Figures, State
     from .recorded_frames import RecordedFrames

@@ -14,8 +14,9 @@ from .readings import join
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...stream.density import BlockDensity
-    from ...stream.session import ControlSection
+    from liveloc.stream.density import BlockDensity
+    from liveloc.stream.session.settings import ControlSection
+
     from ..interlock import LaserInterlock
     from ..laser import GuardedLaser
     from .controller import Controller, Reading

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import model_validator
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .options import NotNegative, Options, Positive
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...stream.errors import SettingsError
-from ...stream.settings import check
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.yaml_file import check
+
 from .dead_band import DeadBandLaw, DeadBandOptions
 from .htsmlm import HtsmlmLaw, HtsmlmOptions
 from .pi import PiLaw, PiOptions

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ...stream.errors import SettingsError
-from ...stream.input_file import read_file
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.input_file import read_file
+
 from .options import Finite, NotNegative, Options, Positive
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from .controller import Reading
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...stream.density import BlockDensity
+    from liveloc.stream.density import BlockDensity
 
 
 def join(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ...stream.control_file import CONTROL_FILE, ControlFile
+from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
+
 from ..settings import BridgeSettings, LaserSettings
 from .feedback import decision
 from .guard import GuardedPower, GuardOptions
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ...stream.density import BlockDensity
-    from ...stream.session import ControlSection, SessionSettings
+    from liveloc.stream.density import BlockDensity
+    from liveloc.stream.session.settings import ControlSection, SessionSettings
+
     from .controller import Controller
 
 PICTURE_FILE = "control.png"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stream.control_file import CONTROL_FILE, ControlFile
-from ...stream.table import read_table
+from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
+from liveloc.stream.tables.arrow import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path

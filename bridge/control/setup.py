@@ -9,11 +9,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...stream.alarms import Alarm
-from ...stream.control_file import CONTROL_FILE
-from ...stream.errors import RecordingError, SettingsError
-from ...stream.laser_state import LaserState
-from ...stream.line_file import LineFile
+from liveloc.stream.errors import RecordingError, SettingsError
+from liveloc.stream.files.line_file import LineFile
+from liveloc.stream.laser_state import LaserState
+from liveloc.stream.session.alarms import Alarm
+from liveloc.stream.session.control_file import CONTROL_FILE
+
 from .feedback import Feedback
 from .guard import GuardedPower, GuardOptions
 from .laws import looks_at_target, needs_target, open_law
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ...stream.frames import StreamStart
+    from liveloc.stream.frames import StreamStart
+
     from ..interlock import LaserInterlock
     from ..laser import GuardedLaser, LaserChange
     from ..settings import BridgeSettings, LaserSettings

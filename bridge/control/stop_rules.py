@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ...stream.session import StopSection
+    from liveloc.stream.session.settings import StopSection
+
     from .controller import Reading
 
 GIB = 2**30

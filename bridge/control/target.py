@@ -8,14 +8,20 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ...stream.errors import SettingsError
-from ...stream.target_file import PRESENT, TARGET_FILE, AskedTarget, read_target
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.session.target_file import (
+    PRESENT,
+    TARGET_FILE,
+    AskedTarget,
+    read_target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ...stream.session import ControlSection
+    from liveloc.stream.session.settings import ControlSection
+
     from .controller import Reading
 
 LOOK_S = 0.5  # between looks at the file

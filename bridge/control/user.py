@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ...stream.errors import SettingsError
-from ...stream.supervision import PYTHON
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.session.processes import PYTHON
+
 from .options import NotNegative, Options, Positive
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ...stream.calibration import CameraCalibration
+from liveloc.stream.calibration import CameraCalibration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -28,7 +28,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,8 +11,8 @@ from .sample import Sample
 from .settings import SimulatedSettings
 
 if TYPE_CHECKING:
-    from ...stream.calibration import CameraCalibration
-    from ...stream.localizations import Localizations
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.localizations import Localizations
 
 CAMERA = "Simulated sCMOS"
 LASER = "Laser405"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...model.physics.camera import expose
-from ...stream.localizations import LOCALIZATION, Localizations, empty
+from liveloc.model.physics.camera import expose
+from liveloc.stream.localizations import LOCALIZATION, Localizations, empty
+
 from .faults import Faults
 from .microtubules import label, microtubules
 from .noise import TableNoise

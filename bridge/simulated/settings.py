@@ -6,15 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...model.physics.psf import AstigmaticPSF
-from ...stream.errors import SettingsError
-from ...stream.pixel_size import check_pixel_size
+from liveloc.model.physics.psf import AstigmaticPSF
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.pixel_size import check_pixel_size
+
 from .cameras import SIMULATED_CAMERA
 from .faults import checked_event
 from .photophysics import Photophysics
 
 if TYPE_CHECKING:
-    from ...stream.calibration import CameraCalibration
+    from liveloc.stream.calibration import CameraCalibration
+
     from .faults import Event
 
 NEEDS_MORE_THAN_ZERO = (

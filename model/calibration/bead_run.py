@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

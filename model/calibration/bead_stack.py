@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stream.errors import SettingsError
-from ...stream.input_file import read_file
-from ...stream.movies import open_movie
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.input_file import read_file
+from liveloc.stream.movies import open_movie
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

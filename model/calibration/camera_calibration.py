@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ... import __version__
-from ...stream.camera_file import Camera, CameraFile, Measurement, short
-from ...stream.errors import SettingsError
-from ...stream.movies import open_movie
+from liveloc import __version__
+from liveloc.stream.camera_file import Camera, CameraFile, Measurement, short
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.movies import open_movie
+
 from .photon_transfer import photon_transfer
 from .stack_statistics import stack_statistics
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ...stream.movies import Movie
+    from liveloc.stream.movies import Movie
+
     from .stack_statistics import StackStatistics
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ...stream.calibration import CameraCalibration
+    from liveloc.stream.calibration import CameraCalibration
 
 _log = logging.getLogger(__name__)
 

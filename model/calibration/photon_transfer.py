@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stream.calibration import CameraCalibration
-from ...stream.camera_estimate import LARGEST_E_PER_ADU
-from ...stream.camera_file import LevelRecord, short
-from ...stream.errors import SettingsError
+from liveloc.stream.calibration import CameraCalibration
+from liveloc.stream.camera_estimate import LARGEST_E_PER_ADU
+from liveloc.stream.camera_file import LevelRecord, short
+from liveloc.stream.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

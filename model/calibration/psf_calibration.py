@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from ...stream.errors import SettingsError
-from ...stream.pixel_size import check_pixel_size
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.pixel_size import check_pixel_size
+
 from .bead_fit import agreement, first_shape, fit_jointly, mean_squares, subset
 from .bead_model import Background, BeadModel
 from .bead_run import check_run
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ...stream.calibration import CameraCalibration
+    from liveloc.stream.calibration import CameraCalibration
+
     from ..physics.psf import SplinePSF
     from .bead_fit import Agreement
     from .psf_shape import Slices

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from ..physics.psf_file import SUFFIX, save_psf
 from .bead_stack import read_positions, read_stack
 from .psf_calibration import calibrate_psf

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import __version__
+from liveloc import __version__
 
 if TYPE_CHECKING:
     from .psf_calibration import PSFCalibration

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stream.calibration import CameraCalibration
+from liveloc.stream.calibration import CameraCalibration
+
 from ..physics.crlb import crlb
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from .precision import rms
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
+
     from ..physics.crlb import Limits
     from .matching import Field, Matched
 

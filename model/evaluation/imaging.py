@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...stream.calibration import CameraCalibration
-from ...stream.camera_maps import from_plain
-from ...stream.errors import LivelocError, SettingsError
+from liveloc.stream.calibration import CameraCalibration
+from liveloc.stream.camera_maps import from_plain
+from liveloc.stream.errors import LivelocError, SettingsError
+
 from ..bundle import load_bundle
 from ..physics.psf_file import load_psf
 
@@ -86,7 +87,7 @@ def imaging_for(
     else:
         return None
     if camera is not None:
-        from ...stream.camera_file import load_camera
+        from liveloc.stream.camera_file import load_camera
 
         known: CameraCalibration | None = load_camera(camera).calibration
     else:

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...stream.command_options import ASSUMED_PIXEL_NM, table_path
-from ...stream.errors import SettingsError
-from ...stream.pixel_size import check_pixel_size
-from ...stream.table import read_table
-from ...stream.table_pieces import open_pieces
+from liveloc.stream.console.options import ASSUMED_PIXEL_NM, table_path
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.pixel_size import check_pixel_size
+from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.tables.pieces import open_pieces
+
 from .matching import match
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ...stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
 
 COMPARED_FRAMES = 200  # show whether both tables count frames from the same number
 ALIKE = 1e-3  # relative difference of pixel sizes that are one

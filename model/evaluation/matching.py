@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ...stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
+
     from .wobble import Wobble
 
 LATERAL_NM = 250.0

@@ -15,7 +15,7 @@ import numpy as np
 from .matching import AXIAL_NM, LATERAL_NM, Field, Matched, Rule, compare, match
 
 if TYPE_CHECKING:
-    from ...stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
 
 LATERAL_PERCENT_PER_NM = 1.0  # weight of RMSE against Jaccard in the efficiency
 AXIAL_PERCENT_PER_NM = 0.5

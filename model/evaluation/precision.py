@@ -17,8 +17,9 @@ from .matching import AXIAL_NM, LATERAL_NM
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...stream.calibration import CameraCalibration
-    from ...stream.localizations import Localizations
+    from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.localizations import Localizations
+
     from ..physics.psf import PSF
     from .matching import Matched
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .curves import Curve, curves
 from .matching import LATERAL_NM, Field, Matched, Rule, compare
 from .metrics import Score, score
@@ -26,7 +27,8 @@ from .subpixel import GRIDS, PhaseBias, phase_bias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
+
     from ..physics.crlb import Limits
     from .imaging import Imaging
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...stream.errors import SettingsError
-from ...stream.input_file import read_file
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.input_file import read_file
+
 from ..physics.psf_file import SUFFIX, load_psf
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ...stream.localizations import Localizations
+    from liveloc.stream.localizations import Localizations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from array_api_compat import array_namespace, device
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...stream.calibration import CameraCalibration
+    from liveloc.stream.calibration import CameraCalibration
 
 Array = Any  # NumPy array or torch tensor
 

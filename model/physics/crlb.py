@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ...stream.calibration import CameraCalibration
+    from liveloc.stream.calibration import CameraCalibration
+
     from .psf import PSF
 
 WINDOW_PX = 33  # edge of what an emitter is estimated from, background included

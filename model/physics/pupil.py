@@ -26,8 +26,9 @@ import numpy as np
 from array_api_compat import array_namespace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ...stream.pixel_size import PixelSizeNm
-from ...stream.settings import load_yaml
+from liveloc.stream.files.yaml_file import load_yaml
+from liveloc.stream.pixel_size import PixelSizeNm
+
 from .psf import SplinePSF, spline_kernel
 
 if TYPE_CHECKING:

@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stream.errors import SettingsError
-from ...stream.input_file import DAMAGED, one_line
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.input_file import DAMAGED, one_line
+
 from .psf import SplinePSF
 from .psf_file import load_psf
 

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ...stream.calibration import CameraCalibration
-from ...stream.camera_file import load_camera
-from ...stream.errors import SettingsError
-from ...stream.settings import load_yaml
+from liveloc.stream.calibration import CameraCalibration
+from liveloc.stream.camera_file import load_camera
+from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.yaml_file import load_yaml
+
 from ..physics.psf import (
     PSF,
     AstigmaticPSF,

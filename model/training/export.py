@@ -17,8 +17,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ... import __version__
-from ...stream.errors import SettingsError
+from liveloc import __version__
+from liveloc.stream.errors import SettingsError
+
 from ..bundle import PSF_PART, ModelSpec, write_bundle
 from ..maps import WINDOW
 from ..physics.psf_file import psf_bytes

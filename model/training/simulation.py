@@ -20,7 +20,8 @@ from ..physics.psf import PSF, GaussianPSF, SplinePSF, half_width_px
 from .loss import Targets
 
 if TYPE_CHECKING:
-    from ...stream.calibration import CameraCalibration
+    from liveloc.stream.calibration import CameraCalibration
+
     from .config import Optics, TrainingConfig
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .loss import loss
 from .network import PRESETS, Network, Scaling, to_units
 from .optimizer import Muon
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ...stream.calibration import CameraCalibration
+    from liveloc.stream.calibration import CameraCalibration
+
     from .config import TrainingConfig
 
 LOOKS = 20  # at the validation movie, in the course of a training

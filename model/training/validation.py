@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...stream.localizations import LOCALIZATION, Localizations
+from liveloc.stream.localizations import LOCALIZATION, Localizations
+
 from ..emitters import Geometry, Thresholds, find_emitters
 from ..evaluation.matching import Field, Matched, Rule, compare
 from ..evaluation.metrics import Score, score

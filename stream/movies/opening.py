@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LivelocError, SettingsError
-from ..input_file import regular_file
+from ..files.input_file import regular_file
 from .pages import MAGIC
 from .raw import open_dax, open_picasso
 from .recording import open_recording

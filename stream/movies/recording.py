@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..pixel_size import SOURCE, PixelSize, stated
-from ..segments import SegmentReader
+from ..recording.segments import SegmentReader
 from .movie import Movie
 
 if TYPE_CHECKING:

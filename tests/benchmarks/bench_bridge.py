@@ -21,11 +21,11 @@ from pathlib import Path
 from liveloc.bridge.micromanager import MicroManagerSource, open_core
 from liveloc.bridge.python_core import close_core
 from liveloc.stream.calibration import CameraCalibration
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
-from liveloc.stream.recorder import FrameRecorder
-from liveloc.stream.segments import SegmentReader
-from liveloc.stream.sender import FrameSender
-from liveloc.stream.transmission import transmit
+from liveloc.stream.recording.recorder import FrameRecorder
+from liveloc.stream.recording.segments import SegmentReader
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
+from liveloc.stream.transport.sender import FrameSender
+from liveloc.stream.transport.transmission import transmit
 
 
 def receive(freeze_s, after):

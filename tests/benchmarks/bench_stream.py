@@ -15,8 +15,8 @@ import numpy as np
 
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.frames import Frame, FrameHeader, StreamStart
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
-from liveloc.stream.sender import FrameSender
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
+from liveloc.stream.transport.sender import FrameSender
 
 
 def send(endpoint, side, frames, fps):

@@ -36,7 +36,7 @@ from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.model.physics.psf_file import load_psf
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
-from liveloc.stream.table import TableWriter
+from liveloc.stream.tables.arrow import TableWriter
 
 PIXEL_NM, SIDE, BORDER_NM, BACKGROUND = 100.0, 64, 450.0, 100.0
 CAMERA = CameraCalibration(

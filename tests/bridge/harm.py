@@ -32,16 +32,20 @@ from liveloc.bridge.simulated import (
     open_simulated,
 )
 from liveloc.stream.density import BlockDensity
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
-from liveloc.stream.segments import SegmentReader
-from liveloc.stream.session import ControlSection, SessionSettings, ShutterSection
+from liveloc.stream.recording.segments import SegmentReader
+from liveloc.stream.session.settings import (
+    ControlSection,
+    SessionSettings,
+    ShutterSection,
+)
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
 
 SAFE_S = 1.0
 AFTER_ERROR_S = 0.25
 DECISIONS = 15  # before harm is done
 SECOND_WAY = ShutterSection(device=SHUTTER, open=1)
 SUBSCRIBE = (
-    "import sys; from liveloc.stream.broadcast import LocalizationSubscriber as S\n"
+    "import sys; from liveloc.stream import LocalizationSubscriber as S\n"
     "s = S(sys.argv[1])\n"
     "while True: s.poll(0.1)"
 )

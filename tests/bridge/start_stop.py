@@ -14,7 +14,7 @@ from pathlib import Path
 
 from liveloc.bridge import BridgeSettings, SimulatedSettings, run_bridge
 from liveloc.bridge.settings import CameraSettings
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
 
 SIMULATED = SimulatedSettings(shape=(32, 32), exposure_ms=1.0, density_per_um2=0.0)
 DEMO = CameraSettings(

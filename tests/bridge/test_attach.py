@@ -21,8 +21,8 @@ from liveloc.bridge.sequence import CAMERA_FRAME_TAG
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceAborted, SourceError
 from liveloc.stream.frames import Frame, FrameHeader
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
-from liveloc.stream.segments import SegmentReader
+from liveloc.stream.recording.segments import SegmentReader
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
 
 TOLD = {"pixel_size_nm": 100.0, "calibration": CameraCalibration()}
 

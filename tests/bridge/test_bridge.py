@@ -22,12 +22,12 @@ from liveloc.stream.balance import BRIDGE_SHED
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, StreamError
 from liveloc.stream.frames import StreamStart
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver
-from liveloc.stream.segments import SegmentReader
-from liveloc.stream.sender import FrameSender
-from liveloc.stream.session import SessionSettings
-from liveloc.stream.supervision import StopEvent
-from liveloc.stream.table import read_table
+from liveloc.stream.recording.segments import SegmentReader
+from liveloc.stream.session.processes import StopEvent
+from liveloc.stream.session.settings import SessionSettings
+from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
+from liveloc.stream.transport.sender import FrameSender
 
 SMALL = SimulatedSettings(shape=(64, 64), exposure_ms=4.0)
 
@@ -267,7 +267,7 @@ def test_a_bridge_whose_frames_no_engine_took_does_not_end_well(
         return run_bridge(replace(settings, wait_for_engine_s=0.0), **more)
 
     monkeypatch.setattr("liveloc.bridge.bridge.run_bridge", impatient)
-    monkeypatch.setattr("liveloc.stream.transmission._PATIENCE_S", 0.5)
+    monkeypatch.setattr("liveloc.stream.transport.transmission._PATIENCE_S", 0.5)
     monkeypatch.setattr(  # the command takes the signals of its process
         "liveloc.bridge.commands.stop_event", lambda _: StopEvent()
     )

@@ -19,7 +19,7 @@ from liveloc.bridge.simulated.sample import Sample
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.camera_file import Camera, CameraFile, save_camera
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.session import SessionSettings
+from liveloc.stream.session.settings import SessionSettings
 
 SHAPE = (48, 64)
 CHIP = simulated_camera("scmos_maps", SHAPE, seed=4)

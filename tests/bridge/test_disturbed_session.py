@@ -9,7 +9,7 @@ import pytest
 
 from liveloc.bridge.control.settling import true_density
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.target_file import write_target
+from liveloc.stream.session.target_file import write_target
 
 pytestmark = pytest.mark.timeout(120)  # three processes
 

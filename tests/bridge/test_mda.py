@@ -14,7 +14,7 @@ from liveloc.bridge.python_core import close_core
 from liveloc.bridge.recording import record
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceAborted, SourceError
-from liveloc.stream.recorder import FrameRecorder
+from liveloc.stream.recording.recorder import FrameRecorder
 
 TOLD = {"pixel_size_nm": 100.0, "calibration": CameraCalibration()}
 SMALL = {"roi": (8, 4, 64, 48), "exposure_ms": 1.0, **TOLD}

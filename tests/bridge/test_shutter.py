@@ -22,7 +22,7 @@ from liveloc.bridge.simulated import (
     open_simulated,
 )
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.session import SessionSettings, ShutterSection
+from liveloc.stream.session.settings import SessionSettings, ShutterSection
 
 SMALL = SimulatedSettings(shape=(32, 32), exposure_ms=4.0)
 DEMO_SHUTTER = "DShutter"  # a C++ device of Micro-Manager

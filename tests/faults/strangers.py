@@ -21,9 +21,9 @@ from pathlib import Path
 import yaml
 import zmq
 
-from liveloc.stream import wire
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.frames import StreamEnd, StreamStart
+from liveloc.stream.transport import wire
 
 MARK = wire.Mark(next_seq=0, sent=0, dropped_total=0, missing_total=0)
 CHUNK = 50_000  # repetitions of a short message in one call of the system

@@ -16,9 +16,9 @@ from liveloc.model.frame_memory import (
     frames_at_once,
 )
 from liveloc.stream.calibration import CameraCalibration
-from liveloc.stream.endpoints import FREE
 from liveloc.stream.errors import MessageError
 from liveloc.stream.frames import StreamStart
+from liveloc.stream.sockets.endpoints import FREE
 
 PEAK = """
 import sys

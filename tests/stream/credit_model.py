@@ -30,17 +30,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from liveloc.stream.accounting import StreamAccount
-from liveloc.stream.allowance import Allowance
 from liveloc.stream.balance import CONNECTION_LOST, ENGINE_STOPPED
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.frames import Frame, FrameHeader, StreamStart
-from liveloc.stream.incoming import Incoming
-from liveloc.stream.limits import Limits
-from liveloc.stream.messages import Mark
-from liveloc.stream.outbox import Outbox
-from liveloc.stream.processed import ResumePoint
-from liveloc.stream.ring import FrameRing
+from liveloc.stream.sockets.limits import Limits
+from liveloc.stream.tables.ledger import ResumePoint
+from liveloc.stream.transport.accounting import StreamAccount
+from liveloc.stream.transport.allowance import Allowance
+from liveloc.stream.transport.inbound import Incoming
+from liveloc.stream.transport.messages import Mark
+from liveloc.stream.transport.outbox import Outbox
+from liveloc.stream.transport.ring import FrameRing
 
 SHAPE = (1, 1)
 LIMITS = Limits()

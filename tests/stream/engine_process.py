@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from liveloc.stream.processed import ProcessedLog
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver, Opened
+from liveloc.stream.tables.ledger import ProcessedLog
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver, Opened
 
 
 def tell(**fields: object) -> None:

@@ -28,18 +28,18 @@ from liveloc.model.physics.smap import open_psf
 from liveloc.model.training.config import TrainingConfig
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.camera_file import Camera, CameraFile, load_camera, save_camera
-from liveloc.stream.control_file import ControlFile
-from liveloc.stream.coordinates import stream_metadata
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
 from liveloc.stream.localizations import empty
-from liveloc.stream.processed import ProcessedLog, ResumePoint
-from liveloc.stream.replay import ReplaySource
-from liveloc.stream.segments import SegmentWriter
-from liveloc.stream.session import SessionSettings
-from liveloc.stream.table import TableWriter, read_table
-from liveloc.stream.table_pieces import open_pieces
-from liveloc.stream.target_file import read_target
-from liveloc.stream.text_table import write_csv
+from liveloc.stream.movies.replay import ReplaySource
+from liveloc.stream.recording.segments import SegmentWriter
+from liveloc.stream.session.control_file import ControlFile
+from liveloc.stream.session.settings import SessionSettings
+from liveloc.stream.session.target_file import read_target
+from liveloc.stream.tables.arrow import TableWriter, read_table
+from liveloc.stream.tables.coordinates import stream_metadata
+from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
+from liveloc.stream.tables.pieces import open_pieces
+from liveloc.stream.tables.text import write_csv
 from liveloc.viewer.view_file import View
 
 STREAM = bytes(range(16))

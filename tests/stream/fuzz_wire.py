@@ -15,13 +15,13 @@ from collections import Counter
 
 import msgpack
 
-from liveloc.stream import wire
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.density import BlockDensity
 from liveloc.stream.errors import MessageError
 from liveloc.stream.frames import FrameHeader, StreamEnd, StreamStart
 from liveloc.stream.laser_state import LaserState
-from liveloc.stream.limits import Limits
+from liveloc.stream.sockets.limits import Limits
+from liveloc.stream.transport import wire
 
 SLOWEST_CPU_S = 5e-3
 STREAM = bytes(range(16))

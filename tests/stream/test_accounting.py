@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.stream.accounting import StreamAccount
 from liveloc.stream.balance import (
     BRIDGE_SHED,
     CAMERA_MISSING,
@@ -18,8 +17,9 @@ from liveloc.stream.balance import (
     REJECTED,
 )
 from liveloc.stream.frames import FrameHeader
-from liveloc.stream.processed import ResumePoint
-from liveloc.stream.wire import Mark
+from liveloc.stream.tables.ledger import ResumePoint
+from liveloc.stream.transport.accounting import StreamAccount
+from liveloc.stream.transport.wire import Mark
 
 FATES = {
     "missing": CAMERA_MISSING,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from liveloc.stream import terminal
-from liveloc.stream.activation import Activation
+from liveloc.stream.broadcast.status import Activation
+from liveloc.stream.console import terminal
 
 LASER = {
     "power": 12.34,

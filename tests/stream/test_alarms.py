@@ -4,10 +4,10 @@ import json
 import time
 
 from liveloc.bridge.control.setup import ControlLog
-from liveloc.stream.alarms import KEPT, AlarmFollower, Alarms
 from liveloc.stream.balance import ALARM, exit_code
-from liveloc.stream.control_file import CONTROL_FILE
-from liveloc.stream.report import write_report_page
+from liveloc.stream.session.alarms import KEPT, AlarmFollower, Alarms
+from liveloc.stream.session.control_file import CONTROL_FILE
+from liveloc.viewer.report.page import write_report_page
 
 REPORT = {"frames": {"unexplained": 0}}
 

@@ -11,14 +11,14 @@ from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liveloc.stream.broadcast import (
+from liveloc.stream.broadcast.channel import (
     LocalizationPublisher,
     LocalizationSubscriber,
     Reset,
     Rows,
     Status,
 )
-from liveloc.stream.broadcast_messages import (
+from liveloc.stream.broadcast.messages import (
     pack_preview,
     pack_rows,
     unpack,
@@ -34,7 +34,7 @@ from liveloc.stream.preview import (
     fitting_binning,
     mean_binned,
 )
-from liveloc.stream.table import TableWriter, to_batch
+from liveloc.stream.tables.arrow import TableWriter, to_batch
 
 STREAM = bytes(range(16))
 METADATA = {"pixel_size_nm": "100.0", "roi_origin": "[0, 0]", "shape": "[64, 64]"}

@@ -16,8 +16,8 @@ from liveloc.stream.camera_file import (
     save_camera,
 )
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.replay import ReplaySource
-from liveloc.stream.session import SessionSettings
+from liveloc.stream.movies.replay import ReplaySource
+from liveloc.stream.session.settings import SessionSettings
 
 BY_HAND = """\
 name: Andor iXon 897, 10 MHz, gain 300

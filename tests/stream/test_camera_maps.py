@@ -11,7 +11,6 @@ from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liveloc.stream import wire
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.camera_maps import (
     check_map,
@@ -22,14 +21,15 @@ from liveloc.stream.camera_maps import (
     with_maps,
     write_maps,
 )
-from liveloc.stream.coordinates import stream_metadata
-from liveloc.stream.description import read_start, write_start
 from liveloc.stream.errors import MessageError, SettingsError
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
-from liveloc.stream.limits import Limits
-from liveloc.stream.receiver import FrameReceiver, Opened
-from liveloc.stream.segments import SegmentReader, SegmentWriter
-from liveloc.stream.sender import FrameSender
+from liveloc.stream.recording.segments import SegmentReader, SegmentWriter
+from liveloc.stream.recording.start_file import read_start, write_start
+from liveloc.stream.sockets.limits import Limits
+from liveloc.stream.tables.coordinates import stream_metadata
+from liveloc.stream.transport import wire
+from liveloc.stream.transport.receiver import FrameReceiver, Opened
+from liveloc.stream.transport.sender import FrameSender
 
 SHAPE = (6, 9)
 ORIGIN = (40, 30)

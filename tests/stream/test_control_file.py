@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.stream.control_file import ControlFile
 from liveloc.stream.errors import SettingsError
+from liveloc.stream.session.control_file import ControlFile
 
 if TYPE_CHECKING:
     from pathlib import Path

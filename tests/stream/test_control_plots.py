@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from liveloc.stream.control_file import ControlFile, frame_to_laser_ms
-from liveloc.stream.control_plots import COLUMNS, control_plots, running_mean
-from liveloc.stream.report import write_report_page
+from liveloc.stream.session.control_file import ControlFile, frame_to_laser_ms
+from liveloc.viewer.report.control_plots import COLUMNS, control_plots, running_mean
+from liveloc.viewer.report.page import write_report_page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liveloc.stream.calibration import CameraCalibration
-from liveloc.stream.coordinates import (
+from liveloc.stream.errors import RecordingError, SettingsError
+from liveloc.stream.frames import StreamStart
+from liveloc.stream.localizations import LOCALIZATION, empty
+from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.tables.coordinates import (
     DIALECTS,
     from_localizations,
     nm_to_px,
@@ -16,11 +20,7 @@ from liveloc.stream.coordinates import (
     stream_metadata,
     to_localizations,
 )
-from liveloc.stream.errors import RecordingError, SettingsError
-from liveloc.stream.frames import StreamStart
-from liveloc.stream.localizations import LOCALIZATION, empty
-from liveloc.stream.table import read_table
-from liveloc.stream.text_table import read_csv, write_csv
+from liveloc.stream.tables.text import read_csv, write_csv
 
 START = StreamStart(
     stream_id=bytes(range(16)),

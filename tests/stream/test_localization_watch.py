@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.stream.localization_watch import PATIENCE_S, LocalizationWatch
+from liveloc.stream.transport.localization_watch import PATIENCE_S, LocalizationWatch
 
 
 def arriving(watch, first, count, interval_s, since_s=0.0):

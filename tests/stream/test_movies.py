@@ -9,7 +9,7 @@ from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceError
 from liveloc.stream.frames import Frame, FrameHeader, StreamStart
 from liveloc.stream.movies import open_movie
-from liveloc.stream.segments import SegmentWriter
+from liveloc.stream.recording.segments import SegmentWriter
 
 MOVIE = np.random.default_rng(3).integers(0, 65_536, (10, 16, 12)).astype(np.uint16)
 

@@ -16,7 +16,7 @@ from liveloc.stream.pixel_size import (
     from_ome,
     length_nm,
 )
-from liveloc.stream.session import SessionSettings
+from liveloc.stream.session.settings import SessionSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from movie_files import ome_text, spots, write_imagej, write_micromanager, write_ome

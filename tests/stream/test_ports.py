@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from liveloc.stream.ports import ReservedPorts
-from liveloc.stream.receiver import FrameReceiver
+from liveloc.stream.sockets.ports import ReservedPorts
+from liveloc.stream.transport.receiver import FrameReceiver
 
 
 def test_what_is_given_stays_and_the_rest_is_filled_with_different_ports():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.frames import StreamEnd, StreamStart
-from liveloc.stream.processed import ProcessedLog, ResumePoint
+from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
 
 STREAM = uuid.uuid4().bytes
 START = StreamStart(

@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from liveloc.stream import recorder as module
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
-from liveloc.stream.recorder import FrameRecorder
-from liveloc.stream.segments import HEADER_BYTES, SegmentReader
+from liveloc.stream.recording import recorder as module
+from liveloc.stream.recording.recorder import FrameRecorder
+from liveloc.stream.recording.segments import HEADER_BYTES, SegmentReader
 
 START = StreamStart(
     stream_id=bytes(range(16)),

@@ -11,8 +11,8 @@ import tifffile
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceError
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
-from liveloc.stream.replay import ReplaySource
-from liveloc.stream.segments import HEADER_BYTES, SegmentWriter
+from liveloc.stream.movies.replay import ReplaySource
+from liveloc.stream.recording.segments import HEADER_BYTES, SegmentWriter
 
 MOVIE = np.random.default_rng(3).poisson(150, (12, 16, 20)).astype(np.uint16)
 START = StreamStart(
@@ -237,7 +237,7 @@ class Clock:
 def test_the_recorded_pace_is_kept(tmp_path, monkeypatch, speed, taking_ns):
     """Also when each frame takes a while: delays do not add up."""
     clock = Clock()
-    monkeypatch.setattr("liveloc.stream.replay.time", clock)
+    monkeypatch.setattr("liveloc.stream.movies.replay.time", clock)
     record(tmp_path)
     with ReplaySource(tmp_path, speed=speed) as source:
         source._stop = clock

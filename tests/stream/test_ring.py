@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liveloc.stream.frames import FrameHeader
-from liveloc.stream.ring import FrameRing
+from liveloc.stream.transport.ring import FrameRing
 
 SHAPE = (4, 4)
 

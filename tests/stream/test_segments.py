@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import RecordingError, SettingsError, SourceError
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
-from liveloc.stream.segments import HEADER_BYTES, SegmentReader, SegmentWriter
+from liveloc.stream.recording.segments import HEADER_BYTES, SegmentReader, SegmentWriter
 
 START = StreamStart(
     stream_id=bytes(range(16)),

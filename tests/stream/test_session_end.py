@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 
 from liveloc.stream.balance import FAILED, NOT_PROCESSED, exit_code
 from liveloc.stream.calibration import CameraCalibration
+from liveloc.stream.console.terminal import summary
 from liveloc.stream.errors import RecordingError, SettingsError
+from liveloc.stream.files.line_file import LineFile
+from liveloc.stream.files.reserve import Reserve
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
-from liveloc.stream.line_file import LineFile
-from liveloc.stream.processed import ProcessedLog, ResumePoint
-from liveloc.stream.report import write_report_page
-from liveloc.stream.reserve import Reserve
-from liveloc.stream.segments import SegmentWriter
-from liveloc.stream.session_end import (
+from liveloc.stream.recording.segments import SegmentWriter
+from liveloc.stream.session.end import (
     BRIDGE_FILE,
     LEDGER_FILE,
     REPORT_FILE,
@@ -31,8 +30,9 @@ from liveloc.stream.session_end import (
     laser_words,
     write_report,
 )
-from liveloc.stream.supervision import StopEvent, exit_words
-from liveloc.stream.terminal import summary
+from liveloc.stream.session.processes import StopEvent, exit_words
+from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
+from liveloc.viewer.report.page import write_report_page
 
 STREAM = bytes(16)
 COUNT = st.integers(0, 500)

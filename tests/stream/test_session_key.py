@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import zmq
 
-from liveloc.stream import wire
-from liveloc.stream.admission import Admission
-from liveloc.stream.broadcast import (
+from liveloc.stream.broadcast.channel import (
     LocalizationPublisher,
     LocalizationSubscriber,
     Status,
@@ -19,11 +17,13 @@ from liveloc.stream.broadcast import (
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, StreamError
 from liveloc.stream.frames import Frame, FrameHeader, StreamStart
-from liveloc.stream.limits import Limits
 from liveloc.stream.localizations import empty
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver, Opened
-from liveloc.stream.sender import FrameSender
-from liveloc.stream.session_key import SENDER_PROOF, SessionKey
+from liveloc.stream.sockets.admission import Admission
+from liveloc.stream.sockets.limits import Limits
+from liveloc.stream.sockets.session_key import SENDER_PROOF, SessionKey
+from liveloc.stream.transport import wire
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver, Opened
+from liveloc.stream.transport.sender import FrameSender
 
 ANY = "tcp://127.0.0.1:0"
 MARK = wire.Mark(next_seq=0, sent=0, dropped_total=0, missing_total=0)

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.session import SessionSettings
-from liveloc.stream.settings import from_yaml, to_yaml
+from liveloc.stream.files.yaml_file import from_yaml, to_yaml
+from liveloc.stream.session.settings import SessionSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import zmq
 
-from liveloc.stream import wire
 from liveloc.stream.balance import (
     BRIDGE_SHED,
     CAMERA_MISSING,
@@ -39,11 +38,12 @@ from liveloc.stream.errors import (
 )
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
 from liveloc.stream.laser_state import LaserState
-from liveloc.stream.limits import Limits
-from liveloc.stream.processed import ResumePoint
-from liveloc.stream.receiver import Arrived, Closed, FrameReceiver, Opened
-from liveloc.stream.sender import FrameSender
-from liveloc.stream.transmission import transmit
+from liveloc.stream.sockets.limits import Limits
+from liveloc.stream.tables.ledger import ResumePoint
+from liveloc.stream.transport import wire
+from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver, Opened
+from liveloc.stream.transport.sender import FrameSender
+from liveloc.stream.transport.transmission import transmit
 
 HERE = Path(__file__).parent
 ANY = "tcp://127.0.0.1:0"

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from liveloc.stream.supervision import GENTLY, Child
+from liveloc.stream.session.processes import GENTLY, Child
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="niceness is a thing of Unix")

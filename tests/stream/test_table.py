@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.localizations import LOCALIZATION, empty
-from liveloc.stream.table import TableWriter, from_batch, read_table, to_batch
+from liveloc.stream.tables.arrow import TableWriter, from_batch, read_table, to_batch
 
 METADATA = {"pixel_size_nm": "100.0", "roi_origin": "[0, 0]", "shape": "[64, 64]"}
 
@@ -179,7 +179,7 @@ KILLED = """
 import sys, time
 import numpy as np
 from liveloc.stream.localizations import empty
-from liveloc.stream.table import TableWriter
+from liveloc.stream.tables.arrow import TableWriter
 table = TableWriter(sys.argv[1], {metadata!r})
 while True:
     rows = empty(600)

@@ -4,12 +4,12 @@ import h5py
 import numpy as np
 import pytest
 
-from liveloc.stream.coordinates import DIALECTS
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import LOCALIZATION, empty
-from liveloc.stream.table import TableWriter, read_table
-from liveloc.stream.table_pieces import open_pieces
-from liveloc.stream.text_table import write_csv
+from liveloc.stream.tables.arrow import TableWriter, read_table
+from liveloc.stream.tables.coordinates import DIALECTS
+from liveloc.stream.tables.pieces import open_pieces
+from liveloc.stream.tables.text import write_csv
 
 METADATA = {"pixel_size_nm": "100.0", "roi_origin": "[2, 3]", "shape": "[64, 48]"}
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.session import SessionSettings
-from liveloc.stream.target_file import (
+from liveloc.stream.session.settings import SessionSettings
+from liveloc.stream.session.target_file import (
     MOST_BYTES,
     TARGET_FILE,
     AskedTarget,

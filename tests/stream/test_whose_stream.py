@@ -5,7 +5,7 @@ import json
 import pytest
 
 from liveloc.stream.balance import FAILED, exit_code
-from liveloc.stream.session_end import Outcome, collect
+from liveloc.stream.session.end import Outcome, collect
 
 OWN, OTHER = "11" * 16, "22" * 16
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.stream import wire
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import MessageError
 from liveloc.stream.frames import FrameHeader, StreamEnd, StreamStart
-from liveloc.stream.limits import Limits
-from liveloc.stream.start_maps import check_start, encode_start
+from liveloc.stream.sockets.limits import Limits
+from liveloc.stream.transport import wire
+from liveloc.stream.transport.start_maps import check_start, encode_start
 
 OURS = r"{}\.{}".format(*wire.PROTO)
 

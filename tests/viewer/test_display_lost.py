@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from liveloc.stream.balance import WINDOW_CLOSED
-from liveloc.stream.live import _Watch
+from liveloc.stream.console.launch import _Watch
 from liveloc.stream.localizations import empty
-from liveloc.stream.supervision import Child, StopEvent
-from liveloc.stream.table import TableWriter
+from liveloc.stream.session.processes import Child, StopEvent
+from liveloc.stream.tables.arrow import TableWriter
 from liveloc.viewer.display import display_available
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.stream.coordinates import DIALECTS
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.stream.table import TableWriter, read_table
+from liveloc.stream.tables.arrow import TableWriter, read_table
+from liveloc.stream.tables.coordinates import DIALECTS
 from liveloc.viewer import Look, Reconstruction
 from liveloc.viewer.document import Document
 from liveloc.viewer.drift import Drift

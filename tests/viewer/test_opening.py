@@ -11,8 +11,8 @@ import pytest
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.stream.table import TableWriter
-from liveloc.stream.text_table import write_csv
+from liveloc.stream.tables.arrow import TableWriter
+from liveloc.stream.tables.text import write_csv
 from liveloc.viewer import Reconstruction, opening
 from liveloc.viewer.field import WIDEST_PX, field_of
 from liveloc.viewer.opening import open_session

@@ -11,8 +11,8 @@ import pytest
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.frames import Frame, FrameHeader, StreamStart
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.stream.segments import SegmentWriter
-from liveloc.stream.table import TableWriter
+from liveloc.stream.recording.segments import SegmentWriter
+from liveloc.stream.tables.arrow import TableWriter
 from liveloc.viewer.document import Document
 from liveloc.viewer.opening import open_session
 from liveloc.viewer.recorded_frames import RecordedFrames

@@ -11,7 +11,7 @@ import yaml
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.stream.table import TableWriter
+from liveloc.stream.tables.arrow import TableWriter
 from liveloc.viewer import Look
 from liveloc.viewer.document import Document
 from liveloc.viewer.drift import Drift

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from liveloc.stream.broadcast import LocalizationPublisher, Reset, Rows, Status
+from liveloc.stream.broadcast.channel import LocalizationPublisher, Reset, Rows, Status
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.viewer import Look, display_available
@@ -368,7 +368,7 @@ def test_damaged_settings_are_said_and_the_window_opens(
 def test_filter_region_and_exports_while_rows_stream_in(
     live: tuple[ViewerWindow, Engine], application: Any, tmp_path: Path
 ) -> None:
-    from liveloc.stream.table import read_table
+    from liveloc.stream.tables.arrow import read_table
 
     window, engine = live
     press(window, "S")
@@ -655,8 +655,8 @@ def test_a_dead_display_is_found_out_without_dying(
 def test_the_density_of_now_becomes_the_target_of_a_running_session(
     opened: Any, application: Any, tmp_path: Path
 ) -> None:
-    from liveloc.stream.session import SessionSettings
-    from liveloc.stream.target_file import PRESENT, read_target
+    from liveloc.stream.session.settings import SessionSettings
+    from liveloc.stream.session.target_file import PRESENT, read_target
 
     folder = tmp_path / "session"
     folder.mkdir()
@@ -681,7 +681,7 @@ def test_the_dialog_saves_what_the_name_ends_in(
     import tifffile
     from PySide6.QtWidgets import QFileDialog
 
-    from liveloc.stream.table import read_table
+    from liveloc.stream.tables.arrow import read_table
 
     session = told(emitters(depth=0.5))
     window = opened(session)

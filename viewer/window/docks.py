@@ -16,7 +16,8 @@ from .raw_frame_panel import RawFramePanel
 from .region_panel import RegionPanel
 
 if TYPE_CHECKING:
-    from ...stream.preview import Preview
+    from liveloc.stream.preview import Preview
+
     from ..document import Document
     from ..recorded_frames import RecordedFrames
     from ..watched import Watched

@@ -20,7 +20,8 @@ from vispy import gloo
 from vispy.gloo import gl
 from vispy.gloo.context import FakeCanvas, forget_canvas, set_current_canvas
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .scene import BACKGROUND, TILE, Colours, Scene, common, tile_range
 from .tile_texture import TileTexture
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QByteArray, QCoreApplication, Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QMainWindow
 
-from ...stream.errors import SettingsError
+from liveloc.stream.errors import SettingsError
+
 from .canvas import Canvas
 from .controller import Controller
 from .docks import Docks, fitting_size

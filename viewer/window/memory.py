@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ...stream.input_file import read_file
-from ...stream.settings import from_yaml, to_yaml
+from liveloc.stream.files.input_file import read_file
+from liveloc.stream.files.yaml_file import from_yaml, to_yaml
+
 from ..render import Look
 
 FOLDER = "LIVELOC_CONFIG_DIR"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from ...stream.latency import Latency
+from liveloc.stream.latency import Latency
 
 BUSY_SHARE = 0.3  # of one core, at most, for redraws that nobody asked for
 SHORTEST_S = 0.04  # from redraw to redraw

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PySide6.QtGui import QMouseEvent, QPaintEvent, QWheelEvent
 
-    from ...stream.preview import Preview
+    from liveloc.stream.preview import Preview
 
 DARKEST, BRIGHTEST = 1.0, 99.7  # percentiles of the counts: black and white
 SAMPLED = 1 << 16  # pixels, on which these rest

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from PySide6.QtGui import QPaintEvent
 
-    from ...stream.activation import Activation
+    from liveloc.stream.broadcast.status import Activation
+
     from ..live import Figures, State
 
 _COLOURS = {

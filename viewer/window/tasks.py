@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
 
-from ...stream.errors import LivelocError
-from ...stream.target_file import PRESENT, write_target
+from liveloc.stream.errors import LivelocError
+from liveloc.stream.session.target_file import PRESENT, write_target
+
 from ..drift import estimate_drift
 from ..region import region_statistics
 from .jobs import Jobs

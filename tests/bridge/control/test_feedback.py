@@ -13,8 +13,8 @@ from liveloc.bridge.control.stop_rules import StopRules
 from liveloc.bridge.control.target import Target, TargetFile
 from liveloc.stream.density import BlockDensity
 from liveloc.stream.latency import Latency
-from liveloc.stream.session import ControlSection, StopSection
-from liveloc.stream.target_file import TARGET_FILE, write_target
+from liveloc.stream.session.settings import ControlSection, StopSection
+from liveloc.stream.session.target_file import TARGET_FILE, write_target
 
 HIGHEST = 20.0
 LOOK_S = 0.1

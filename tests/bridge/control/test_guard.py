@@ -13,7 +13,7 @@ from readings import READING, at
 from liveloc.bridge.control.guard import GuardedPower, GuardOptions
 from liveloc.bridge.control.htsmlm import HtsmlmLaw
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.settings import check
+from liveloc.stream.files.yaml_file import check
 
 # All of a million: LIVELOC_INPUTS=1000000 pytest tests/bridge/control/test_guard.py
 INPUTS = int(os.environ.get("LIVELOC_INPUTS", "50000"))

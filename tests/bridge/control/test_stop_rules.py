@@ -5,7 +5,7 @@ import pytest
 from readings import READING
 
 from liveloc.bridge.control.stop_rules import StopRules
-from liveloc.stream.session import StopSection
+from liveloc.stream.session.settings import StopSection
 
 FIRST = replace(READING, t_s=100.0, dt_s=0.0, power=4.0, highest=20.0)
 

@@ -1,0 +1,1 @@
+"""Localizations on their way from an engine to any number of viewers."""

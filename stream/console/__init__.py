@@ -1,0 +1,1 @@
+"""A session as a person at a terminal meets it: options, launch, status, doctor."""

@@ -1,0 +1,1 @@
+"""Frames on disk: segments with checksums that a killed process leaves whole."""

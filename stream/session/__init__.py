@@ -1,0 +1,1 @@
+"""A session: its settings, processes, control file, target, alarms and end."""

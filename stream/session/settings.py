@@ -1,0 +1,480 @@
+"""The settings of a session: one YAML file, checked before anything starts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..calibration import CameraCalibration
+from ..camera_file import Camera, load_camera, save_camera
+from ..density import BLOCK_FRAMES
+from ..errors import SettingsError
+from ..files.input_file import regular_file
+from ..files.yaml_file import check, load_yaml, to_yaml
+from ..pixel_size import PixelSizeNm
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Of the simulated microscope: what no sample shows and no computer draws.
+MOST_PHOTONS = 1e6  # per pixel or spot and exposure
+Photons = Annotated[float, Field(ge=0, le=MOST_PHOTONS)]
+PerArea = Annotated[float, Field(ge=0, le=1000)]
+Frames = Annotated[float, Field(gt=0, le=1e6)]
+Drift = Annotated[float, Field(ge=-1e6, le=1e6)]
+Edge = Annotated[int, Field(ge=1, le=8192)]
+SETTINGS_FILE = "session.yaml"
+CAMERA_FILE = "camera.yaml"
+_GUARD = (
+    "slew_percent_per_s",
+    "floor",
+    "quantum",
+    "uj_per_frame",
+    "dose_budget_uj",
+)
+_IN_CAMERA_FILE = ("offset_adu", "e_per_adu", "em_gain", "qe", "read_noise_e")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CameraSection(_Section):
+    """Which camera, and what its counts mean.
+
+    Attributes
+    ----------
+    config : str
+        ``simulated``, ``demo``, or the path of a Micro-Manager ``.cfg``.
+    device : str, optional
+        Camera label; the configuration's own camera if not given.
+    binning : int, optional
+        As it is if not given.
+    properties : dict
+        Any property of the camera, set after the binning: ``{TriggerMode: External}``.
+    roi : (x, y, width, height), optional
+        Pixels of the frames, binning included; as it is if not given.
+    interval_ms : float, optional
+        From frame to frame, if that is longer than the exposure, or triggered.
+    buffer_mib : int, optional
+        Micro-Manager's circular buffer; room for 10 s if not given.
+    patience_s : float
+        The camera has failed if no frame comes for so long; 0 waits for ever, for
+        triggers that pause.
+    frames : int
+        0 goes on until stopped.
+    plan : Path, optional
+        A useq MDASequence (YAML) along time, relative to the session file; it takes the
+        place of `frames` and `interval_ms`.
+    pixel_size_nm : float, optional
+        Of a pixel of the frames, binning included.
+    calibration_file : Path, optional
+        Camera file, relative to the session file; see `stream.camera_file`. It says
+        all that follows, and the pixel size if that is not given here.
+    offset_adu, e_per_adu : float, optional
+        Give both, or neither: then they are estimated from the first frames.
+    """
+
+    config: str = "simulated"
+    device: str | None = None
+    binning: Annotated[int, Field(ge=1)] | None = None
+    properties: dict[str, str | int | float | bool] = {}
+    roi: tuple[int, int, int, int] | None = None
+    exposure_ms: Positive | None = None
+    interval_ms: Positive | None = None
+    buffer_mib: Annotated[int, Field(ge=1)] | None = None
+    patience_s: NotNegative = 30.0
+    plan: Path | None = None
+    frames: Annotated[int, Field(ge=0)] = 0
+    pixel_size_nm: PixelSizeNm | None = None
+    calibration_file: Path | None = None
+    offset_adu: NotNegative | None = None
+    e_per_adu: Positive | None = None
+    em_gain: Positive = 1.0
+    qe: Annotated[float, Field(gt=0, le=1)] = 1.0
+    read_noise_e: NotNegative = 1.6
+
+    @model_validator(mode="after")
+    def _plan_or_frames(self) -> CameraSection:
+        if self.plan is not None and (self.frames or self.interval_ms):
+            raise ValueError(
+                "frames or interval_ms are given beside plan, which says them. Leave "
+                "one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _say_it_once(self) -> CameraSection:
+        fields = type(self).model_fields
+        twice = [n for n in _IN_CAMERA_FILE if getattr(self, n) != fields[n].default]
+        if self.calibration_file is not None and twice:
+            raise ValueError(
+                f"{twice[0]} is given beside calibration_file, which says it. Leave "
+                "one of them out"
+            )
+        return self
+
+    def load_file(self) -> Camera | None:
+        """Read the camera file, if one is named; raises SettingsError."""
+        if self.calibration_file is None:
+            return None
+        return load_camera(self.calibration_file)
+
+    @property
+    def calibration(self) -> CameraCalibration | None:
+        """What the settings say themselves; None asks for an estimate."""
+        if self.offset_adu is None or self.e_per_adu is None:
+            return None
+        return CameraCalibration(
+            offset_adu=self.offset_adu,
+            e_per_adu=self.e_per_adu,
+            em_gain=self.em_gain,
+            qe=self.qe,
+            read_noise_e=self.read_noise_e,
+        )
+
+
+class SimulationSection(_Section):
+    """The simulated microscope; see ``bridge.simulated.SimulatedSettings``.
+
+    Attributes
+    ----------
+    events : list of (exposure, what, value)
+        Faults and changes of the sample, such as ``[2000, camera, unplug]`` or
+        ``[1000, on_time, 3]``; see docs/simulated.md.
+    camera : {"scmos", "scmos_maps", "emccd"}
+        An sCMOS with all pixels alike, one with offset, gain and read noise of its
+        own in each pixel, or an EMCCD.
+    """
+
+    shape: tuple[Edge, Edge] = (128, 128)
+    seed: Annotated[int, Field(ge=0)] = 1
+    density_per_um2: PerArea = 0.2
+    photons: Annotated[float, Field(gt=0, le=MOST_PHOTONS)] = 2500.0
+    background: Photons = 10.0
+    camera: Literal["scmos", "scmos_maps", "emccd"] = "scmos"
+    power_mw: Positive = 5.0
+    highest_mw: Positive = 50.0
+    excitation_mw: Positive = 50.0
+    highest_excitation_mw: Positive = 200.0
+    spontaneous_density_per_um2: PerArea = 0.0
+    fluorophores_per_um2: Annotated[float, Field(gt=0, le=1e5)] = 250.0
+    on_time_frames: Frames = 6.0
+    bleach_probability: Annotated[float, Field(ge=0, le=1)] = 0.25
+    photon_spread: Annotated[float, Field(ge=0, le=10)] = 0.15
+    blink_probability: Annotated[float, Field(ge=0, le=0.99)] = 0.0
+    blink_frames: Frames = 2.0
+    background_per_mw: Photons = 0.0
+    background_rise: Photons = 0.0
+    drift_nm_per_s: tuple[Drift, Drift, Drift] = (0.0, 0.0, 0.0)
+    drift_walk_nm: tuple[Drift, Drift, Drift] = (0.0, 0.0, 0.0)
+    fiducials: Annotated[int, Field(ge=0, le=10_000)] = 0
+    fiducial_photons: Photons = 10_000.0
+    hot_pixels: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    hot_pixel_photons: Photons = 200.0
+    events: tuple[tuple[int, str, float | str], ...] = ()
+
+
+class ShutterSection(_Section):
+    """What else keeps the activation laser from the sample, if that does not answer.
+
+    Attributes
+    ----------
+    device, property : str
+        A shutter, or what enables the laser; best of another driver than the laser's,
+        since a driver that hangs may hold up all of its devices.
+    closed : str or number
+        Value that keeps the light off.
+    open : str or number, optional
+        Set when the session begins; without it the shutter is never opened.
+    after_s : float
+        Longest that the laser may take to answer.
+    """
+
+    device: str
+    property: str = "State"
+    closed: int | float | str = 0
+    open: int | float | str | None = None
+    after_s: Positive = 0.4
+
+
+class LaserSection(_Section):
+    """The activation laser: a property of a device, inside fixed limits.
+
+    Attributes
+    ----------
+    device, property : str, optional
+        Without a device no laser is touched. The simulated microscope has its own.
+    power, safe, lowest, highest : float
+        In `unit`. `safe` is what the laser falls to when anything ends or fails.
+    slew_percent_per_s : float
+        Fastest rise that a control law may ask for, percent of the present power per
+        second; it may fall at once.
+    floor : float, optional
+        Power that may be reached at once from anything below, so that it can leave 0;
+        1 % of the highest if not given.
+    quantum : float
+        Step of the device, 0 for none.
+    settle_s : float
+        Time that the device needs after a setting; no other power is set meanwhile.
+    uj_per_frame : float or list of (power, uJ), optional
+        Dose: energy per frame for one unit of power, or a table of it.
+    dose_budget_uj : float, optional
+        Energy after which the power goes to `lowest`; needs `uj_per_frame`.
+    shutter : ShutterSection, optional
+        Closed when the laser does not answer, or does not go to its safe level.
+    """
+
+    device: str | None = None
+    property: str | None = None
+    power: NotNegative | None = None
+    safe: NotNegative = 0.0
+    lowest: NotNegative = 0.0
+    highest: Positive | None = None
+    unit: str = "mW"
+    slew_percent_per_s: Positive = 1000.0
+    floor: Positive | None = None
+    quantum: NotNegative = 0.0
+    settle_s: NotNegative = 0.0
+    uj_per_frame: Positive | list[tuple[NotNegative, NotNegative]] | None = None
+    dose_budget_uj: Positive | None = None
+    shutter: ShutterSection | None = None
+
+    def guard(self) -> dict[str, Any]:
+        """Give what a power passes: see ``bridge.control.guard.GuardOptions``."""
+        return {name: getattr(self, name) for name in _GUARD}
+
+
+class StopSection(_Section):
+    """When an acquisition ends by itself, apart from its number of frames.
+
+    Each is off if not given; which one ended it, and on what evidence, is in
+    ``control.jsonl`` and in the report. Density and precision are those that the
+    engine reports, so these rules need one.
+
+    Attributes
+    ----------
+    minutes : float, optional
+        Since the first frame.
+    at_highest_s : float, optional
+        The laser has been at its highest power for this long.
+    density_below_per_um2 : float, optional
+        The density has been below this for `density_below_s`.
+    density_below_s : float
+        See above.
+    dose : float, optional
+        Sum of power times seconds, in the laser's unit.
+    resolution_nm : float, optional
+        Precision and sampling together are this good: the square root of
+        (2.355 sigma)^2 + (2 / sqrt(localizations per area))^2.
+    free_disk_gib : float
+        Less room than this is left on the session's disk.
+    """
+
+    minutes: Positive | None = None
+    at_highest_s: Positive | None = None
+    density_below_per_um2: Positive | None = None
+    density_below_s: Positive = 10.0
+    dose: Positive | None = None
+    resolution_nm: Positive | None = None
+    free_disk_gib: NotNegative = 0.5
+
+
+class ControlSection(_Section):
+    """How the activation laser follows the density of emitters.
+
+    Attributes
+    ----------
+    law : str
+        ``constant``: no feedback; else the name of a control law, see docs/control.md.
+    options : dict
+        Of the law.
+    target_per_um2 : float, "present", or list of (frame, float), optional
+        Density to hold: emitters that are on, per um2 and frame. ``present`` takes what
+        is measured while the first `settle_frames` frames are taken at `laser.power`.
+        A list changes it from given frames on.
+    highest_target_per_um2 : float
+        No target above it, whoever asks for it while the session runs.
+    settle_frames : int
+        See above.
+    region : (x, y, width, height), optional
+        Pixels of the chip within which the density counts; all of them if not given.
+    block_frames : int
+        Least frames between two measurements of the density.
+    ticks_per_s : float
+        Most decisions per second.
+    dry_run : bool
+        Decide and write it down, but leave the laser at `laser.power`.
+    stop : StopSection
+        When to end.
+    """
+
+    law: str = "constant"
+    options: dict[str, Any] = {}
+    target_per_um2: (
+        Positive | Literal["present"] | list[tuple[int, Positive]] | None
+    ) = None
+    highest_target_per_um2: Positive = 5.0
+    settle_frames: Annotated[int, Field(ge=1)] = 100
+    region: tuple[int, int, int, int] | None = None
+    block_frames: Annotated[int, Field(ge=1, le=10_000)] = BLOCK_FRAMES
+    ticks_per_s: Positive = 50.0
+    dry_run: bool = False
+    stop: StopSection = StopSection()
+
+    @model_validator(mode="after")
+    def _target_is_allowed(self) -> ControlSection:
+        given = self.target_per_um2
+        steps = given if isinstance(given, list) else [(0, given)]
+        for _, density in steps:
+            if not isinstance(density, int | float):
+                continue
+            if density > self.highest_target_per_um2:
+                raise ValueError(
+                    f"target_per_um2 is {density:g}, above highest_target_per_um2, "
+                    f"which is {self.highest_target_per_um2:g}. Lower one or raise the "
+                    "other"
+                )
+        return self
+
+
+class StreamSection(_Section):
+    """How frames travel and whether they are kept.
+
+    Attributes
+    ----------
+    frames_endpoint, localizations_endpoint : str, optional
+        ZeroMQ addresses; loopback only. If not given, `run` takes free ports, and a
+        process that is started alone takes 5555 and 5556.
+    policy : {"drop_block", "stop"}
+        What happens to frames that the engine has no room for.
+    record : bool
+        Keep every frame next to the results, before anything is shed.
+    """
+
+    frames_endpoint: str | None = None
+    localizations_endpoint: str | None = None
+    policy: Literal["drop_block", "stop"] = "drop_block"
+    record: bool = False
+
+
+class EngineSection(_Section):
+    """What localizes.
+
+    Attributes
+    ----------
+    model : str
+        Name of a shipped bundle, or path of a ``.liveloc`` file.
+    refine : bool
+        Fit emitters again with the PSF that the network was trained on.
+    max_batch : int
+        Most frames taken from the ring at once, fewer where they are large.
+    memory_gib : float
+        Most memory that the network may take for its frames; a stream whose frames need
+        more is refused.
+    """
+
+    model: str = "gaussian-2d"
+    refine: bool = False
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    threads: Annotated[int, Field(ge=1, le=64)] = 2
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
+    memory_gib: Positive = 8.0
+    ring_frames: Annotated[int, Field(ge=8, le=65536)] = 256
+
+
+class ViewerSection(_Section):
+    """What is shown."""
+
+    super_pixel_nm: Positive = 20.0
+
+
+class SessionSettings(_Section):
+    """Everything a session runs with; written next to its results."""
+
+    camera: CameraSection = CameraSection()
+    simulation: SimulationSection = SimulationSection()
+    laser: LaserSection = LaserSection()
+    control: ControlSection = ControlSection()
+    stream: StreamSection = StreamSection()
+    engine: EngineSection = EngineSection()
+    viewer: ViewerSection = ViewerSection()
+
+    @classmethod
+    def load(cls, path: Path) -> SessionSettings:
+        """Read a session file, or the one in a session's folder.
+
+        Raises
+        ------
+        SettingsError
+            One line that names the file, the key and the remedy.
+        """
+        path = Path(path)
+        path = path / SETTINGS_FILE if path.is_dir() else path
+        settings = load_yaml(path, cls)
+        file, plan = settings.camera.calibration_file, settings.camera.plan
+        options = settings.control.options
+        if isinstance(options.get("path"), str):
+            options = options | {"path": str(path.parent / options["path"])}
+        return settings.changed(
+            str(path),
+            camera__calibration_file=None if file is None else path.parent / file,
+            camera__plan=None if plan is None else path.parent / plan,
+            control__options=options,
+        )
+
+    def changed(self, where: str = "command line", **values: Any) -> SessionSettings:
+        """Override single values, named ``section__key``; None changes nothing."""
+        data = self.model_dump()
+        for name, value in values.items():
+            section, key = name.split("__")
+            if value is not None:
+                data[section][key] = value
+        return check(data, SessionSettings, where)
+
+    def with_camera_file(self, path: Path | None) -> SessionSettings:
+        """Take what the camera's counts mean from a file; None changes nothing."""
+        if path is None:
+            return self
+        data = self.model_dump()
+        for name in _IN_CAMERA_FILE:
+            del data["camera"][name]
+        data["camera"]["calibration_file"] = path
+        return check(data, SessionSettings, "command line")
+
+    def save(self, folder: Path) -> Path:
+        """Write the settings as run, with the files they name, into a session's folder.
+
+        Raises
+        ------
+        SettingsError
+            A file that they name cannot be read.
+        """
+        path = folder / SETTINGS_FILE
+        plain = self.model_dump(mode="json")
+        if camera := self.camera.load_file():
+            save_camera(folder / CAMERA_FILE, camera)
+            plain["camera"]["calibration_file"] = CAMERA_FILE
+        if self.camera.plan is not None:
+            plain["camera"]["plan"] = _copied(self.camera.plan, folder)
+        if isinstance(named := self.control.options.get("path"), str):
+            plain["control"]["options"]["path"] = _copied(Path(named), folder)
+        text = to_yaml(plain)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+def _copied(file: Path, folder: Path) -> str:
+    """Copy a file that settings name beside them; give its name."""
+    target = folder / regular_file(file).name
+    try:
+        if file.resolve() != target.resolve():
+            shutil.copyfile(file, target)
+    except OSError as error:
+        raise SettingsError(
+            f"{file}: cannot be read: {error.strerror}. Check the path."
+        ) from None
+    return file.name

@@ -1,0 +1,1 @@
+"""Where sockets bind and who may connect: endpoints, ports, session keys, limits."""

@@ -1,0 +1,1 @@
+"""The page and the plots that a finished session leaves behind."""
