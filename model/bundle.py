@@ -24,7 +24,7 @@ from .emitters import Thresholds
 from .maps import Grid
 from .onnx_graph import reads_outside
 from .physics.psf_file import read_psf
-from .training.config import TrainingConfig
+from .training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from .physics.psf import PSF

@@ -190,8 +190,8 @@ def train(
             "from PyTorch's own index, see docs/training.md."
         ) from None
     from .bundle import SHIPPED
-    from .training.config import TrainingConfig
     from .training.trainer import train_bundle
+    from .training_config import TrainingConfig
 
     shipped = SHIPPED / f"{config}.yaml"
     path = shipped if shipped.exists() and not Path(config).exists() else Path(config)
@@ -237,7 +237,7 @@ def calibrate_camera_file(
     """
     from liveloc.stream.camera_file import save_camera
 
-    from .calibration.camera_calibration import calibrate_camera, describe_camera
+    from .calibration.camera.calibration import calibrate_camera, describe_camera
 
     if file.exists():
         raise SettingsError(
@@ -344,8 +344,8 @@ def calibrate_psf_file(
     Example: liveloc calibrate psf beads.tif --pixel-size 100 --z-step 10
     --camera camera.yaml --out mine.psf.npz
     """
-    from .calibration.psf_calibration import BeadSettings
-    from .calibration.psf_calibration_files import calibrate_psf_from
+    from .calibration.psf.calibration import BeadSettings
+    from .calibration.psf.from_disk import calibrate_psf_from
 
     known, _ = given_camera(camera, offset, gain)
     if known is not None and camera is None and 0 < qe <= 1:

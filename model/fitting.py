@@ -11,7 +11,7 @@ from liveloc.stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
 from liveloc.stream.errors import SourceError
 from liveloc.stream.tables.ledger import ResumePoint
 
-from .calibration.camera_check import CameraCheck, camera_report
+from .camera_check import CameraCheck, camera_report
 from .engine import REPORT_FILE, check_fits, open_localizer, versions
 from .frame_memory import frames_at_once
 from .results import Results

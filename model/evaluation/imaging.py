@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..physics.psf import PSF
-    from ..training.config import CameraConfig
+    from ..training_config import CameraConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,14 +24,14 @@ from ..bundle import PSF_PART, ModelSpec, write_bundle
 from ..maps import WINDOW
 from ..physics.psf_file import psf_bytes
 from ..physics.smap import open_psf
-from .config import SplineConfig
+from ..training_config import SplineConfig
 from .network import PRESETS, Network, Scaling, flop_per_pixel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..bundle import Bundle
-    from .config import TrainingConfig
+    from ..training_config import TrainingConfig
     from .validation import Look
 
 

@@ -18,7 +18,7 @@ from ..emitters import Geometry
 from .simulation import Simulator
 
 if TYPE_CHECKING:
-    from .config import Optics, TrainingConfig
+    from ..training_config import Optics, TrainingConfig
     from .network import Network
 
 SEED = 30_000_001  # neither training's nor validation's

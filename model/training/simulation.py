@@ -22,7 +22,7 @@ from .loss import Targets
 if TYPE_CHECKING:
     from liveloc.stream.calibration import CameraCalibration
 
-    from .config import Optics, TrainingConfig
+    from ..training_config import Optics, TrainingConfig
 
 
 MOST_FILAMENTS = 8  # of a movie

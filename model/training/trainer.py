@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from liveloc.stream.calibration import CameraCalibration
 
-    from .config import TrainingConfig
+    from ..training_config import TrainingConfig
 
 LOOKS = 20  # at the validation movie, in the course of a training
 SAVE_EVERY_S = 60.0

@@ -18,7 +18,7 @@ from ..evaluation.precision import NORMAL, limits_of
 from .simulation import Simulator
 
 if TYPE_CHECKING:
-    from .config import Optics, TrainingConfig
+    from ..training_config import Optics, TrainingConfig
     from .loss import Targets
     from .network import Network
 

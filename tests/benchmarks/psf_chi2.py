@@ -31,9 +31,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from liveloc.model.calibration.bead_fit import fit_jointly, refit_places, subset
-from liveloc.model.calibration.beads import Spot, cut
-from liveloc.model.calibration.psf_calibration import BeadSettings, calibrate_psf
+from liveloc.model.calibration.psf.bead_fit import fit_jointly, refit_places, subset
+from liveloc.model.calibration.psf.beads import Spot, cut
+from liveloc.model.calibration.psf.calibration import BeadSettings, calibrate_psf
 from liveloc.stream.calibration import CameraCalibration
 
 EMCCD = CameraCalibration(

@@ -24,8 +24,8 @@ from liveloc.model.emitters import Geometry, Thresholds, find_emitters
 from liveloc.model.evaluation.metrics import evaluate
 from liveloc.model.training import cell_network, loss
 from liveloc.model.training import trainer as training
-from liveloc.model.training.config import TrainingConfig
 from liveloc.model.training.network import PRESETS, flop_per_pixel
+from liveloc.model.training_config import TrainingConfig
 
 HERE = Path(__file__).resolve()
 DATA = Path(os.environ.get("LIVELOC_DATA", HERE.parents[3] / "shared" / "data"))

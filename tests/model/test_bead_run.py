@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from liveloc.model.calibration.bead_run import check_run
+from liveloc.model.calibration.psf.bead_run import check_run
 from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.model.physics.psf import AstigmaticPSF, DoubleHelixPSF
 from liveloc.stream.calibration import CameraCalibration

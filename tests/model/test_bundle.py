@@ -14,7 +14,7 @@ from liveloc.model.bundle import (
     write_bundle,
 )
 from liveloc.model.maps import MAPS
-from liveloc.model.training.config import TrainingConfig
+from liveloc.model.training_config import TrainingConfig
 from liveloc.stream.errors import SettingsError
 
 SHIPPED_NAMES = ["gaussian-2d", "simulated-microscope"]

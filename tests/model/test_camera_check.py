@@ -14,7 +14,7 @@ from liveloc.bridge.simulated import (
     simulated_camera,
 )
 from liveloc.bridge.simulated.sample import Sample
-from liveloc.model.calibration.camera_check import FRAMES, CameraCheck, camera_report
+from liveloc.model.camera_check import FRAMES, CameraCheck, camera_report
 from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.stream.calibration import CameraCalibration
 

@@ -13,12 +13,12 @@ from liveloc.bridge.simulated import (
     SIMULATED_EMCCD,
     simulated_camera,
 )
-from liveloc.model.calibration.camera_calibration import (
+from liveloc.model.calibration.camera.calibration import (
     calibrate_camera,
     describe_camera,
 )
-from liveloc.model.calibration.photon_transfer import photon_transfer
-from liveloc.model.calibration.stack_statistics import stack_statistics
+from liveloc.model.calibration.camera.photon_transfer import photon_transfer
+from liveloc.model.calibration.camera.stack_statistics import stack_statistics
 from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.camera_file import load_camera

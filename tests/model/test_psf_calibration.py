@@ -10,12 +10,12 @@ from scipy.sparse import csr_array
 from typer.testing import CliRunner
 
 from liveloc.__main__ import app
-from liveloc.model.calibration.bead_stack import read_stack
-from liveloc.model.calibration.beads import choose_beads, find_spots
-from liveloc.model.calibration.psf_calibration import BeadSettings, calibrate_psf
-from liveloc.model.calibration.psf_record import describe, metadata_of, remarks
-from liveloc.model.calibration.psf_shape import render_slices
-from liveloc.model.calibration.spline_equations import (
+from liveloc.model.calibration.psf.bead_stack import read_stack
+from liveloc.model.calibration.psf.beads import choose_beads, find_spots
+from liveloc.model.calibration.psf.calibration import BeadSettings, calibrate_psf
+from liveloc.model.calibration.psf.record import describe, metadata_of, remarks
+from liveloc.model.calibration.psf.shape import render_slices
+from liveloc.model.calibration.psf.spline_equations import (
     Knots,
     gathered,
     spline_slope,

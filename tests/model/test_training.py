@@ -6,10 +6,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from liveloc.model.bundle import SHIPPED
-from liveloc.model.training.config import Optics, TrainingConfig
 from liveloc.model.training.optimizer import orthogonal
 from liveloc.model.training.simulation import Simulator
 from liveloc.model.training.trainer import Trainer
+from liveloc.model.training_config import Optics, TrainingConfig
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError
 

@@ -7,7 +7,7 @@ import yaml
 from liveloc.model.bundle import SHIPPED
 from liveloc.model.physics.psf import SplinePSF
 from liveloc.model.physics.psf_file import save_psf
-from liveloc.model.training.config import TrainingConfig
+from liveloc.model.training_config import TrainingConfig
 from liveloc.stream.errors import SettingsError
 
 DEEP = yaml.safe_load((SHIPPED / "simulated-microscope.yaml").read_text())

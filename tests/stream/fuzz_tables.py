@@ -19,13 +19,13 @@ import fuzz_readers
 from fuzz_readers import Reader
 
 from liveloc.model.bundle import load_bundle
-from liveloc.model.calibration.bead_stack import read_positions
+from liveloc.model.calibration.psf.bead_stack import read_positions
 from liveloc.model.evaluation.wobble import read_wobble
 from liveloc.model.physics.psf import SplinePSF
 from liveloc.model.physics.psf_file import save_psf
 from liveloc.model.physics.pupil import Optics
 from liveloc.model.physics.smap import open_psf
-from liveloc.model.training.config import TrainingConfig
+from liveloc.model.training_config import TrainingConfig
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.camera_file import Camera, CameraFile, load_camera, save_camera
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.errors import SettingsError
 
-from ..physics.psf_file import SUFFIX, save_psf
+from ...physics.psf_file import SUFFIX, save_psf
 from .bead_stack import read_positions, read_stack
-from .psf_calibration import calibrate_psf
-from .psf_record import describe, metadata_of
-from .psf_report import write_report
+from .calibration import calibrate_psf
+from .record import describe, metadata_of
+from .report import write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .psf_calibration import BeadSettings, Progress
+    from .calibration import BeadSettings, Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

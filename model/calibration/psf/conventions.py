@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..physics.psf import SplinePSF, spline_kernel
+from ...physics.psf import SplinePSF, spline_kernel
 from .beads import frame_of
-from .psf_shape import focus_nm, measure_slices, render_slices
+from .shape import focus_nm, measure_slices, render_slices
 
 if TYPE_CHECKING:
     from .bead_model import Background, BeadModel

@@ -27,14 +27,14 @@ from .beads import (
     frame_of,
     saturated_pixels,
 )
-from .psf_conventions import (
+from .conventions import (
     settle_background,
     settle_depth,
     settle_place,
     settle_scale,
     spline_of,
 )
-from .psf_shape import measure_slices
+from .shape import measure_slices
 from .spline_equations import Knots
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
     from liveloc.stream.calibration import CameraCalibration
 
-    from ..physics.psf import SplinePSF
+    from ...physics.psf import SplinePSF
     from .bead_fit import Agreement
-    from .psf_shape import Slices
+    from .shape import Slices
 
     Floats = NDArray[np.float64]
     Progress = Callable[[int, float], None]

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..physics.psf import SplinePSF
+    from ...physics.psf import SplinePSF
 
     Floats = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..physics.psf import spline_kernel
+from ...physics.psf import spline_kernel
 from .spline_equations import Knots, NormalEquations, spline_slope, spot
 
 if TYPE_CHECKING:

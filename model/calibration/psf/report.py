@@ -8,12 +8,12 @@ import numpy as np
 
 from liveloc.stream.calibration import CameraCalibration
 
-from ..physics.crlb import crlb
+from ...physics.crlb import crlb
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .psf_calibration import PSFCalibration
+    from .calibration import PSFCalibration
 
 # Colours that the colour-blind tell apart (M. Okabe, K. Ito).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"

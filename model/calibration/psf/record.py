@@ -9,7 +9,7 @@ import numpy as np
 from liveloc import __version__
 
 if TYPE_CHECKING:
-    from .psf_calibration import PSFCalibration
+    from .calibration import PSFCalibration
 
 WRONG_NOISE = (0.7, 1.5)  # noise per photon found over noise expected
 ODD_PLANE = 3.0  # chi2 of a plane over the median

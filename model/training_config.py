@@ -14,7 +14,7 @@ from liveloc.stream.camera_file import load_camera
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.files.yaml_file import load_yaml
 
-from ..physics.psf import (
+from .physics.psf import (
     PSF,
     AstigmaticPSF,
     Defocus,
@@ -22,7 +22,7 @@ from ..physics.psf import (
     GaussianPSF,
     SplinePSF,
 )
-from ..physics.smap import open_psf
+from .physics.smap import open_psf
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

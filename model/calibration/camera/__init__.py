@@ -1,0 +1,1 @@
+"""From dark and illuminated stacks to a camera file (photon transfer)."""
