@@ -248,7 +248,7 @@ def replay(
     settings.save(folder)
     _reconstruct(folder)
     if control is not None:
-        from .bridge.control.rerun import rerun_session
+        from .bridge.rerun import rerun_session
 
         drawn, problem = rerun_session(settings, densities, path, folder)
         say(f"what {control} would have done: {drawn}")

@@ -23,16 +23,16 @@ from liveloc.stream.tables.coordinates import stream_metadata
 from liveloc.stream.transport.sender import FrameSender
 from liveloc.stream.transport.transmission import transmit
 
-from .control.setup import ControlLog, laser_state, lease_s, open_feedback
-from .interlock import LaserInterlock
-from .laser import GuardedLaser, MicroManagerLaser
-from .mda import MDAAcquisition, load_plan
-from .mda_plan import TIME, axes_of
-from .micromanager import MicroManagerSource, open_core
-from .python_core import close_core
-from .recording import record
+from .camera.mda import MDAAcquisition, load_plan
+from .camera.mda_plan import TIME, axes_of
+from .camera.python_core import close_core
+from .camera.recording import record
+from .camera.sequence_source import MicroManagerSource, open_core
+from .feedback_setup import ControlLog, laser_state, lease_s, open_feedback
+from .laser.interlock import LaserInterlock
+from .laser.laser import GuardedLaser, MicroManagerLaser
+from .laser.shutter import MicroManagerShutter, ShutterWatch
 from .settings import LaserSettings
-from .shutter import MicroManagerShutter, ShutterWatch
 from .simulated import (
     LASER,
     POWER_PROPERTY,

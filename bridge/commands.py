@@ -99,7 +99,7 @@ def record(
 
 def _leave(code: int) -> NoReturn:
     """End the command; at once if a driver hangs that Python would wait for."""
-    from .python_core import leave
+    from .camera.python_core import leave
 
     leave(code)
     raise typer.Exit(code)

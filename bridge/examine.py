@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from liveloc.stream.errors import LivelocError
 
-from .micromanager import open_core
-from .python_core import close_core
+from .camera.python_core import close_core
+from .camera.sequence_source import open_core
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from liveloc.stream.session.settings import ControlSection
 from liveloc.stream.sockets.endpoints import FRAMES_AT
 
-from .control.laws import check_options
+from .control.laws.registry import check_options
 from .simulated import LASER, POWER_PROPERTY, SimulatedSettings, simulated_camera
 
 if TYPE_CHECKING:

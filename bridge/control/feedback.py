@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .laws import close_law
-from .readings import join
+from .laws.readings import join
+from .laws.registry import close_law
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from liveloc.stream.density import BlockDensity
     from liveloc.stream.session.settings import ControlSection
 
-    from ..interlock import LaserInterlock
-    from ..laser import GuardedLaser
-    from .controller import Controller, Reading
+    from ..laser.interlock import LaserInterlock
+    from ..laser.laser import GuardedLaser
     from .guard import GuardedPower
+    from .laws.controller import Controller, Reading
     from .stop_rules import StopRules
     from .target import Target
 

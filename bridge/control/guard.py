@@ -11,10 +11,10 @@ from pydantic import model_validator
 
 from liveloc.stream.errors import SettingsError
 
-from .options import NotNegative, Options, Positive
+from .laws.options import NotNegative, Options, Positive
 
 if TYPE_CHECKING:
-    from .controller import Controller, Reading
+    from .laws.controller import Controller, Reading
 
 HALF_LIFE_S = 1.0  # of the power, once readings are missing for too long
 FLOOR = 0.01  # of the highest power: where it may rise to at once

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from liveloc.stream.session.settings import StopSection
 
-    from .controller import Reading
+    from .laws.controller import Reading
 
 GIB = 2**30
 FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # of a Gaussian, in standard deviations

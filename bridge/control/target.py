@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from liveloc.stream.session.settings import ControlSection
 
-    from .controller import Reading
+    from .laws.controller import Reading
 
 LOOK_S = 0.5  # between looks at the file
 LEAST_PER_UM2 = 1e-6

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymmcore_plus.experimental.unicore import CameraDevice, GenericDevice
 
-from ..sequence import CAMERA_FRAME_TAG
+from ..camera.sequence_reader import CAMERA_FRAME_TAG
 from .faults import CHOICES, LIMITS, NONE
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..python_core import FrameExactCore, close_core, silence_at_exit
+from ..camera.python_core import FrameExactCore, close_core, silence_at_exit
 from .devices import FaultDevice, SimulatedCamera, SimulatedLaser, SimulatedShutter
 from .faults import Faults
 from .sample import Sample

@@ -18,8 +18,8 @@ import threading
 import time
 from pathlib import Path
 
-from liveloc.bridge.micromanager import MicroManagerSource, open_core
-from liveloc.bridge.python_core import close_core
+from liveloc.bridge.camera.python_core import close_core
+from liveloc.bridge.camera.sequence_source import MicroManagerSource, open_core
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.recording.recorder import FrameRecorder
 from liveloc.stream.recording.segments import SegmentReader

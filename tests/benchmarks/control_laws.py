@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bridge" / "control"))
 from plant import Field, run
 
 from liveloc.bridge.control.guard import GuardedPower
-from liveloc.bridge.control.laws import open_law
+from liveloc.bridge.control.laws.registry import open_law
 
 LAWS = ("ratio", "htsmlm", "pi", "dead_band", "constant")
 BLOCK = 50  # frames

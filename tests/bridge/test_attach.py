@@ -13,11 +13,11 @@ import useq
 from pymmcore_plus.experimental.unicore import CameraDevice
 
 from liveloc.bridge import attach
-from liveloc.bridge.following import SequenceFollower
-from liveloc.bridge.handover import BLOCK, HandedSource, Handover
-from liveloc.bridge.micromanager import open_core
-from liveloc.bridge.python_core import FrameExactCore, close_core
-from liveloc.bridge.sequence import CAMERA_FRAME_TAG
+from liveloc.bridge.camera.handover import BLOCK, HandedSource, Handover
+from liveloc.bridge.camera.python_core import FrameExactCore, close_core
+from liveloc.bridge.camera.sequence_follower import SequenceFollower
+from liveloc.bridge.camera.sequence_reader import CAMERA_FRAME_TAG
+from liveloc.bridge.camera.sequence_source import open_core
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceAborted, SourceError
 from liveloc.stream.frames import Frame, FrameHeader
@@ -335,7 +335,7 @@ def test_a_fault_of_ours_ends_the_stream_and_not_the_acquisition(
     def broken(self, *_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("liveloc.bridge.mda_frames.MDAFrames._put", broken)
+    monkeypatch.setattr("liveloc.bridge.camera.mda_frames.MDAFrames._put", broken)
     with attach(core, engine=None, record=tmp_path, **TOLD) as live:
         core.mda.events.frameReady.connect(count)
         core.run_mda(loops(15), block=True)

@@ -15,7 +15,7 @@ import typer
 from liveloc.bridge.bridge import run_bridge
 from liveloc.bridge.commands import bridge as bridge_command
 from liveloc.bridge.examine import examine_micromanager
-from liveloc.bridge.laser import LaserError
+from liveloc.bridge.laser.laser import LaserError
 from liveloc.bridge.settings import BridgeSettings, CameraSettings, LaserSettings
 from liveloc.bridge.simulated import LASER, POWER_PROPERTY, SimulatedSettings
 from liveloc.stream.balance import BRIDGE_SHED
@@ -77,7 +77,7 @@ def engine():
 @pytest.fixture
 def laser_log(caplog):
     """Give (seconds, power, reason) of every change of the laser."""
-    caplog.set_level(logging.INFO, logger="liveloc.bridge.laser")
+    caplog.set_level(logging.INFO, logger="liveloc.bridge.laser.laser")
 
     def read():
         lines = [r for r in caplog.records if r.msg.startswith("laser %s: %g")]

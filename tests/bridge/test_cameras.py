@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from liveloc.bridge.micromanager import MicroManagerSource, open_core
-from liveloc.bridge.python_core import close_core
+from liveloc.bridge.camera.python_core import close_core
+from liveloc.bridge.camera.sequence_source import MicroManagerSource, open_core
 from liveloc.bridge.settings import BridgeSettings
 from liveloc.bridge.simulated import (
     SIMULATED_CAMERA,

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from liveloc.bridge.exposure_watch import WINDOW, ExposureWatch
-from liveloc.bridge.micromanager import MicroManagerSource, open_core
-from liveloc.bridge.python_core import close_core
+from liveloc.bridge.camera.exposure_watch import WINDOW, ExposureWatch
+from liveloc.bridge.camera.python_core import close_core
+from liveloc.bridge.camera.sequence_source import MicroManagerSource, open_core
 from liveloc.stream.calibration import CameraCalibration
 
 

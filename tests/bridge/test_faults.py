@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.bridge.laser import GuardedLaser, LaserError, MicroManagerLaser
-from liveloc.bridge.micromanager import MicroManagerSource
+from liveloc.bridge.camera.sequence_source import MicroManagerSource
+from liveloc.bridge.laser.laser import GuardedLaser, LaserError, MicroManagerLaser
 from liveloc.bridge.simulated import (
     CAMERA,
     EXCITATION,

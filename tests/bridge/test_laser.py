@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.bridge.interlock import LaserInterlock
-from liveloc.bridge.laser import GuardedLaser, LaserError, MicroManagerLaser
-from liveloc.bridge.micromanager import open_core
-from liveloc.bridge.python_core import close_core
+from liveloc.bridge.camera.python_core import close_core
+from liveloc.bridge.camera.sequence_source import open_core
+from liveloc.bridge.laser.interlock import LaserInterlock
+from liveloc.bridge.laser.laser import GuardedLaser, LaserError, MicroManagerLaser
 from liveloc.bridge.simulated import (
     LASER,
     POWER_PROPERTY,
@@ -64,7 +64,7 @@ def demo():
 @pytest.fixture
 def slow_to_look(monkeypatch):
     """Let the interlock look without news so seldom that only news can be prompt."""
-    monkeypatch.setattr("liveloc.bridge.interlock.LOOK_S", SELDOM_S)
+    monkeypatch.setattr("liveloc.bridge.laser.interlock.LOOK_S", SELDOM_S)
 
 
 def wait_until(condition, seconds=PATIENCE_S):

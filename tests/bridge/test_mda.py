@@ -6,12 +6,12 @@ import time
 import pytest
 import useq
 
-from liveloc.bridge.handover import Handover
-from liveloc.bridge.mda import MDAAcquisition, check_plan, load_plan
-from liveloc.bridge.mda_plan import alternating_axis, axes_of
-from liveloc.bridge.micromanager import open_core
-from liveloc.bridge.python_core import close_core
-from liveloc.bridge.recording import record
+from liveloc.bridge.camera.handover import Handover
+from liveloc.bridge.camera.mda import MDAAcquisition, check_plan, load_plan
+from liveloc.bridge.camera.mda_plan import alternating_axis, axes_of
+from liveloc.bridge.camera.python_core import close_core
+from liveloc.bridge.camera.recording import record
+from liveloc.bridge.camera.sequence_source import open_core
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceAborted, SourceError
 from liveloc.stream.recording.recorder import FrameRecorder

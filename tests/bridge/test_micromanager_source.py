@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from pymmcore_plus.experimental.unicore import CameraDevice
 
-from liveloc.bridge.laser import GuardedLaser, MicroManagerLaser
-from liveloc.bridge.micromanager import (
+from liveloc.bridge.camera.python_core import FrameExactCore, close_core
+from liveloc.bridge.camera.repeat import repeated
+from liveloc.bridge.camera.sequence_source import (
     CAMERA_FRAME_TAG,
     MicroManagerSource,
     open_core,
 )
-from liveloc.bridge.python_core import FrameExactCore, close_core
-from liveloc.bridge.repeat import repeated
+from liveloc.bridge.laser.laser import GuardedLaser, MicroManagerLaser
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceError
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pymmcore_plus.experimental.unicore import CameraDevice
 from pymmcore_plus.experimental.unicore.core._sequence_buffer import SequenceBuffer
 
-from liveloc.bridge.python_core import (
+from liveloc.bridge.camera.python_core import (
     DEFAULT_BUFFER_MIB,
     FrameExactBuffer,
     FrameExactCore,
@@ -148,8 +148,8 @@ def test_a_frame_that_can_never_fit_says_so():
 
 HANGING = """
 import sys, threading
-from liveloc.bridge.python_core import FrameExactCore, close_core
-from liveloc.bridge.python_core import leave, silence_at_exit
+from liveloc.bridge.camera.python_core import FrameExactCore, close_core
+from liveloc.bridge.camera.python_core import leave, silence_at_exit
 
 class Hanging(FrameExactCore):
     def unloadAllDevices(self):
@@ -182,7 +182,7 @@ def test_a_home_that_cannot_be_written_to_keeps_no_camera_from_being_opened():
     """pymmcore-plus would fail to load: it makes a folder for its log there."""
     program = (
         "from liveloc.bridge import open_core\n"
-        "from liveloc.bridge.python_core import close_core\n"
+        "from liveloc.bridge.camera.python_core import close_core\n"
         "core = open_core('demo')\n"
         "print(core.getCameraDevice())\n"
         "close_core(core)\n"

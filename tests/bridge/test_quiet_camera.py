@@ -9,9 +9,9 @@ from pymmcore_plus import CMMCorePlus
 from pymmcore_plus.experimental.unicore import CameraDevice
 
 from liveloc.bridge import attach
-from liveloc.bridge.micromanager import MicroManagerSource, open_core
-from liveloc.bridge.python_core import FrameExactCore, close_core
-from liveloc.bridge.quiet_camera import _exposure_now, keep_quiet, property_of
+from liveloc.bridge.camera.python_core import FrameExactCore, close_core
+from liveloc.bridge.camera.running_queries import _exposure_now, keep_quiet, property_of
+from liveloc.bridge.camera.sequence_source import MicroManagerSource, open_core
 from liveloc.stream.calibration import CameraCalibration
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from liveloc.bridge import bridge as bridge_module
 from liveloc.bridge.bridge import run_bridge
-from liveloc.bridge.interlock import LaserInterlock
-from liveloc.bridge.laser import GuardedLaser, LaserError, MicroManagerLaser
-from liveloc.bridge.micromanager import open_core
-from liveloc.bridge.python_core import close_core
+from liveloc.bridge.camera.python_core import close_core
+from liveloc.bridge.camera.sequence_source import open_core
+from liveloc.bridge.laser.interlock import LaserInterlock
+from liveloc.bridge.laser.laser import GuardedLaser, LaserError, MicroManagerLaser
+from liveloc.bridge.laser.shutter import MicroManagerShutter, ShutterWatch
 from liveloc.bridge.settings import BridgeSettings, CameraSettings, LaserSettings
-from liveloc.bridge.shutter import MicroManagerShutter, ShutterWatch
 from liveloc.bridge.simulated import (
     LASER,
     POWER_PROPERTY,

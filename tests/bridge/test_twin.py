@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liveloc.bridge.micromanager import MicroManagerSource
+from liveloc.bridge.camera.sequence_source import MicroManagerSource
 from liveloc.bridge.simulated import (
     EXCITATION,
     FAULTS,

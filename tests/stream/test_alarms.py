@@ -3,7 +3,7 @@
 import json
 import time
 
-from liveloc.bridge.control.setup import ControlLog
+from liveloc.bridge.feedback_setup import ControlLog
 from liveloc.stream.balance import ALARM, exit_code
 from liveloc.stream.session.alarms import KEPT, AlarmFollower, Alarms
 from liveloc.stream.session.control_file import CONTROL_FILE

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from liveloc.bridge.control.controller import Reading
+from liveloc.bridge.control.laws.controller import Reading
 
 FRAME_S = 0.01
 AREA_UM2 = 1.28 * 1.28 * 100  # 128 x 128 pixels of 100 nm

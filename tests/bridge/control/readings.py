@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from liveloc.bridge.control.controller import Reading
+from liveloc.bridge.control.laws.controller import Reading
 
 READING = Reading(
     t_s=10.0,

@@ -11,7 +11,7 @@ from plant import Field, run
 from readings import READING
 
 from liveloc.bridge.control.guard import GuardedPower, GuardOptions
-from liveloc.bridge.control.laws import open_law
+from liveloc.bridge.control.laws.registry import open_law
 
 TICKS = [2, 10, 50]  # per second
 RESERVOIR = Field(fluorophores=24_000)  # at 1 per um2 half is gone in 2,000 frames

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from readings import READING, at
 
 from liveloc.bridge.control.guard import GuardedPower, GuardOptions
-from liveloc.bridge.control.htsmlm import HtsmlmLaw
+from liveloc.bridge.control.laws.htsmlm import HtsmlmLaw
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.files.yaml_file import check
 

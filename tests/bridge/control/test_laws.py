@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from readings import READING
 
-from liveloc.bridge.control.laws import (
+from liveloc.bridge.control.laws.registry import (
     LAWS,
     check_options,
     close_law,

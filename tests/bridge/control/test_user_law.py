@@ -9,7 +9,7 @@ import time
 import pytest
 from readings import READING
 
-from liveloc.bridge.control.user import UserLaw, UserOptions
+from liveloc.bridge.control.laws.user import UserLaw, UserOptions
 from liveloc.stream.errors import SettingsError
 
 
@@ -170,7 +170,7 @@ def test_closing_ends_the_process(law):
 PARENT = """
 import sys, time
 from pathlib import Path
-from liveloc.bridge.control.user import UserLaw, UserOptions
+from liveloc.bridge.control.laws.user import UserLaw, UserOptions
 sys.path.insert(0, sys.argv[2])
 from readings import READING
 law = UserLaw(UserOptions(path=Path(sys.argv[1]), timeout_s=60))

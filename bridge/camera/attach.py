@@ -17,15 +17,15 @@ from liveloc.stream.sockets.endpoints import FRAMES_AT, loopback
 from liveloc.stream.transport.sender import FrameSender
 from liveloc.stream.transport.transmission import transmit
 
-from .camera_setup import frame_interval_ms, pixel_size_nm_of, read_camera
-from .description import CALIBRATION_FRAMES, describe_stream
-from .following import SequenceFollower, current_camera
 from .handover import QUEUE_BYTES, HandedSource
 from .mda_frames import MDAFrames, MDAStream
 from .mda_plan import describe_key
 from .python_core import PatientMDA
-from .quiet_camera import keep_quiet
 from .recording import record as record_frames
+from .running_queries import keep_quiet
+from .sequence_follower import SequenceFollower, current_camera
+from .setup import frame_interval_ms, pixel_size_nm_of, read_camera
+from .stream_start import CALIBRATION_FRAMES, describe_stream
 
 if TYPE_CHECKING:
     from collections import Counter

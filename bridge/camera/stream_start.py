@@ -15,7 +15,7 @@ from liveloc.stream.errors import SourceError
 from liveloc.stream.frames import StreamStart
 from liveloc.stream.pixel_size import SOURCE
 
-from .camera_setup import (
+from .setup import (
     MICRO_MANAGER,
     calibration_of_roi,
     describe_camera,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from liveloc.stream.calibration import CameraCalibration
     from liveloc.stream.frames import Frame, Policy
 
-    from .camera_setup import CameraState
+    from .setup import CameraState
 
 CALIBRATION_FRAMES = 8
 

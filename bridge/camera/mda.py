@@ -13,9 +13,7 @@ from useq import MDASequence
 
 from liveloc.stream.errors import SettingsError, SourceError
 
-from .attached import SIGNALS, describe_mda_stream
-from .camera_properties import one_line
-from .camera_setup import frame_interval_ms, read_camera, set_buffer, set_up_camera
+from .attach import SIGNALS, describe_mda_stream
 from .handover import QUEUE_BYTES, HandedSource, Handover
 from .mda_frames import MDAFrames, MDAStream
 from .mda_plan import (
@@ -25,8 +23,10 @@ from .mda_plan import (
     interval_ms_of,
     key_of,
 )
+from .properties import one_line
 from .python_core import PatientMDA
-from .quiet_camera import keep_quiet
+from .running_queries import keep_quiet
+from .setup import frame_interval_ms, read_camera, set_buffer, set_up_camera
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from liveloc.stream.calibration import CameraCalibration
     from liveloc.stream.frames import FrameSource, Policy, StreamStart
 
-    from .camera_setup import CameraState
+    from .setup import CameraState
 
 WAIT_S = 0.1
 JOIN_S = 30.0

@@ -12,14 +12,8 @@ from pymmcore_plus import DeviceType
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.pixel_size import check_pixel_size
 
-from .camera_properties import (
-    BINNING,
-    binning_of,
-    one_line,
-    set_binning,
-    set_properties,
-)
-from .quiet_camera import property_of
+from .properties import BINNING, binning_of, one_line, set_binning, set_properties
+from .running_queries import property_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ import numpy as np
 from liveloc.stream.errors import SourceError
 from liveloc.stream.frames import Frame, FrameHeader
 
-from .camera_properties import one_line
-from .quiet_camera import keep_quiet
+from .properties import one_line
+from .running_queries import keep_quiet
 
 if TYPE_CHECKING:
     import threading
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .camera_setup import CameraState
     from .exposure_watch import ExposureWatch
+    from .setup import CameraState
 
 # A camera that counts its own exposures from 0 puts the count under this tag.
 CAMERA_FRAME_TAG = "CameraFrame"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.errors import SettingsError, SourceAborted
 
-from .camera_properties import one_line
-from .camera_setup import frame_interval_ms, read_camera
-from .description import CALIBRATION_FRAMES, describe_stream
-from .sequence import PATIENCE_S, SequenceReader
+from .properties import one_line
+from .sequence_reader import PATIENCE_S, SequenceReader
+from .setup import frame_interval_ms, read_camera
+from .stream_start import CALIBRATION_FRAMES, describe_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,13 +13,13 @@ from pymmcore_plus import CMMCorePlus, find_micromanager
 
 from liveloc.stream.errors import SettingsError, SourceError
 
-from .camera_properties import one_line
-from .camera_setup import frame_interval_ms, set_buffer, set_up_camera
-from .description import CALIBRATION_FRAMES, describe_stream
 from .exposure_watch import ExposureWatch
+from .properties import one_line
 from .python_core import FrameExactCore, close_core, silence_at_exit
-from .quiet_camera import keep_quiet
-from .sequence import CAMERA_FRAME_TAG, PATIENCE_S, SequenceReader, was_set
+from .running_queries import keep_quiet
+from .sequence_reader import CAMERA_FRAME_TAG, PATIENCE_S, SequenceReader, was_set
+from .setup import frame_interval_ms, set_buffer, set_up_camera
+from .stream_start import CALIBRATION_FRAMES, describe_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
 
-from ..settings import BridgeSettings, LaserSettings
-from .feedback import decision
-from .guard import GuardedPower, GuardOptions
-from .laws import close_law, open_law
-from .readings import join
+from .control.feedback import decision
+from .control.guard import GuardedPower, GuardOptions
+from .control.laws.readings import join
+from .control.laws.registry import close_law, open_law
+from .settings import BridgeSettings, LaserSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from liveloc.stream.density import BlockDensity
     from liveloc.stream.session.settings import ControlSection, SessionSettings
 
-    from .controller import Controller
+    from .control.laws.controller import Controller
 
 PICTURE_FILE = "control.png"
 UNLIMITED = 1e9  # power of a laser whose highest is not given

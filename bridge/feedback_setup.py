@@ -15,11 +15,11 @@ from liveloc.stream.laser_state import LaserState
 from liveloc.stream.session.alarms import Alarm
 from liveloc.stream.session.control_file import CONTROL_FILE
 
-from .feedback import Feedback
-from .guard import GuardedPower, GuardOptions
-from .laws import looks_at_target, needs_target, open_law
-from .stop_rules import DISK_RULE, StopRules
-from .target import Target
+from .control.feedback import Feedback
+from .control.guard import GuardedPower, GuardOptions
+from .control.laws.registry import looks_at_target, needs_target, open_law
+from .control.stop_rules import DISK_RULE, StopRules
+from .control.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from liveloc.stream.frames import StreamStart
 
-    from ..interlock import LaserInterlock
-    from ..laser import GuardedLaser, LaserChange
-    from ..settings import BridgeSettings, LaserSettings
+    from .laser.interlock import LaserInterlock
+    from .laser.laser import GuardedLaser, LaserChange
+    from .settings import BridgeSettings, LaserSettings
 
 LEASE_S = 0.9  # without a decision, or
 LEASE_BLOCKS = 3  # blocks of frames, if longer: then the laser goes safe

@@ -26,7 +26,7 @@ from .mda_plan import (
     is_known,
     key_of,
 )
-from .sequence import CAMERA_FRAME_TAG, IMAGE_NUMBER_TAG
+from .sequence_reader import CAMERA_FRAME_TAG, IMAGE_NUMBER_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

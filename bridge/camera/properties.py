@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.errors import SettingsError
 
-from .quiet_camera import property_of
+from .running_queries import property_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,1 @@
+"""Micro-Manager's cameras: sequences, acquisitions, and cores that others drive."""

@@ -1,0 +1,1 @@
+"""Lasers that go dark when in doubt: guard, interlock and a backup shutter."""
