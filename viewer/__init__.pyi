@@ -1,9 +1,9 @@
+from .data.document import Document as Document
+from .data.export_table import save_table as save_table
+from .data.selection import Selection as Selection
 from .display import display_available as display_available
-from .document import Document as Document
-from .export import save_picture as save_picture
-from .export_table import save_table as save_table
-from .reconstruction import Reconstruction as Reconstruction
-from .render import Look as Look
-from .render import Picture as Picture
-from .selection import Selection as Selection
-from .viewport import Viewport as Viewport
+from .image.colouring import Look as Look
+from .image.colouring import Picture as Picture
+from .image.picture_file import save_picture as save_picture
+from .image.reconstruction import Reconstruction as Reconstruction
+from .image.viewport import Viewport as Viewport

@@ -19,7 +19,7 @@ from liveloc.stream.sockets.endpoints import LOCALIZATIONS_AT
 from liveloc.stream.sockets.session_key import VIEWING_KEY, SessionKey
 
 if TYPE_CHECKING:
-    from .watched import Watched
+    from .sessions.session import Watched
 
 bench = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
@@ -93,11 +93,11 @@ def _watched(
     path: Path | None, endpoint: str, pixel_size: float | None, super_pixel: float
 ) -> Watched:
     if path is None:
-        from .live import LiveSession
+        from .sessions.live import LiveSession
 
         key = SessionKey.from_environment(VIEWING_KEY)
         return LiveSession.connect(endpoint, super_pixel_nm=super_pixel, key=key)
-    from .opening import open_session
+    from .sessions.opened import open_session
 
     if pixel_size is not None:
         check_pixel_size(pixel_size, "--pixel-size")
@@ -142,7 +142,7 @@ def bench_view(
 
     Example: liveloc bench view --size 1e6 --size 1e7 --json view.json
     """
-    from .bench import measure
+    from .bench.measure import measure
 
     sizes = sorted(int(rows) for rows in size or [1e6, 1e7, 1e8])
     report = measure(sizes, peers, say)

@@ -14,9 +14,9 @@ from liveloc.stream.errors import SettingsError
 from .display import display_available
 
 if TYPE_CHECKING:
-    from .render import Look
-    from .selection import Selection
-    from .watched import Watched
+    from .data.selection import Selection
+    from .image.colouring import Look
+    from .sessions.session import Watched
     from .window.main_window import ViewerWindow
 
 SWITCH_S = 0.001  # a thread that wants to paint waits so long for one that computes

@@ -23,16 +23,16 @@ from pydantic import (
 from liveloc.stream.files.yaml_file import load_yaml, to_yaml
 from liveloc.stream.pixel_size import PixelSizeNm
 
-from .drift import Drift
-from .export import save_picture, write_whole
-from .opening import open_session
-from .reconstruction import LARGEST_SIDE, SUPER_PIXEL_NM
-from .render import Look, colour_table
-from .selection import Selection
-from .viewport import Viewport
+from .data.drift import Drift
+from .data.selection import Selection
+from .image.colouring import Look, colour_table
+from .image.picture_file import save_picture, write_whole
+from .image.reconstruction import LARGEST_SIDE, SUPER_PIXEL_NM
+from .image.viewport import Viewport
+from .sessions.opened import open_session
 
 if TYPE_CHECKING:
-    from .document import Document
+    from .data.document import Document
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _SECTIONS = {"look": Look, "selection": Selection, "viewport": Viewport}

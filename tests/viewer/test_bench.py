@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from liveloc.stream.errors import SettingsError
-from liveloc.viewer import bench
+from liveloc.viewer.bench import measure as bench
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.viewer import Look
-from liveloc.viewer.document import Document
-from liveloc.viewer.rendering import RenderedView, render_whole
+from liveloc.viewer.data.document import Document
+from liveloc.viewer.views.render_thread import RenderedView, render_whole
 
 pytestmark = pytest.mark.display
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from liveloc.viewer.window.canvas import Canvas
-    from liveloc.viewer.window.scene import Scene
+    from liveloc.viewer.views.scene import Scene
+    from liveloc.viewer.window.canvas.canvas import Canvas
 
 PIXEL_NM = 100.0
 PICTURES = Path(__file__).parent / "pictures"
@@ -54,7 +54,7 @@ def rows_at(x_nm: Any, y_nm: Any, z_nm: Any = 0.0, sigma_nm: float = 12.0) -> An
 def canvas(
     request: Any, application: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Canvas]:
-    from liveloc.viewer.window.canvas import Canvas
+    from liveloc.viewer.window.canvas.canvas import Canvas
 
     if request.param == "raster":
         monkeypatch.setenv("LIVELOC_VIEWER_CANVAS", "raster")
@@ -88,7 +88,7 @@ def pixels_of(image: Any) -> NDArray[np.uint8]:
 
 
 def scene_of(canvas: Canvas, document: Document, **more: Any) -> Scene:
-    from liveloc.viewer.window.scene import Colours, Scene
+    from liveloc.viewer.views.scene import Colours, Scene
 
     look = Colours(table_name="gray", gamma=1.0, limit=more.pop("limit", 20.0))
     return Scene(viewport=canvas.viewport, document=document, colours=look, **more)
@@ -173,7 +173,7 @@ def test_the_cursor_says_where_an_emitter_is(canvas: Canvas) -> None:
     from PySide6.QtCore import QEvent, QPointF, Qt
     from PySide6.QtGui import QMouseEvent
 
-    from liveloc.viewer.window.scene import value_at
+    from liveloc.viewer.views.scene import value_at
 
     document = document_of(rows_at([900.0] * 40, [1100.0] * 40), (16, 12), (4, 7))
     camera = canvas.camera
@@ -206,7 +206,7 @@ def test_the_cursor_says_where_an_emitter_is(canvas: Canvas) -> None:
 def test_zooming_out_skips_no_emitter_and_holds_the_level_near_the_screen(
     canvas: Canvas, zoom: float
 ) -> None:
-    from liveloc.viewer.window.scene import tile_range
+    from liveloc.viewer.views.scene import tile_range
 
     random = np.random.default_rng(3)
     x, y = random.uniform(500, 99_000, (2, 80))
@@ -268,8 +268,8 @@ def test_only_what_changed_is_uploaded_and_contrast_uploads_nothing(
 def test_both_ways_of_painting_agree(
     application: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from liveloc.viewer.window.canvas import Canvas
-    from liveloc.viewer.window.raster import RasterPainter
+    from liveloc.viewer.window.canvas.canvas import Canvas
+    from liveloc.viewer.window.canvas.raster_painter import RasterPainter
 
     document = pattern()
     canvas = Canvas()
@@ -318,7 +318,7 @@ def test_pictures_are_as_they_were(canvas: Canvas, layer: str, colour: str) -> N
     """
     from PySide6.QtGui import QImage
 
-    from liveloc.viewer.window.scene import Colours
+    from liveloc.viewer.views.scene import Colours
 
     document = pattern()
     canvas.resize(320, 300)
@@ -343,7 +343,7 @@ def test_pictures_are_as_they_were(canvas: Canvas, layer: str, colour: str) -> N
 
 
 def test_rows_without_a_depth_are_grey(canvas: Canvas) -> None:
-    from liveloc.viewer.window.scene import Colours
+    from liveloc.viewer.views.scene import Colours
 
     z = np.full(50, np.nan)
     rows = np.concatenate(

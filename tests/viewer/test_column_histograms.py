@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liveloc.stream.localizations import empty
-from liveloc.viewer.column_histograms import ColumnHistograms
-from liveloc.viewer.compact import compacted
-from liveloc.viewer.document import Document
-from liveloc.viewer.drift import Drift
-from liveloc.viewer.region import neighbour_precision, region_statistics
-from liveloc.viewer.selection import Selection
+from liveloc.viewer.data.column_histograms import ColumnHistograms
+from liveloc.viewer.data.compact import compacted
+from liveloc.viewer.data.document import Document
+from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.region import neighbour_precision, region_statistics
+from liveloc.viewer.data.selection import Selection
 
 QUANTITIES = (
     "probability",

@@ -27,7 +27,7 @@ VIEWER = """
 import sys
 from PySide6.QtCore import QTimer
 from liveloc.viewer import run
-from liveloc.viewer.opening import open_session
+from liveloc.viewer.sessions.opened import open_session
 
 show = run._show
 

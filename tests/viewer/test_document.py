@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from liveloc.stream.errors import LivelocError, SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.viewer import Reconstruction, document, rows
-from liveloc.viewer.compact import compacted
-from liveloc.viewer.document import Document
-from liveloc.viewer.drift import Drift
-from liveloc.viewer.selection import Selection
+from liveloc.viewer import Reconstruction
+from liveloc.viewer.data import document
+from liveloc.viewer.data import row_store as rows
+from liveloc.viewer.data.compact import compacted
+from liveloc.viewer.data.document import Document
+from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.selection import Selection
 
 FIELD = {"shape": "[9, 13]", "pixel_size_nm": "100", "roi_origin": "[4, 2]"}
 LEFT, TOP = 350.0, 150.0

@@ -7,9 +7,9 @@ import pytest
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import empty
-from liveloc.viewer.document import Document
-from liveloc.viewer.drift import Drift, drift_of, estimate_drift
-from liveloc.viewer.selection import Selection
+from liveloc.viewer.data.document import Document
+from liveloc.viewer.data.drift import Drift, drift_of, estimate_drift
+from liveloc.viewer.data.selection import Selection
 
 FRAMES = 5000
 METADATA = {"shape": "[100, 100]", "pixel_size_nm": "100", "roi_origin": "[3, 5]"}
@@ -110,7 +110,7 @@ def test_a_document_gives_the_drift_of_its_rows_as_they_came():
 
 
 def test_of_too_many_rows_a_sample_is_taken(monkeypatch):
-    monkeypatch.setattr("liveloc.viewer.drift.MOST_ROWS", 15_000)
+    monkeypatch.setattr("liveloc.viewer.data.drift.MOST_ROWS", 15_000)
     frame, x, y, dx, dy = movie(60_000)
     document = Document(METADATA, spool=False)
     try:
@@ -156,8 +156,8 @@ def test_rows_without_structure_are_refused():
 
 
 def test_where_segments_are_too_short_longer_ones_are_taken(monkeypatch):
-    monkeypatch.setattr("liveloc.viewer.drift.LEAST_ROWS", 50)
-    monkeypatch.setattr("liveloc.viewer.drift.FITTING_ROWS", 75)
+    monkeypatch.setattr("liveloc.viewer.data.drift.LEAST_ROWS", 50)
+    monkeypatch.setattr("liveloc.viewer.data.drift.FITTING_ROWS", 75)
     frame, x, y, dx, dy = movie(1500, drift_nm=100.0)
     with pytest.raises(SettingsError, match="too little structure"):
         drift_of(frame, x, y, 20)

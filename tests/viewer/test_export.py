@@ -19,19 +19,19 @@ from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.tables.arrow import TableWriter, read_table
 from liveloc.stream.tables.coordinates import DIALECTS
 from liveloc.viewer import Look, Reconstruction
-from liveloc.viewer.document import Document
-from liveloc.viewer.drift import Drift
-from liveloc.viewer.export import (
+from liveloc.viewer.data.document import Document
+from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.export_table import save_table
+from liveloc.viewer.data.selection import Selection
+from liveloc.viewer.image.lettering import scale_bar, text_mask
+from liveloc.viewer.image.picture_file import (
     save_ome_tiff,
     save_picture,
     save_png,
     save_tiff,
 )
-from liveloc.viewer.export_table import save_table
-from liveloc.viewer.lettering import scale_bar, text_mask
-from liveloc.viewer.png import encode_png
-from liveloc.viewer.selection import Selection
-from liveloc.viewer.viewport import Viewport
+from liveloc.viewer.image.png import encode_png
+from liveloc.viewer.image.viewport import Viewport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

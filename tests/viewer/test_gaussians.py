@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from liveloc.viewer.gaussians import REACH, splat
-from liveloc.viewer.viewport import Viewport
+from liveloc.viewer.image.gaussians import REACH, splat
+from liveloc.viewer.image.viewport import Viewport
 
 
 def viewport(shape, *, left_nm=0.0, top_nm=0.0, pixel_nm=1.0):

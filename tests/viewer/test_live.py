@@ -17,7 +17,7 @@ from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.preview import Preview
 from liveloc.viewer import Reconstruction
-from liveloc.viewer.live import SILENCE_S, Figures, LiveSession
+from liveloc.viewer.sessions.live import SILENCE_S, Figures, LiveSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

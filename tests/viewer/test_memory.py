@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from liveloc.viewer import Look
-from liveloc.viewer.window.memory import Memory, config_path, load, save
+from liveloc.viewer.window.preferences import Memory, config_path, load, save
 
 
 def test_what_is_saved_is_loaded_but_not_what_belongs_to_one_session(

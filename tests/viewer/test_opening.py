@@ -13,9 +13,10 @@ from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.tables.arrow import TableWriter
 from liveloc.stream.tables.text import write_csv
-from liveloc.viewer import Reconstruction, opening
-from liveloc.viewer.field import WIDEST_PX, field_of
-from liveloc.viewer.opening import open_session
+from liveloc.viewer import Reconstruction
+from liveloc.viewer.image.field import WIDEST_PX, field_of
+from liveloc.viewer.sessions import opened as opening
+from liveloc.viewer.sessions.opened import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable

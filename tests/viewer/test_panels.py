@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.preview import Preview
-from liveloc.viewer.column_histograms import ColumnHistograms
-from liveloc.viewer.region import RegionStatistics
-from liveloc.viewer.render import Look, colour_table
-from liveloc.viewer.selection import Selection
-from liveloc.viewer.traces import Traces
+from liveloc.viewer.curves.traces import Traces
+from liveloc.viewer.data.column_histograms import ColumnHistograms
+from liveloc.viewer.data.region import RegionStatistics
+from liveloc.viewer.data.selection import Selection
+from liveloc.viewer.image.colouring import Look, colour_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def application() -> Iterator[Any]:
     """An application that needs no display."""
     from PySide6.QtWidgets import QApplication
 
-    from liveloc.viewer.window.style import dress
+    from liveloc.viewer.window.widgets.style import dress
 
     there_is = QApplication.instance()
     made = there_is or QApplication(["", "-platform", "offscreen"])
@@ -118,7 +118,7 @@ def histograms(rows: Localizations) -> ColumnHistograms:
 @pytest.fixture
 def slider(shown: Callable[..., Any]) -> Any:
     """Values from 0 to 100, track 284 pixels long."""
-    from liveloc.viewer.window.range_slider import RangeSlider
+    from liveloc.viewer.window.widgets.range_slider import RangeSlider
 
     made = shown(RangeSlider("Photons", "nm"), 300, 66)
     made.set_histogram(np.linspace(0, 100, 101), np.full(100, 7))
@@ -275,7 +275,7 @@ def test_the_track_shows_nearly_all_values_and_reaches_the_range(slider: Any) ->
 @settings(max_examples=50, deadline=None)
 @given(share=st.floats(0, 1), logarithmic=st.booleans())
 def test_a_value_comes_back_to_its_place(share: float, logarithmic: bool) -> None:
-    from liveloc.viewer.window.range_slider import RangeSlider
+    from liveloc.viewer.window.widgets.range_slider import RangeSlider
 
     slider = RangeSlider("x", logarithmic=logarithmic)
     edges = np.geomspace(1, 1e5, 257) if logarithmic else np.linspace(-600, 900, 257)
@@ -288,7 +288,7 @@ def test_a_value_comes_back_to_its_place(share: float, logarithmic: bool) -> Non
 
 @pytest.fixture
 def filter_panel(shown: Callable[..., Any]) -> Any:
-    from liveloc.viewer.window.filter_panel import FilterPanel
+    from liveloc.viewer.window.panels.filter import FilterPanel
 
     panel = shown(FilterPanel(), 300, 560)
     panel.show_columns(histograms(table()))
@@ -367,7 +367,7 @@ def test_the_filter_says_how_many_rows_are_shown(filter_panel: Any) -> None:
 
 @pytest.fixture
 def picture_panel(shown: Callable[..., Any]) -> Any:
-    from liveloc.viewer.window.picture_panel import PicturePanel
+    from liveloc.viewer.window.panels.picture import PicturePanel
 
     return shown(PicturePanel(), 300, 460)
 
@@ -398,7 +398,7 @@ def test_every_choice_becomes_a_look(picture_panel: Any) -> None:
 
 
 def test_every_colour_map_of_the_lists_exists() -> None:
-    from liveloc.viewer.window.picture_panel import DEPTH_MAPS, INTENSITY_MAPS
+    from liveloc.viewer.window.panels.picture import DEPTH_MAPS, INTENSITY_MAPS
 
     for name in (*INTENSITY_MAPS, *DEPTH_MAPS):
         assert colour_table(name).shape == (1024, 3)
@@ -501,7 +501,7 @@ def drawn(panel: Any) -> set[str]:
 def test_plots_appear_with_their_first_point(
     shown: Callable[..., Any], application: Any
 ) -> None:
-    from liveloc.viewer.window.plots_panel import PlotsPanel
+    from liveloc.viewer.window.panels.plots import PlotsPanel
 
     panel = shown(PlotsPanel(), 1000, 220)
     panel.show_traces(Traces())
@@ -529,7 +529,7 @@ def test_plots_appear_with_their_first_point(
 def test_a_plot_is_drawn_anew_a_few_times_a_second_at_most(
     shown: Callable[..., Any], application: Any
 ) -> None:
-    from liveloc.viewer.window.plots_panel import PlotsPanel
+    from liveloc.viewer.window.panels.plots import PlotsPanel
 
     panel, traces, times = shown(PlotsPanel(), 1000, 220), Traces(), []
     plot = panel.plots["density"]
@@ -559,7 +559,7 @@ def test_the_mouse_shows_the_value_of_one_frame_in_all_plots(
     from PySide6.QtCore import QPoint
     from PySide6.QtTest import QTest
 
-    from liveloc.viewer.window.plots_panel import PlotsPanel
+    from liveloc.viewer.window.panels.plots import PlotsPanel
 
     panel, traces = shown(PlotsPanel(), 700, 300), Traces()
     for frame in range(101):
@@ -582,7 +582,7 @@ def test_the_mouse_shows_the_value_of_one_frame_in_all_plots(
 
 @given(low=st.floats(0, 1e6), span=st.floats(1e-3, 1e7), most=st.integers(2, 8))
 def test_ticks_are_few_and_round(low: float, span: float, most: int) -> None:
-    from liveloc.viewer.window.plot import round_ticks, tick_text
+    from liveloc.viewer.window.widgets.plot import round_ticks, tick_text
 
     ticks = round_ticks(low, low + span, most)
     assert len(ticks) <= most + 1
@@ -638,7 +638,7 @@ def test_the_ring_is_around_the_pixel_where_the_emitter_is(
     shown: Callable[..., Any], binning: int, origin: tuple[int, int]
 ) -> None:
     """Seen on the screen: the middle of the bright pixel is the middle of the ring."""
-    from liveloc.viewer.window.raw_frame_panel import FrameView
+    from liveloc.viewer.window.panels.raw_frame import FrameView
 
     view = shown(FrameView(), 640, 480)  # 20 screen pixels each
     # Camera pixels 40 and 41 make up pixel 20 of a frame binned twice.
@@ -659,7 +659,7 @@ def test_rings_are_at_fractions_of_a_pixel_also_when_zoomed(
 ) -> None:
     from PySide6.QtCore import QPointF
 
-    from liveloc.viewer.window.raw_frame_panel import FrameView
+    from liveloc.viewer.window.panels.raw_frame import FrameView
 
     view = shown(FrameView(), 640, 480)
     column, row, scale = 14.3 * binning, 9.85 * binning, 20 / binning
@@ -673,7 +673,7 @@ def test_rings_are_at_fractions_of_a_pixel_also_when_zoomed(
 
 
 def test_the_frame_panel_says_what_it_shows(shown: Callable[..., Any]) -> None:
-    from liveloc.viewer.window.raw_frame_panel import RawFramePanel
+    from liveloc.viewer.window.panels.raw_frame import RawFramePanel
 
     panel = shown(RawFramePanel(), 300, 300)
     assert "neither sent nor recorded" in panel._caption.text()
@@ -688,7 +688,7 @@ def test_the_frame_panel_says_what_it_shows(shown: Callable[..., Any]) -> None:
 def test_a_crowded_frame_marks_some_and_a_frame_with_nan_the_rest(
     shown: Callable[..., Any],
 ) -> None:
-    from liveloc.viewer.window.raw_frame_panel import MOST_RINGS, RawFramePanel
+    from liveloc.viewer.window.panels.raw_frame import MOST_RINGS, RawFramePanel
 
     panel = shown(RawFramePanel(), 300, 300)
     rows = empty(100_000)
@@ -710,7 +710,7 @@ def test_a_crowded_frame_marks_some_and_a_frame_with_nan_the_rest(
 def test_the_region_lists_its_figures_and_asks_for_exports(
     shown: Callable[..., Any],
 ) -> None:
-    from liveloc.viewer.window.region_panel import RegionPanel
+    from liveloc.viewer.window.panels.region import RegionPanel
 
     panel = shown(RegionPanel(), 300, 320)
     wishes, clears = said(panel.export_requested), said(panel.clear_requested)
@@ -750,7 +750,7 @@ def test_the_region_lists_its_figures_and_asks_for_exports(
 
 
 def test_numbers_are_written_short() -> None:
-    from liveloc.viewer.window.style import figure, grouped
+    from liveloc.viewer.window.widgets.style import figure, grouped
 
     assert grouped(1_234_567) == "1\u2009234\u2009567"
     assert figure(0.4812) == "0.481"

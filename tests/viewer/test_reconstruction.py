@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.viewer import Look, Reconstruction, reconstruction
-from liveloc.viewer.render import binned, smoothed
-from liveloc.viewer.super_pixels import fitting_super_pixel
+from liveloc.viewer import Look, Reconstruction
+from liveloc.viewer.image import reconstruction
+from liveloc.viewer.image.colouring import binned, smoothed
+from liveloc.viewer.image.super_pixels import fitting_super_pixel
 
 PIXEL_NM = 100.0
 

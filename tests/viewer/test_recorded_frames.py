@@ -13,9 +13,9 @@ from liveloc.stream.frames import Frame, FrameHeader, StreamStart
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.recording.segments import SegmentWriter
 from liveloc.stream.tables.arrow import TableWriter
-from liveloc.viewer.document import Document
-from liveloc.viewer.opening import open_session
-from liveloc.viewer.recorded_frames import RecordedFrames
+from liveloc.viewer.data.document import Document
+from liveloc.viewer.sessions.opened import open_session
+from liveloc.viewer.sessions.recorded_frames import RecordedFrames
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,14 +7,14 @@ import pytest
 
 from liveloc.stream.localizations import empty
 from liveloc.viewer import Look, Reconstruction
-from liveloc.viewer.reconstruction import Layers
-from liveloc.viewer.render import (
+from liveloc.viewer.image.colouring import (
     automatic_depth_range,
     automatic_limit,
     occupied_pixels,
     picture,
     smoothed,
 )
+from liveloc.viewer.image.reconstruction import Layers
 
 
 def one_row(x_nm=250.0, y_nm=150.0):

@@ -11,12 +11,17 @@ import pytest
 
 from liveloc.stream.localizations import empty
 from liveloc.viewer import Look
-from liveloc.viewer.document import Document
-from liveloc.viewer.drift import Drift
-from liveloc.viewer.gaussians import splat
-from liveloc.viewer.rendering import POLL_S, RenderThread, needs_view, render_whole
-from liveloc.viewer.selection import Selection
-from liveloc.viewer.viewport import Viewport
+from liveloc.viewer.data.document import Document
+from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.selection import Selection
+from liveloc.viewer.image.gaussians import splat
+from liveloc.viewer.image.viewport import Viewport
+from liveloc.viewer.views.render_thread import (
+    POLL_S,
+    RenderThread,
+    needs_view,
+    render_whole,
+)
 
 MODES = ("histogram", "fixed", "sigma", "density")
 PIXEL_NM = 100.0
@@ -121,7 +126,7 @@ def test_fixed_is_the_gaussian_of_one_width(
     document, monkeypatch, pixel, filtered_rows
 ):
     """Of few rows exactly; many become it by a filter, to 3 % of a row's peak."""
-    monkeypatch.setattr("liveloc.viewer.drawing.FILTERED_ROWS", filtered_rows)
+    monkeypatch.setattr("liveloc.viewer.views.view_layers.FILTERED_ROWS", filtered_rows)
     rows = table(300)
     document.add(rows)
     view = view_at(pixel=pixel, shape=(61, 83))
@@ -143,7 +148,7 @@ def test_fixed_is_the_gaussian_of_one_width(
 @pytest.mark.parametrize("mode", ["fixed", "density"])
 def test_rows_are_added_to_what_a_filter_made(document, monkeypatch, mode):
     document.add(table(5000))
-    monkeypatch.setattr("liveloc.viewer.drawing.FILTERED_ROWS", 1000)
+    monkeypatch.setattr("liveloc.viewer.views.view_layers.FILTERED_ROWS", 1000)
     look, view = Look(mode=mode), view_at()
     with following(document) as followed:
         followed.thread.request(view, look)
@@ -380,7 +385,7 @@ def test_the_newest_request_wins(document):
 
 
 def test_partial_views_come_first_and_say_how_far_they_are(document, monkeypatch):
-    monkeypatch.setattr("liveloc.viewer.rendering.PUBLISH_S", 0.0)
+    monkeypatch.setattr("liveloc.viewer.views.render_thread.PUBLISH_S", 0.0)
     for seed in range(10):
         document.add(table(60_000, seed))
     wide = view_at(600.0, 200.0, 20.0, (210, 260))
@@ -436,7 +441,7 @@ def test_a_fault_is_kept_and_the_next_request_tries_again(document, monkeypatch)
 
     with following(document) as followed:
         with monkeypatch.context() as broken:
-            broken.setattr("liveloc.viewer.drawing.splat", refuse)
+            broken.setattr("liveloc.viewer.views.view_layers.splat", refuse)
             followed.thread.request(view_at(), Look())
             followed.until(lambda thread: thread.failure is fault)
         followed.thread.request(view_at(), Look())
@@ -484,7 +489,7 @@ def test_the_document_is_free_while_a_view_is_drawn(document, monkeypatch):
         other.join()
         return splat(*args, **kinds)
 
-    monkeypatch.setattr("liveloc.viewer.drawing.splat", draw)
+    monkeypatch.setattr("liveloc.viewer.views.view_layers.splat", draw)
     with following(document) as followed:
         followed.thread.request(view_at(600.0, 200.0, 20.0, (210, 260)), Look())
         followed.finished()

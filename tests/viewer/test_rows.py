@@ -13,9 +13,10 @@ from hypothesis.extra import numpy as hnp
 
 from liveloc.stream.errors import RecordingError
 from liveloc.stream.localizations import LOCALIZATION, Localizations, empty
-from liveloc.viewer import compact, rows, spool
-from liveloc.viewer.compact import QUANTITIES, compacted
-from liveloc.viewer.rows import RowStore, fair_order
+from liveloc.viewer.data import compact, spool
+from liveloc.viewer.data import row_store as rows
+from liveloc.viewer.data.compact import QUANTITIES, compacted
+from liveloc.viewer.data.row_store import RowStore, fair_order
 
 FIELD = (-50.0, 6350.0, -50.0, 3150.0)
 floats = hnp.arrays(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from liveloc.viewer.window.shortcuts import MOUSE, SHORTCUTS, action_of
+from liveloc.viewer.window.panels.shortcuts import MOUSE, SHORTCUTS, action_of
 
 
 def test_no_key_does_two_things_and_every_key_exists() -> None:
@@ -34,7 +34,7 @@ def test_every_action_is_something_that_the_window_does() -> None:
 def test_the_sheet_lists_exactly_the_table(application: Any) -> None:
     from PySide6.QtWidgets import QWidget
 
-    from liveloc.viewer.window.help_sheet import HelpSheet
+    from liveloc.viewer.window.panels.help_sheet import HelpSheet
 
     parent = QWidget()
     text = HelpSheet(parent).text()

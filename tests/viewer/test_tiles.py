@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.viewer import Reconstruction, tiles
-from liveloc.viewer.tiles import Tiles
+from liveloc.viewer import Reconstruction
+from liveloc.viewer.image import tiles
+from liveloc.viewer.image.tiles import Tiles
 
 TILE = 32
 

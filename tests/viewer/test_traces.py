@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liveloc.stream.localizations import Flag, Localizations, empty
-from liveloc.viewer.on_time import FULL_SAMPLE, OnTimeSample
-from liveloc.viewer.trace_bins import POINTS, FrameBins, Scale
-from liveloc.viewer.traces import Traces
+from liveloc.viewer.curves.bins import POINTS, FrameBins, Scale
+from liveloc.viewer.curves.on_time import FULL_SAMPLE, OnTimeSample
+from liveloc.viewer.curves.traces import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,7 +135,7 @@ def test_curves_do_not_depend_on_the_pieces_where_only_a_sample_is_looked_at() -
 def test_medians_of_very_many_rows_rest_on_some_whatever_the_pieces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("liveloc.viewer.traces.ALL_COUNT", 1000)
+    monkeypatch.setattr("liveloc.viewer.curves.traces.ALL_COUNT", 1000)
     rows = table(np.repeat(np.arange(4000), 5).tolist())
     whole, pieces = Traces(), Traces()
     whole.add_rows(rows)

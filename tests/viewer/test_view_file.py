@@ -13,12 +13,12 @@ from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.tables.arrow import TableWriter
 from liveloc.viewer import Look
-from liveloc.viewer.document import Document
-from liveloc.viewer.drift import Drift
-from liveloc.viewer.export import picture_png
-from liveloc.viewer.selection import Selection
+from liveloc.viewer.data.document import Document
+from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.selection import Selection
+from liveloc.viewer.image.picture_file import picture_png
+from liveloc.viewer.image.viewport import Viewport
 from liveloc.viewer.view_file import View, render_view
-from liveloc.viewer.viewport import Viewport
 
 if TYPE_CHECKING:
     from pathlib import Path

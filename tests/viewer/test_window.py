@@ -17,9 +17,9 @@ from liveloc.stream.broadcast.channel import LocalizationPublisher, Reset, Rows,
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.viewer import Look, display_available
-from liveloc.viewer.live import LiveSession
+from liveloc.viewer.data.selection import Selection
 from liveloc.viewer.run import run_viewer
-from liveloc.viewer.selection import Selection
+from liveloc.viewer.sessions.live import LiveSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -454,7 +454,7 @@ def test_drift_is_estimated_beside_the_window_and_taken_off(
 def test_news_are_redrawn_soon_but_not_for_every_message(
     live: tuple[ViewerWindow, Engine], application: Any
 ) -> None:
-    from liveloc.viewer.window.pacing import SHORTEST_S
+    from liveloc.viewer.views.pacing import SHORTEST_S
 
     window, engine = live
     began = time.monotonic()
@@ -554,7 +554,7 @@ def test_what_cannot_be_followed_is_said_in_the_window(
 PROGRAM = """
 import sys
 from pathlib import Path
-from liveloc.viewer.live import LiveSession
+from liveloc.viewer.sessions.live import LiveSession
 from liveloc.viewer.run import run_viewer
 from liveloc.viewer.window.main_window import ViewerWindow
 show = ViewerWindow.show

@@ -15,26 +15,26 @@ from PySide6.QtWidgets import QApplication, QMainWindow
 
 from liveloc.stream.errors import SettingsError
 
-from .canvas import Canvas
-from .controller import Controller
-from .docks import Docks, fitting_size
-from .help_sheet import HelpSheet
-from .memory import Memory, load, save
-from .pacing import Pace, ScreenLatency
-from .readout import cursor_text, label_bar
+from ..views.controller import Controller
+from ..views.pacing import Pace, ScreenLatency
+from .canvas.canvas import Canvas
+from .canvas.readout import cursor_text, label_bar
+from .panels.docks import Docks, fitting_size
+from .panels.help_sheet import HelpSheet
+from .panels.shortcuts import action_of
+from .panels.statusbar import StatusLine
+from .preferences import Memory, load, save
 from .saving import asked
-from .shortcuts import action_of
-from .statusbar import StatusLine
-from .style import SHEET, dress
 from .tasks import Tasks
+from .widgets.style import SHEET, dress
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QCloseEvent, QKeyEvent
 
-    from ..render import Look
-    from ..selection import Selection
-    from ..viewport import Rect
-    from ..watched import Watched
+    from ..data.selection import Selection
+    from ..image.colouring import Look
+    from ..image.viewport import Rect
+    from ..sessions.session import Watched
 
 POLL_MS = 16  # from look to look for news: a few microseconds where there are none
 IDLE_S = 0.1  # from look to look at everything else

@@ -10,8 +10,8 @@ from PySide6.QtCore import QObject, Signal
 from liveloc.stream.errors import LivelocError
 from liveloc.stream.session.target_file import PRESENT, write_target
 
-from ..drift import estimate_drift
-from ..region import region_statistics
+from ..data.drift import estimate_drift
+from ..data.region import region_statistics
 from .jobs import Jobs
 from .saving import KINDS, unused
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .controller import Controller
+    from ..views.controller import Controller
     from .jobs import Outcome
 
 REGION_S = 1.0  # from statistics to statistics of a region that grows

@@ -1,0 +1,1 @@
+"""How fast the viewer draws and follows, beside other programs."""

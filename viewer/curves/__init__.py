@@ -1,0 +1,1 @@
+"""Curves over time: density, photons, precision, on-time."""

@@ -1,0 +1,1 @@
+"""The rows behind an image: store, selection, drift, region, exported tables."""

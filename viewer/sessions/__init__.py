@@ -1,0 +1,1 @@
+"""Sessions that run and sessions that are over, as documents to look at."""

@@ -1,0 +1,1 @@
+"""What is in view, decided without a widget: scene, navigation, contrast, drawing."""

@@ -1,0 +1,1 @@
+"""The canvas: vispy and a raster painter show the scene."""

@@ -1,0 +1,43 @@
+"""Words for the colour bar and the cursor."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ...views.scene import value_at
+from ..widgets.style import THIN, figure
+
+if TYPE_CHECKING:
+    from ...data.document import Document
+    from ...image.viewport import Viewport
+    from ...views.scene import Colours
+    from .overlay import Overlay
+
+PER_UM2 = "/\u00b5m\u00b2"
+
+
+def cursor_text(
+    document: Document, viewport: Viewport, place: tuple[float, float]
+) -> str:
+    """Say where a place is and how many localizations per um2 are there."""
+    x, y = place
+    text = f"x {x:,.0f}  y {y:,.0f} nm".replace(",", THIN)
+    value = value_at(document, viewport, x, y)
+    return text if math.isnan(value) else f"{text}   {figure(value)} {PER_UM2}"
+
+
+def label_bar(overlay: Overlay, document: Document | None, colours: Colours) -> None:
+    """Let the colour bar say what colours mean."""
+    overlay.table = None
+    if document is None:
+        return
+    overlay.table = colours.table
+    if colours.depth_range_nm is not None:
+        low, high = (
+            f"{end:+.0f} nm" if end else "0 nm" for end in colours.depth_range_nm
+        )
+        overlay.bar_ends, overlay.bar_title = (low, high), "z"
+    else:
+        per_um2 = colours.limit / (document.image.super_pixel_nm / 1e3) ** 2
+        overlay.bar_ends, overlay.bar_title = ("0", f"{figure(per_um2)} {PER_UM2}"), ""
