@@ -1,7 +1,7 @@
 """Full-field renders by other programs, timed by whichever Python has them.
 
 Run as a script, in a process of its own and by any interpreter: it imports nothing of
-this package. ``python bench_peers.py ROWS.npy FIELD_NM PIXEL_NM`` prints one JSON
+this package. ``python peers.py ROWS.npy FIELD_NM PIXEL_NM`` prints one JSON
 object: seconds per program and kind of render, null where a program is not installed.
 """
 

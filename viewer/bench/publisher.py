@@ -1,8 +1,8 @@
 """A stream for the benchmark of the window: an engine that only publishes.
 
-``python -m liveloc.viewer.bench.publisher ENDPOINT SECONDS`` publishes 100 times a second
-what a field of 64 x 64 pixels gives. It stands for an engine in a process
-of its own.
+``python -m liveloc.viewer.bench.publisher ENDPOINT SECONDS`` publishes 100 times a
+second what a field of 64 x 64 pixels gives. It stands for an engine in a process of its
+own.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From positions to pixels, without a window: tiles, reconstruction, colours, pictures."""
+"""From positions to pixels, without a window: tiles, reconstruction, colours, files."""
