@@ -54,6 +54,36 @@ def test_documents_import_public_names_only(page):
         assert name in importlib.import_module(module).__all__, f"{module}.{name}"
 
 
+def resolved(name):
+    """Return the module, class or function that a dotted name stands for."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(("liveloc", *parts[:count])))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[count:]:
+            found = getattr(found, attribute)
+        return found
+    raise AssertionError(f"liveloc has no {name}")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, *sorted((ROOT / "docs" / "decisions").glob("*.md"))],
+    ids=lambda page: page.name,
+)
+def test_names_of_the_code_in_documents_are_there(page):
+    named = re.findall(
+        r"`(?:liveloc\.)?((?:stream|model|bridge|viewer)\.[a-z]\w*(?:\.\w+)*)`",
+        page.read_text(encoding="utf-8"),
+    )
+    files = ("jsonl", "json", "yaml", "png", "onnx", "py")
+    for name in named:
+        if name.rsplit(".")[-1] not in files:
+            resolved(name)
+
+
 def test_documents_show_imports_at_all():
     assert len({found for page in PAGES for found in imports_of(page)}) > 10
 
