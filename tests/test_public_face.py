@@ -45,6 +45,8 @@ def test_every_public_name_is_there(room):
     for name in package.__all__:
         assert getattr(package, name) is not None
         assert name in dir(package)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = package.nonsense
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

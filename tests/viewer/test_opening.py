@@ -286,15 +286,6 @@ def test_a_row_from_nowhere_does_not_make_the_field_endless() -> None:
     Reconstruction.from_metadata(field)
 
 
-def test_every_public_name_has_a_home() -> None:
-    import liveloc.viewer
-
-    for name in liveloc.viewer.__all__:
-        assert getattr(liveloc.viewer, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = liveloc.viewer.nonsense
-
-
 @pytest.mark.parametrize("content", ["[" * 10_000, "{", "[1]", "", '{"frames": [1]}'])
 def test_a_damaged_report_or_log_leaves_the_image(tmp_path: Path, content: str) -> None:
     rows = table(200)
