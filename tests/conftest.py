@@ -18,6 +18,21 @@ import pytest
 import zmq
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+# Without a choice, a core made where a window was shown earlier looks for qtpy.
+os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests may take longest, so that no worker ends late.
+
+    They ask for more time than ``timeout`` in pyproject.toml gives.
+    """
+    longest = dict.fromkeys((item.path for item in items), 0.0)
+    for item in items:
+        if marker := item.get_closest_marker("timeout"):
+            longest[item.path] = max(longest[item.path], *marker.args)
+    items.sort(key=lambda item: -longest[item.path])
 
 
 def data_folder() -> Path:
