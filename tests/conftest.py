@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import io
+import json
+import logging
 import os
 import signal
 import socket
@@ -12,10 +16,16 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import zmq
+
+from liveloc.bridge.interlock import NO_LEASE
+from liveloc.stream.balance import ALARM
+
+TRIES = 4  # sessions
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
 # Without a choice, a core made where a window was shown earlier looks for qtpy.
@@ -65,6 +75,88 @@ def free_ports():
                 probe.close()
 
     return find
+
+
+@pytest.fixture(scope="session")
+def liveloc() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Give a function that runs a command line in this process.
+
+    What a process of its own would only load again is here already. The processes that
+    the command starts are real ones.
+    """
+    return _run_here
+
+
+def _run_here(*arguments, cwd=None):
+    from liveloc.__main__ import main
+
+    out, complaints, code = io.StringIO(), io.StringIO(), 0
+    signals = {one: signal.getsignal(one) for one in signal.valid_signals()}
+    log = logging.getLogger()
+    handlers, log.handlers = log.handlers, []
+    try:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(complaints),
+        ):
+            patch.setattr(sys, "argv", ["liveloc", *map(str, arguments)])
+            if cwd is not None:
+                patch.chdir(cwd)
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code or 0
+    finally:
+        log.handlers = handlers
+        for number, handler in signals.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+    said = out.getvalue(), complaints.getvalue()
+    return subprocess.CompletedProcess(arguments, code, *said)
+
+
+@pytest.fixture(scope="session")
+def ended_well() -> Callable[..., bool]:
+    """Give a function that judges exit code and folder of a session, and its alarms.
+
+    A machine that stands still for a second makes the product raise its alarm for
+    frames that are not localized, which is exit code 4. That is true and no fault of
+    the product; any other serious alarm has to be one of `alarms`, and each of these
+    has to be there once.
+    """
+
+    def judge(code: int, folder: Path, alarms: tuple[str, ...] = ()) -> bool:
+        report = json.loads((folder / "report.json").read_text())
+        serious = [one["text"] for one in report["alarms"] if one["serious"]]
+        others = [text for text in serious if not _standstill(text)]
+        return code == (ALARM if serious else 0) and others == list(alarms)
+
+    return judge
+
+
+@pytest.fixture(scope="session")
+def steady() -> Callable[..., tuple[int, Path]]:
+    """Give a function that repeats a session in which the machine stood still.
+
+    Where nobody renews the power of the laser for a second it is turned down, as it
+    should be: of the density of such a session nothing can be said.
+    """
+
+    def repeat(run: Callable[[Path], int], parent: Path) -> tuple[int, Path]:
+        for number in range(TRIES):
+            code = run(folder := parent / f"session{number}")
+            if NO_LEASE not in (folder / "control.jsonl").read_text():
+                return code, folder
+        raise AssertionError(f"the laser was turned down in {TRIES} sessions")
+
+    return repeat
+
+
+def _standstill(text):
+    return text.startswith("frames arrive and are not localized, from frame ") or (
+        text.startswith("frames ") and "in which nothing was localized" in text
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,6 @@
 """Cameras with files and maps, through whole sessions."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,16 +15,6 @@ pytestmark = pytest.mark.timeout(180)  # several whole processes each
 
 SHAPE = (64, 64)
 ROI = (8, 4, 48, 52)  # x, y, width, height
-
-
-def liveloc(*arguments, timeout=120):
-    return subprocess.run(
-        [sys.executable, "-m", "liveloc", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
 
 
 def session_file(folder, kind, calibration, frames, **camera):
@@ -54,12 +42,14 @@ def session_file(folder, kind, calibration, frames, **camera):
     return path
 
 
-def test_maps_travel_with_the_frames_into_tables_recordings_and_replays(tmp_path):
+def test_maps_travel_with_the_frames_into_tables_recordings_and_replays(
+    liveloc, ended_well, tmp_path
+):
     chip = simulated_camera("scmos_maps", SHAPE, seed=1)
     path = session_file(tmp_path, "scmos_maps", chip, 120, roi=list(ROI))
     run = tmp_path / "run"
     done = liveloc("run", path, "--headless", "--session", run)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert ended_well(done.returncode, run), done.stdout + done.stderr
     assert "calibration may be wrong" not in done.stdout
     report = json.loads((run / "report.json").read_text())
     assert report["frames"]["unexplained"] == 0
@@ -81,12 +71,14 @@ def test_maps_travel_with_the_frames_into_tables_recordings_and_replays(tmp_path
     assert first[1]["calibration"] == second[1]["calibration"]
 
 
-def test_a_wrong_camera_file_gives_one_line_on_the_terminal_and_in_the_report(tmp_path):
+def test_a_wrong_camera_file_gives_one_line_on_the_terminal_and_in_the_report(
+    liveloc, ended_well, tmp_path
+):
     wrong = CameraFile.of(SIMULATED_CAMERA).model_copy(update={"e_per_adu": 0.1})
     path = session_file(tmp_path, "scmos", wrong.numbers, 120)
     run = tmp_path / "run"
     done = liveloc("run", path, "--headless", "--session", run)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert ended_well(done.returncode, run), done.stdout + done.stderr
     lines = [v for v in done.stdout.splitlines() if "calibration may be wrong" in v]
     assert len(lines) == 1
     assert "less noise than the calibration permits" in lines[0]
@@ -111,7 +103,9 @@ def test_a_wrong_camera_file_gives_one_line_on_the_terminal_and_in_the_report(tm
     assert both.returncode == 2
 
 
-def test_a_camera_file_with_a_typing_error_stops_before_the_camera_starts(tmp_path):
+def test_a_camera_file_with_a_typing_error_stops_before_the_camera_starts(
+    liveloc, tmp_path
+):
     path = session_file(tmp_path, "scmos", SIMULATED_CAMERA, 10)
     camera = tmp_path / "orca.yaml"
     camera.write_text(camera.read_text().replace("e_per_adu", "e_per_adc"))

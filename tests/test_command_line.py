@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,40 +11,8 @@ import pytest
 import tifffile
 
 from liveloc import __main__ as command_line
-from liveloc.__main__ import main
 from liveloc.stream.localizations import empty
 from liveloc.stream.tables.arrow import TableWriter, read_table
-
-# Several whole processes each: more time than one test usually gets.
-pytestmark = pytest.mark.timeout(180)
-
-
-def liveloc(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "liveloc", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=50,
-        check=False,
-    )
-
-
-@pytest.fixture
-def liveloc_here(monkeypatch, capsys, tmp_path):
-    """The same in this process, which is sooner: exit code and standard error."""
-    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["liveloc", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code, capsys.readouterr().err.strip()
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -72,18 +39,17 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["liveloc", command, "--help"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    assert "Example: liveloc" in capsys.readouterr().out
+def test_every_command_has_help_with_an_example(liveloc, command):
+    result = liveloc(command, "--help")
+    assert result.returncode == 0
+    assert "Example: liveloc" in result.stdout
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(
-    tmp_path, movie, float_movie, liveloc_here, monkeypatch
+    liveloc, tmp_path, movie, float_movie, monkeypatch
 ):
     monkeypatch.setattr(command_line, "ENGINE_WAIT_S", 0.5)
+    monkeypatch.chdir(tmp_path)
     bad_key = tmp_path / "key.yaml"
     bad_key.write_text("camera: {exposre_ms: 10}\n")
     bad_value = tmp_path / "value.yaml"
@@ -143,7 +109,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
             (("doctor", "--json", "/dev/full"), "no space left"),
         ]
     for arguments, names in cases:
-        code, said = liveloc_here(*arguments)
+        result = liveloc(*arguments)
+        code, said = result.returncode, result.stderr.strip()
         assert code == 2, (arguments, said)
         assert said.startswith("liveloc: "), (arguments, said)
         assert names in said, (arguments, said)
@@ -151,14 +118,20 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 def test_a_mistake_ends_the_process_with_its_line_and_code(tmp_path):
-    result = liveloc("fit", "gone.tif", "--out", "out", cwd=tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-m", "liveloc", "fit", "gone.tif", "--out", "out"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
     assert result.returncode == 2
     assert result.stderr.startswith("liveloc: ")
     assert result.stderr.count("\n") == 1
     assert "gone.tif" in result.stderr
 
 
-def test_results_are_never_overwritten(tmp_path, movie):
+def test_results_are_never_overwritten(liveloc, tmp_path, movie):
     assert liveloc("fit", movie, "--out", tmp_path / "out").returncode == 0
     before = (tmp_path / "out" / "localizations.arrow").read_bytes()
     again = liveloc("fit", movie, "--out", tmp_path / "out")
@@ -167,7 +140,7 @@ def test_results_are_never_overwritten(tmp_path, movie):
     assert (tmp_path / "out" / "localizations.arrow").read_bytes() == before
 
 
-def test_fit_writes_table_picture_and_report(tmp_path, movie):
+def test_fit_writes_table_picture_and_report(liveloc, tmp_path, movie):
     out = tmp_path / "out"
     report = tmp_path / "report.json"
     result = liveloc("fit", movie, "--out", out, "--json", report)
@@ -186,7 +159,7 @@ def test_fit_writes_table_picture_and_report(tmp_path, movie):
     assert "100 nm assumed" in result.stdout
 
 
-def test_evaluate_prints_and_writes_the_score(tmp_path):
+def test_evaluate_prints_and_writes_the_score(liveloc, tmp_path):
     truth = empty(3)
     truth["frame"] = [0, 0, 1]
     truth["x_nm"] = [1000, 2000, 1000]
@@ -213,7 +186,7 @@ def test_evaluate_prints_and_writes_the_score(tmp_path):
     } <= set(score)
 
 
-def test_evaluate_names_its_rule_and_compares_errors_with_the_limits(tmp_path):
+def test_evaluate_names_its_rule_and_compares_errors_with_the_limits(liveloc, tmp_path):
     rng = np.random.default_rng(1)
     truth = empty(300)
     truth["frame"] = np.arange(300) // 3
@@ -246,7 +219,7 @@ def test_evaluate_names_its_rule_and_compares_errors_with_the_limits(tmp_path):
 
 
 @pytest.mark.data
-def test_evaluate_reproduces_the_official_score(tmp_path, data):
+def test_evaluate_reproduces_the_official_score(liveloc, tmp_path, data):
     folder = data / "metrics_reference"
     report = tmp_path / "score.json"
     result = liveloc(
@@ -262,7 +235,7 @@ def test_evaluate_reproduces_the_official_score(tmp_path, data):
         assert score[ours] == pytest.approx(value, abs=1e-3)
 
 
-def test_doctor_says_what_works(tmp_path):
+def test_doctor_says_what_works(liveloc, tmp_path):
     report = tmp_path / "doctor.json"
     result = liveloc("doctor", "--json", report, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

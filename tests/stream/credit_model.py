@@ -300,12 +300,17 @@ class CreditModel:
             Of the newest exposures none was localized.
         """
         self.engine_paused = self.consumer_paused = False
+        # What holds a frame back later than that was empty in between.
+        enough, abreast = self.ring_frames + self.block_frames, 0
         for _ in range(CALM_STEPS):
             self.expose()
             self.step()
+            newest = self.localized[-1] if self.localized else -1
+            abreast = abreast + 1 if newest >= self.exposures - 3 else 0
+            if abreast > enough:
+                break
         self.check()
-        newest = self.localized[-1] if self.localized else -1
-        if newest < self.exposures - 3 or self.outbox.watch.standing_still(self._now_s):
+        if not abreast or self.outbox.watch.standing_still(self._now_s):
             raise Stuck(
                 f"ring {self.ring_frames}, blocks of {self.block_frames}: "
                 f"{self.exposures} exposures, the newest localized is {newest}, "
@@ -319,6 +324,8 @@ class CreditModel:
             box.finish("ok", "", self.missing)
         for _ in range(CALM_STEPS):
             self.step()
+            if not (box.waiting or self.up or self.down or self.inbox):
+                break
         with box.changed:
             end = box.close_books()
         if end is None:

@@ -114,11 +114,11 @@ def test_an_endless_loop_is_ended_and_started_again_but_not_for_ever(law):
 
 def test_the_loop_is_never_kept_waiting(law):
     mine = law(
-        "import time\ndef control(stats):\n    time.sleep(0.1)\n    return 3\n",
-        timeout_s=5.0,
+        "import time\ndef control(stats):\n    time.sleep(2)\n    return 3\n",
+        timeout_s=20.0,
     )
     ask(mine, lambda answers: 3.0 in answers)
-    assert mine.longest_s < 0.09  # less than the function takes
+    assert mine.longest_s < 1.8  # less than the function takes
     assert mine.alarms == []
 
 
