@@ -27,7 +27,10 @@ from liveloc.stream.balance import ALARM
 
 TRIES = 4  # sessions
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+# Before NumPy and torch are imported: the tests share the cores already.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Without a choice, a core made where a window was shown earlier looks for qtpy.
 os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
 
@@ -60,19 +63,23 @@ def data() -> Path:
     return folder
 
 
-@pytest.fixture
-def free_ports():
-    """Give a function that finds free ports on this machine."""
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Give a function that finds free ports on this machine, each once.
 
-    def find(count):
-        sockets = [socket.socket() for _ in range(count)]
-        try:
-            for probe in sockets:
-                probe.bind(("127.0.0.1", 0))
-            return [probe.getsockname()[1] for probe in sockets]
-        finally:
-            for probe in sockets:
-                probe.close()
+    They are none that the system gives away by itself: another test could get such a
+    port meanwhile, and who connects to it too early may be connected with himself.
+    """
+    candidates = iter(range(10_000 + os.getpid() * 16 % 20_000, 32_000))
+
+    def find(count: int) -> list[int]:
+        found: list[int] = []
+        while len(found) < count:
+            port = next(candidates)
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+        return found
 
     return find
 
@@ -174,6 +181,13 @@ def ctrl_c_works():
 @pytest.fixture(scope="session")
 def made() -> Made:
     """Remember the sockets and processes of all tests while they live."""
+    # pyzmq keeps a thread and sockets for messages that are not copied: make them now.
+    with zmq.Context() as context, context.socket(zmq.PAIR) as here:
+        with context.socket(zmq.PAIR) as there:
+            here.bind("inproc://here")
+            there.connect("inproc://here")
+            here.send(bytes(1 << 20), copy=False)
+            there.recv()
     made = Made()
     with pytest.MonkeyPatch.context() as patch:
         for kind in (zmq.Context, zmq.Socket, subprocess.Popen):

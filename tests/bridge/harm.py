@@ -10,6 +10,7 @@ time until the laser was at its safe level, and whether the recording is whole.
 
 import contextlib
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -184,9 +185,12 @@ def stop_signal():
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """Return a free port that the system does not give to others meanwhile."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 def kill(folder, *names):

@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).with_name("start_stop.py")
 
 def test_start_and_stop_leave_no_thread_socket_port_or_file():
     done = subprocess.run(
-        [sys.executable, "-W", "error", SCRIPT, "20"],
+        [sys.executable, "-W", "error", SCRIPT, "8"],
         capture_output=True,
         text=True,
         timeout=55,

@@ -25,8 +25,8 @@ strangers = load_strangers()
 FLOODS = [flood for flood in strangers.FLOODS if flood is not strangers.long_hello]
 
 
-def test_floods_cost_a_session_neither_frames_nor_memory(tmp_path):
-    session = strangers.Session(tmp_path, frames=200)
+def test_floods_cost_a_session_neither_frames_nor_memory(tmp_path, ended_well):
+    session = strangers.Session(tmp_path, frames=160)
     try:
         strangers.wait_for(lambda: session.localized() >= 40)
         engine, ports = session.engine(), session.ports()
@@ -34,22 +34,22 @@ def test_floods_cost_a_session_neither_frames_nor_memory(tmp_path):
         with strangers.Flood(FLOODS, ports) as flood:
             assert not strangers.foreign_stream(f"tcp://127.0.0.1:{ports[0]}")
             before = session.localized()
-            time.sleep(3.0)
+            time.sleep(2.0)
             done = session.localized() - before
             grown = strangers.memory_mb(engine) - memory
         assert flood.cut_off > 10
         assert grown < 50
-        assert done >= 16  # of 60; what is lacking is this machine's
+        assert done >= 11  # of 40; what is lacking is this machine's
         code, whose, frames = strangers.outcome(session)
-        assert (code, whose) == (0, "own")
-        assert frames["camera"] == 200
+        assert whose == "own" and ended_well(code, session.folder)
+        assert frames["camera"] == 160
         assert frames["unexplained"] == 0
     finally:
         session.stop()
 
 
 def test_of_two_sessions_on_the_same_ports_one_runs_and_the_other_says_why(
-    tmp_path, free_ports
+    tmp_path, free_ports, ended_well
 ):
     frames, localizations = free_ports(2)
     stream = {
@@ -57,11 +57,12 @@ def test_of_two_sessions_on_the_same_ports_one_runs_and_the_other_says_why(
         "localizations_endpoint": f"tcp://127.0.0.1:{localizations}",
     }
     first, second = strangers.pair(tmp_path, 0.0, stream, frames=40)
-    codes = {first[0]: first, second[0]: second}
-    assert codes.keys() == {0, 2}
-    assert codes[0][1] == "own"
+    winner, loser = ("b", "a") if first[0] == 2 else ("a", "b")
+    (code, whose, _), refused = (second, first) if winner == "b" else (first, second)
+    assert whose == "own" and ended_well(code, tmp_path / winner / "session")
+    assert refused[0] == 2
     assert "FOREIGN" not in first + second
-    loser = tmp_path / ("a" if first[0] else "b")
+    loser = tmp_path / loser
     assert "cannot be bound" in (loser / "log.txt").read_text()
     assert (loser / "session" / "report.json").exists()
     assert (loser / "session" / "processed.jsonl").read_text() == ""

@@ -18,7 +18,7 @@ from liveloc.model.camera_check import FRAMES, CameraCheck, camera_report
 from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.stream.calibration import CameraCalibration
 
-SHAPE = (96, 96)
+SHAPE = (72, 72)
 CHIP = simulated_camera("scmos_maps", SHAPE, seed=2)
 
 

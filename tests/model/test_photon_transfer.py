@@ -1,7 +1,5 @@
 """Photon transfer: cameras whose numbers are known are measured as a user would."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -335,21 +333,10 @@ def test_progress_is_told_frame_by_frame(stacks):
     assert "l2.tif" in text and "1 levels agree" in text and "maps of 80x72" in text
 
 
-def liveloc(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "liveloc", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        cwd=folder,
-    )
-
-
-def test_a_camera_is_calibrated_on_the_command_line(stacks, tmp_path):
+def test_a_camera_is_calibrated_on_the_command_line(liveloc, stacks, tmp_path):
     out = tmp_path / "camera.yaml"
     command = ["calibrate", "camera", "--dark", "dark.tif", "--light", "l1.tif"]
-    done = liveloc(stacks, *command, "l2.tif", "l3.tif", "--qe", 0.8, "--out", out)
+    done = liveloc(*command, "l2.tif", "l3.tif", "--qe", 0.8, "--out", out, cwd=stacks)
     assert done.returncode == 0, done.stderr
     assert "3 levels agree to 0." in done.stdout
     assert f"wrote {out} and" in done.stdout.replace("\n", "")
@@ -362,10 +349,10 @@ def test_a_camera_is_calibrated_on_the_command_line(stacks, tmp_path):
         "l2.tif",
         "l3.tif",
     ]
-    again = liveloc(stacks, *command, "--out", out)
+    again = liveloc(*command, "--out", out, cwd=stacks)
     assert again.returncode == 2
     assert "exists and is not overwritten" in again.stderr
-    missing = liveloc(stacks, *command, "gone.tif", "--out", tmp_path / "b.yaml")
+    missing = liveloc(*command, "gone.tif", "--out", tmp_path / "b.yaml", cwd=stacks)
     assert missing.returncode == 2 and "gone.tif" in missing.stderr
     assert not (tmp_path / "b.yaml").exists()
 

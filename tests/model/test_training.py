@@ -98,11 +98,11 @@ def test_training_lowers_the_loss(tmp_path):
 
 
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path):
-    whole, _ = train(tmp_path / "whole", steps=12)
+    whole, _ = train(tmp_path / "whole", steps=6)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "parts", steps=12, stop_at=6)
-    parts, _ = train(tmp_path / "parts", steps=12)
-    assert parts.step == 12
+        train(tmp_path / "parts", steps=6, stop_at=3)
+    parts, _ = train(tmp_path / "parts", steps=6)
+    assert parts.step == 6
     for one, other in zip(
         whole.average.parameters(), parts.average.parameters(), strict=True
     ):
@@ -120,11 +120,11 @@ def test_a_training_ends_after_its_minutes_and_a_resumed_one_counts_the_first(
 ):
     path = tmp_path / "checkpoint.pt"
     settings = config(steps=10**9)
-    trainer = Trainer(settings, CPU, path, minutes=0.05)
+    trainer = Trainer(settings, CPU, path, minutes=0.02)
     trainer.run(lambda progress: None)
     assert trainer.done == 1
     assert 0 < trainer.step < 10**6
-    again = Trainer(settings, CPU, path, minutes=0.05)
+    again = Trainer(settings, CPU, path, minutes=0.02)
     again.run(lambda progress: None)
     assert again.step == trainer.step
 

@@ -21,6 +21,15 @@ def test_a_gentle_child_gets_its_time_after_the_others(tmp_path):
         assert there == (GENTLY if gently else here)
 
 
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """Return a child that has ended, and its log."""
+    log = tmp_path_factory.mktemp("child") / "log"
+    child = Child("doctor", ["--help"], log)
+    child.stop()
+    return child, log
+
+
 @pytest.mark.parametrize(
     ("printed", "words"),
     [
@@ -34,8 +43,7 @@ def test_a_gentle_child_gets_its_time_after_the_others(tmp_path):
         ("", ""),
     ],
 )
-def test_last_words_are_the_last_line_and_what_it_continues(tmp_path, printed, words):
-    child = Child("doctor", ["--help"], tmp_path / "log")
-    child.stop()
-    (tmp_path / "log").write_text(printed)
+def test_last_words_are_the_last_line_and_what_it_continues(ended, printed, words):
+    child, log = ended
+    log.write_text(printed)
     assert child.last_words() == words

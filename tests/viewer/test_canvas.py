@@ -435,7 +435,7 @@ def test_the_mouse_zooms_pans_and_draws_a_region(canvas: Canvas) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_thousand_redraws_take_no_memory(opengl: Canvas) -> None:
+def test_hundreds_of_redraws_take_no_memory(opengl: Canvas) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
@@ -443,11 +443,11 @@ def test_a_thousand_redraws_take_no_memory(opengl: Canvas) -> None:
     opengl.resize(120, 100)
     opengl.camera.look_at(document.rect)
     row = rows_at([1000.0], [1000.0])
-    for turn in range(1200):
+    for turn in range(600):
         if turn == 200:
             before = resident()
         if turn % 4 == 0:
             document.add(row)
         opengl.camera.zoom(1.01 if turn % 200 < 100 else 1 / 1.01)
         painted(opengl, document)
-    assert resident() - before < 3e6  # 3 kB each; a texture of the canvas has 48
+    assert resident() - before < 400 * 3e3  # a texture of the canvas has 48e3
