@@ -59,9 +59,12 @@ def test_the_graphs_agree_with_the_weights(name):
     maps = backend.maps([tuple(features)])
     with torch.inference_mode():
         expected = net(torch.as_tensor(photons).reshape(1, 3, 24, 32)).numpy()
+    # Both round after each of some ten layers, in another order: they differ by about
+    # 10 eps of the largest value. That of a probability is 1, however dark the frames.
+    eps = np.finfo(np.float32).eps
     for k, channel in enumerate(MAPS):
-        scale = np.abs(expected[:, k]).max() + 1e-3
-        assert np.abs(maps[:, k] - expected[:, k]).max() < 1e-4 * scale, channel
+        scale = np.abs(expected[:, k]).max() if channel != "probability" else 1.0
+        assert np.abs(maps[:, k] - expected[:, k]).max() <= 100 * eps * scale, channel
 
 
 @pytest.mark.parametrize("name", SHIPPED_NAMES)
