@@ -85,7 +85,7 @@ def little_validation(monkeypatch):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    trainer = Trainer(config(steps=20), CPU, tmp_path / "checkpoint.pt")
+    trainer = Trainer(config(steps=14), CPU, tmp_path / "checkpoint.pt")
     samples = simulate(config(), 99, 32, 24)
 
     def value():
