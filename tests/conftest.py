@@ -22,17 +22,14 @@ from pathlib import Path
 import pytest
 import zmq
 
-from liveloc.bridge.interlock import NO_LEASE
-from liveloc.stream.balance import ALARM
-
-TRIES = 4  # sessions
-
-# Before NumPy and torch are imported: the tests share the cores already.
+# Before anything imports NumPy or torch: the tests share the cores already.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Without a choice, a core made where a window was shown earlier looks for qtpy.
 os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
+
+TRIES = 4  # sessions
 
 
 @pytest.hookimpl(trylast=True)
@@ -133,6 +130,8 @@ def ended_well() -> Callable[..., bool]:
     has to be there once.
     """
 
+    from liveloc.stream.balance import ALARM
+
     def judge(code: int, folder: Path, alarms: tuple[str, ...] = ()) -> bool:
         report = json.loads((folder / "report.json").read_text())
         serious = [one["text"] for one in report["alarms"] if one["serious"]]
@@ -149,6 +148,8 @@ def steady() -> Callable[..., tuple[int, Path]]:
     Where nobody renews the power of the laser for a second it is turned down, as it
     should be: of the density of such a session nothing can be said.
     """
+
+    from liveloc.bridge.laser.interlock import NO_LEASE
 
     def repeat(run: Callable[[Path], int], parent: Path) -> tuple[int, Path]:
         for number in range(TRIES):
