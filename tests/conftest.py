@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import zmq
 
@@ -30,6 +31,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("PYMM_SIGNALS_BACKEND", "psygnal")
 
 TRIES = 4  # sessions
+
+# How long an example takes says something of this machine, not of what is tested.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.hookimpl(trylast=True)
