@@ -4,6 +4,6 @@ from .data.selection import Selection as Selection
 from .display import display_available as display_available
 from .image.colouring import Look as Look
 from .image.colouring import Picture as Picture
-from .image.picture_file import save_picture as save_picture
 from .image.reconstruction import Reconstruction as Reconstruction
 from .image.viewport import Viewport as Viewport
+from .views.document_sheet import save_picture as save_picture

@@ -116,7 +116,8 @@ def render(
 
     Example: liveloc render view.yaml --out figure.png
     """
-    from .view_file import View, render_view
+    from .view_file import View
+    from .views.document_sheet import render_view
 
     with waiting("drawing"):
         remarks = render_view(View.load(view_file), out)

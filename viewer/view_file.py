@@ -23,13 +23,12 @@ from pydantic import (
 from liveloc.stream.files.yaml_file import load_yaml, to_yaml
 from liveloc.stream.pixel_size import PixelSizeNm
 
-from .data.drift import Drift
+from .data.drift_curve import Drift
 from .data.selection import Selection
 from .image.colouring import Look, colour_table
-from .image.picture_file import save_picture, write_whole
+from .image.picture_file import write_whole
 from .image.reconstruction import LARGEST_SIDE, SUPER_PIXEL_NM
 from .image.viewport import Viewport
-from .sessions.opened import open_session
 
 if TYPE_CHECKING:
     from .data.document import Document
@@ -165,35 +164,6 @@ class View(BaseModel):
                 f"depth_range_nm is {json.dumps(ends)}, [low, high] are needed"
             )
         return self
-
-
-def render_view(view: View, out: str | Path) -> str:
-    """Make the picture of a view: PNG, TIFF or OME-TIFF by the end of its name.
-
-    Needs no display. Blocks until the whole table is read and drawn.
-
-    Returns
-    -------
-    str
-        What was left out of the table, in words; empty for nothing.
-
-    Raises
-    ------
-    SettingsError
-        The table cannot be read, or the name ends in something else.
-    """
-    with open_session(
-        view.source,
-        pixel_size_nm=view.pixel_size_nm,
-        super_pixel_nm=view.super_pixel_nm,
-    ) as session:
-        session.wait()
-        document = session.document
-        assert document is not None  # or wait() would have raised
-        document.select(view.selection)
-        document.correct(view.drift)
-        save_picture(out, document, view.look, view.viewport)
-        return session.remarks
 
 
 def _relative(source: Path, folder: Path) -> str:

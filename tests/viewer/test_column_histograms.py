@@ -11,7 +11,7 @@ from liveloc.stream.localizations import empty
 from liveloc.viewer.data.column_histograms import ColumnHistograms
 from liveloc.viewer.data.compact import compacted
 from liveloc.viewer.data.document import Document
-from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.region import neighbour_precision, region_statistics
 from liveloc.viewer.data.selection import Selection
 

@@ -17,7 +17,7 @@ from liveloc.viewer.data import document
 from liveloc.viewer.data import row_store as rows
 from liveloc.viewer.data.compact import compacted
 from liveloc.viewer.data.document import Document
-from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.selection import Selection
 
 FIELD = {"shape": "[9, 13]", "pixel_size_nm": "100", "roi_origin": "[4, 2]"}

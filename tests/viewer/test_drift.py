@@ -8,7 +8,8 @@ import pytest
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import empty
 from liveloc.viewer.data.document import Document
-from liveloc.viewer.data.drift import Drift, drift_of, estimate_drift
+from liveloc.viewer.data.drift import drift_of, estimate_drift
+from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.selection import Selection
 
 FRAMES = 5000

@@ -15,7 +15,8 @@ from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.viewer import Look, Reconstruction
 from liveloc.viewer.image import reconstruction
-from liveloc.viewer.image.colouring import binned, smoothed
+from liveloc.viewer.image.colouring import smoothed
+from liveloc.viewer.image.layers import binned
 from liveloc.viewer.image.super_pixels import fitting_super_pixel
 
 PIXEL_NM = 100.0

@@ -14,7 +14,7 @@ from liveloc.viewer.image.colouring import (
     picture,
     smoothed,
 )
-from liveloc.viewer.image.reconstruction import Layers
+from liveloc.viewer.image.layers import Layers
 
 
 def one_row(x_nm=250.0, y_nm=150.0):

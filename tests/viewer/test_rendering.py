@@ -12,7 +12,7 @@ import pytest
 from liveloc.stream.localizations import empty
 from liveloc.viewer import Look
 from liveloc.viewer.data.document import Document
-from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.selection import Selection
 from liveloc.viewer.image.gaussians import splat
 from liveloc.viewer.image.viewport import Viewport

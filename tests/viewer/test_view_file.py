@@ -14,11 +14,11 @@ from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.tables.arrow import TableWriter
 from liveloc.viewer import Look
 from liveloc.viewer.data.document import Document
-from liveloc.viewer.data.drift import Drift
+from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.selection import Selection
-from liveloc.viewer.image.picture_file import picture_png
 from liveloc.viewer.image.viewport import Viewport
-from liveloc.viewer.view_file import View, render_view
+from liveloc.viewer.view_file import View
+from liveloc.viewer.views.document_sheet import render_view, save_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,8 +67,9 @@ def test_a_picture_made_from_its_file_is_the_picture(
     look = Look(mode=mode, depth_range_nm=(-200.0, 250.0), gamma=0.5)
     View.of(document, look, viewport, session).save(tmp_path / "v.yaml")
     render_view(View.load(tmp_path / "v.yaml"), tmp_path / "v.png")
-    wanted = picture_png(document, look, viewport)
+    save_picture(tmp_path / "wanted.png", document, look, viewport)
     document.close()
+    wanted = (tmp_path / "wanted.png").read_bytes()
     assert (tmp_path / "v.png").read_bytes() == wanted
 
 

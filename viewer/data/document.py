@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from liveloc.stream.localizations import Localizations
 
     from ..image.viewport import Rect
-    from .drift import Drift
+    from .drift_curve import Drift
 
 PIECE = 32_768  # rows taken in under one hold of the lock: a few ms
 

@@ -1,23 +1,24 @@
-"""From sums to a picture: binning, smoothing, contrast, colour. No window needed."""
+"""From sums to a picture: smoothing, contrast, colour. No window needed."""
 
 from __future__ import annotations
 
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from liveloc.stream.errors import SettingsError
 
+from .layers import Mode  # noqa: TC001 (pydantic reads what a look may be)
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .reconstruction import Layers
+    from .layers import Layers
 
 Colour = Literal["auto", "intensity", "z"]
-Mode = Literal["histogram", "fixed", "sigma", "density"]
 
 USUAL_WIDTH_NM = {"sigma": 15.0, "fixed": 15.0, "histogram": 15.0, "density": 100.0}
 LEVELS = 1024  # entries of a colour table
@@ -166,24 +167,6 @@ def depth_layers(
     if layers.depth_sum_nm is None or layers.depth_counts is None:
         return None
     return layers.depth_sum_nm, layers.depth_counts
-
-
-def binned(image: NDArray[Any], factor: int) -> NDArray[np.float32]:
-    """Add up `factor` x `factor` pixels; the last ones may be cut off by the edge.
-
-    No count is lost: the sum of the image stays what it was.
-    """
-    if factor == 1:
-        return image.astype(np.float32)
-    return _row_sums(_row_sums(image, factor).T, factor).T.astype(np.float32)
-
-
-def _row_sums(image: NDArray[Any], factor: int) -> NDArray[np.int64]:
-    out = np.zeros((-(-image.shape[0] // factor), image.shape[1]), np.int64)
-    for first in range(min(factor, image.shape[0])):
-        part = image[first::factor]
-        out[: len(part)] += part
-    return out
 
 
 def smoothed(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

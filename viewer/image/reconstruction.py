@@ -6,14 +6,18 @@ table was cut into pieces, or on what was shown in between.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from liveloc.stream.errors import SettingsError
 
+from .colouring import Look, Picture, picture
 from .field import field_of
+from .layers import Layers, binned
+from .picture_file import enlargement, picture_png, write_tiff, write_whole
+from .sheet import Sheet, about_field
 from .super_pixels import (
     LARGEST_SIDE,
     SUPER_PIXEL_NM,
@@ -23,53 +27,25 @@ from .super_pixels import (
     whole_numbers,
 )
 from .tiles import DEPTH_STEPS_PER_NM, Sums, Tiles
+from .viewport import Viewport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from liveloc.stream.localizations import Localizations
 
-    from .colouring import Look, Mode, Picture
-
 __all__ = [
     "DEEPEST_NM",
     "LARGEST_SIDE",
     "SUPER_PIXEL_NM",
-    "Layers",
     "Reconstruction",
     "fitting_super_pixel",
 ]
 
 RUN = 32_768  # rows added at a time: what they need along the way stays in the cache
 DEEPEST_NM = 1e6  # a depth beyond this is no depth
-
-
-@dataclass(frozen=True, slots=True)
-class Layers:
-    """What a picture is made of, at one scale.
-
-    Attributes
-    ----------
-    counts : NDArray[np.float32], shape (height, width)
-        Localizations in each pixel.
-    depth_sum_nm : NDArray[np.float32], shape (height, width), or None
-        Sum of their z; None for a table without depth.
-    depth_counts : NDArray[np.float32], shape (height, width), or None
-        How many of them have a z.
-    pixel_nm : float
-        Edge of a pixel.
-    drawn_as : Mode
-        What a row is in them (see `Look`); in mode ``density`` all is per um2.
-    """
-
-    counts: NDArray[np.float32]
-    depth_sum_nm: NDArray[np.float32] | None
-    depth_counts: NDArray[np.float32] | None
-    pixel_nm: float
-    drawn_as: Mode = "histogram"
 
 
 class Reconstruction:
@@ -257,8 +233,6 @@ class Reconstruction:
 
     def layers(self, binning: int = 1) -> Layers:
         """Copy out the sums, with `binning` x `binning` super-pixels added up."""
-        from .colouring import binned
-
         sums = self._sums
         counts = binned(sums.counts, binning)
         depth_sum = depth_counts = None
@@ -293,33 +267,40 @@ class Reconstruction:
             Colours, contrast, smoothing. Default: z as colour where the table has
             z, automatic contrast.
         """
-        from .colouring import Look, picture
-
         return picture(self.layers(), look or Look())
+
+    def sheet(self, look: Look | None = None) -> Sheet:
+        """Return the whole image as it is written to a file."""
+        left, _, top, _ = self.extent_nm
+        view = Viewport(
+            left_nm=left,
+            top_nm=top,
+            pixel_nm=self.super_pixel_nm,
+            shape=self.counts.shape,
+        )
+        about = about_field(view, self.pixel_size_nm, self.roi_origin, self.counted)
+        return Sheet(
+            layers=self.layers(), viewport=view, look=look or Look(), about=about
+        )
 
     def save_png(self, path: str | Path, look: Look | None = None) -> None:
         """Write a picture with scale bar (and colour bar), large enough to print.
 
         The file appears whole or not at all.
         """
-        from .picture_file import save_png
-
-        save_png(path, self, look)
+        png = picture_png(self.sheet(look), enlargement(self.counts.shape))
+        write_whole(Path(path), lambda part: part.write_bytes(png))
 
     def _repr_png_(self) -> bytes:
         """Show the picture in a notebook."""
-        from .picture_file import picture_png
-
-        return picture_png(self)
+        return picture_png(self.sheet(), enlargement(self.counts.shape))
 
     def save_tiff(self, path: str | Path) -> None:
         """Write the counts as a 32-bit TIFF that states its pixel size and origin.
 
         The file appears whole or not at all.
         """
-        from .picture_file import save_tiff
-
-        save_tiff(path, self)
+        write_tiff(Path(path), self.sheet())
 
     def _add_piece(self, table: Localizations) -> int:
         """Add so few rows that what is computed of them stays in the cache."""

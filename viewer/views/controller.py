@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..data.document import Document
-    from ..data.drift import Drift
-    from ..image.colouring import Mode
+    from ..data.drift_curve import Drift
+    from ..image.layers import Mode
     from ..image.viewport import Rect
     from ..sessions.session import Watched
     from .render_thread import RenderedView
@@ -309,7 +309,7 @@ class Controller:
         )
 
         def save(path: Path) -> None:
-            from ..image.picture_file import save_picture
+            from .document_sheet import save_picture
 
             save_picture(path, document, look, part)
 

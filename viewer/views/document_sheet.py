@@ -1,106 +1,111 @@
-"""What is written to a picture file: sums over pixels, where they lie, what they are.
-
-Made of a `Document`, whichever part of it is to be seen, or of a `Reconstruction`.
-"""
+"""Pictures of a document or of a saved view, as sheets and as files."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveloc.stream.errors import SettingsError
 
-from ..data.document import Document
-from ..image.colouring import Look, mean_depth, picture
-from ..image.reconstruction import LARGEST_SIDE
+from ..image.colouring import Look
+from ..image.picture_file import enlargement, write_picture
+from ..image.sheet import Sheet, about_field
+from ..image.super_pixels import LARGEST_SIDE
 from ..image.viewport import Viewport
+from ..sessions.opened import open_session
+from .contrast import depth_range, view_limit
+from .render_thread import RenderedView, render_whole
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..image.colouring import Picture
-    from ..image.reconstruction import Layers, Reconstruction
-
-UNITS = {"density": "localizations per um2"}  # of the counts; else localizations
+    from ..data.document import Document
+    from ..view_file import View
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """Sums over the pixels of a viewport.
+def save_picture(
+    path: str | Path,
+    document: Document,
+    look: Look | None = None,
+    viewport: Viewport | None = None,
+) -> None:
+    """Write PNG, TIFF or OME-TIFF, by the end of the file's name.
 
-    Attributes
+    Parameters
     ----------
-    layers : Layers
-        The sums.
-    viewport : Viewport
-        Where they lie.
-    look : Look
-        With limit and range of z as they are for these pixels; None where they are
-        to be chosen.
-    about : dict[str, str]
-        What the file has to say, by name.
+    path : str or Path
+        The file; it appears whole or not at all.
+    document : Document
+        Its rows as shown, selected and corrected for drift.
+    look : Look, optional
+        Contrast that it leaves out is chosen as in the window. Default: the usual
+        look for a PNG, the bare histogram for a TIFF.
+    viewport : Viewport, optional
+        Exactly these pixels. Default: the whole field, in a PNG enlarged by a whole
+        factor until the longer side has at least 900 pixels.
+
+    Raises
+    ------
+    SettingsError
+        Another end, or more pixels than fit.
     """
+    if viewport is None and Path(path).name.lower().endswith(".png"):
+        zoom = enlargement(document.image.counts.shape)
+        viewport = Viewport.covering(
+            document.rect, document.image.super_pixel_nm / zoom
+        )
+    write_picture(path, lambda: sheet_of(document, look, viewport))
 
-    layers: Layers
-    viewport: Viewport
-    look: Look
-    about: dict[str, str]
 
-    def picture(self, zoom: int = 1) -> Picture:
-        """Colour it."""
-        return picture(self.layers, self.look, zoom=zoom)
+def render_view(view: View, out: str | Path) -> str:
+    """Make the picture of a view: PNG, TIFF or OME-TIFF by the end of its name.
 
-    @property
-    def planes(self) -> dict[str, NDArray[np.float32]]:
-        """The counts and, where there is z, its mean (nm, NaN for none), by name."""
-        planes = {UNITS.get(self.look.mode, "localizations"): self.layers.counts}
-        if self.layers.depth_sum_nm is not None:
-            counts = self.layers.depth_counts
-            weight = self.layers.counts if counts is None else counts
-            planes["mean z in nm"] = mean_depth(self.layers.depth_sum_nm, weight)
-        return planes
+    Needs no display. Blocks until the whole table is read and drawn.
+
+    Returns
+    -------
+    str
+        What was left out of the table, in words; empty for nothing.
+
+    Raises
+    ------
+    SettingsError
+        The table cannot be read, or the name ends in something else.
+    """
+    with open_session(
+        view.source,
+        pixel_size_nm=view.pixel_size_nm,
+        super_pixel_nm=view.super_pixel_nm,
+    ) as session:
+        session.wait()
+        document = session.document
+        assert document is not None  # or wait() would have raised
+        document.select(view.selection)
+        document.correct(view.drift)
+        save_picture(out, document, view.look, view.viewport)
+        return session.remarks
 
 
 def sheet_of(
-    shown: Document | Reconstruction,
-    look: Look | None = None,
-    viewport: Viewport | None = None,
+    document: Document, look: Look | None = None, viewport: Viewport | None = None
 ) -> Sheet:
     """Draw what is to be written.
 
     Parameters
     ----------
-    shown : Document or Reconstruction
-        Of a document the rows as shown, selected and corrected for drift.
+    document : Document
+        Its rows as shown, selected and corrected for drift.
     look : Look, optional
-        Without one, of a document, the histogram.
+        Default: the histogram.
     viewport : Viewport, optional
-        Only of a document; its whole field at the pixels of its histogram without.
+        Default: the whole field at the pixels of its histogram.
 
     Raises
     ------
     SettingsError
         More pixels than fit.
     """
-    if isinstance(shown, Document):
-        return _of_document(shown, look or Look(mode="histogram"), viewport)
-    left, _, top, _ = shown.extent_nm
-    pixel_nm = shown.super_pixel_nm
-    whole = Viewport(
-        left_nm=left, top_nm=top, pixel_nm=pixel_nm, shape=shown.counts.shape
-    )
-    about = _about(whole, shown.pixel_size_nm, shown.roi_origin, shown.counted)
-    return Sheet(
-        layers=shown.layers(), viewport=whole, look=look or Look(), about=about
-    )
-
-
-def _of_document(document: Document, look: Look, viewport: Viewport | None) -> Sheet:
-    from .contrast import depth_range, view_limit
-    from .render_thread import RenderedView, render_whole
-
+    look = look or Look(mode="histogram")
     super_nm = document.image.super_pixel_nm
     viewport = viewport or Viewport.covering(document.rect, super_nm)
     if max(viewport.shape) > LARGEST_SIDE:
@@ -116,7 +121,7 @@ def _of_document(document: Document, look: Look, viewport: Viewport | None) -> S
     per_um2 = limit / (super_nm / 1e3) ** 2
     ends = look.depth_range_nm or depth_range(document)
     look = replace(look, limit=per_um2 / view.per_um2, depth_range_nm=ends, smooth=0.0)
-    about = _about(
+    about = about_field(
         viewport, document.pixel_size_nm, document.roi_origin, document.image.counted
     )
     about |= {"drawn_as": look.mode, "rows_of_the_table": str(len(document.store))}
@@ -141,20 +146,3 @@ def shown_as(document: Document) -> dict[str, str]:
 def _plain(end: float | None) -> float | None:
     """Write whole numbers as such, whatever they came from."""
     return int(end) if end is not None and float(end).is_integer() else end
-
-
-def _about(
-    viewport: Viewport,
-    pixel_size_nm: float,
-    roi_origin: tuple[int, int],
-    localizations: int,
-) -> dict[str, str]:
-    column, row = roi_origin
-    return {
-        "pixel_nm": f"{viewport.pixel_nm:g}",
-        "camera_pixel_nm": f"{pixel_size_nm:g}",
-        "roi_origin_px": f"{column}, {row}",
-        "upper_left_corner_nm": f"{viewport.left_nm:g}, {viewport.top_nm:g}",
-        "axes": "x = column, y = row",
-        "localizations": str(localizations),
-    }

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..data.document import Document
-    from ..image.colouring import Look, Mode
-    from ..image.reconstruction import Layers
+    from ..image.colouring import Look
+    from ..image.layers import Layers, Mode
     from ..image.viewport import Viewport
 
 PUBLISH_S = 0.1  # between two states of a view that is not finished

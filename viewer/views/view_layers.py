@@ -10,7 +10,8 @@ import numpy as np
 
 from ..data.region import stored_rect
 from ..image.gaussians import REACH, splat
-from ..image.reconstruction import DEEPEST_NM, Layers
+from ..image.layers import Layers
+from ..image.reconstruction import DEEPEST_NM
 from ..image.viewport import Viewport
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from PySide6.QtCore import QRectF
 from PySide6.QtGui import QColor, QImage, QPainter
 
 from ...image.colouring import brightness, depth_coloured, mean_depth
-from ...image.reconstruction import Layers
+from ...image.layers import Layers
 from ...views.scene import BACKGROUND, TILE, Colours, Scene, tile_range
 
 if TYPE_CHECKING:
