@@ -36,7 +36,7 @@ from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver, Op
 from .backend import Backend, OnnxBackend
 from .bundle import Bundle, load_bundle
 from .camera_check import CameraCheck, camera_report
-from .density import DensityBlocks
+from .density_blocks import DensityBlocks
 from .frame_memory import check_memory, frames_at_once, warm_up_shape
 from .localizer import Localized, Localizer
 from .results import PROCESSED_FILE, Results

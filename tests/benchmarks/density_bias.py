@@ -17,7 +17,7 @@ from liveloc.bridge.simulated import SimulatedSettings
 from liveloc.bridge.simulated.sample import Sample
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.density import DensityBlocks
+from liveloc.model.density_blocks import DensityBlocks
 from liveloc.model.localizer import Localizer
 from liveloc.model.physics.camera import NumpyNoise, expose
 

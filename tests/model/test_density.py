@@ -3,7 +3,8 @@ import pytest
 
 from liveloc.model.backend import OnnxBackend
 from liveloc.model.bundle import load_bundle
-from liveloc.model.density import DensityBlocks, ExpectedEmitters, cells_within
+from liveloc.model.density import ExpectedEmitters, cells_within
+from liveloc.model.density_blocks import DensityBlocks
 from liveloc.model.emitters import Geometry
 from liveloc.model.localizer import Localized, Localizer
 from liveloc.model.physics.camera import NumpyNoise, expose
