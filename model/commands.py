@@ -183,26 +183,25 @@ def train(
     Example: liveloc train simulated-microscope --out runs/sim
     """
     try:
-        import torch
+        from .training.trainer import choose_device, train_bundle
     except ImportError:
         raise SettingsError(
             "training needs torch: pip install 'liveloc[train]'. A CUDA build comes "
             "from PyTorch's own index, see docs/training.md."
         ) from None
     from .bundle import SHIPPED
-    from .training.trainer import train_bundle
     from .training_config import TrainingConfig
 
     shipped = SHIPPED / f"{config}.yaml"
     path = shipped if shipped.exists() and not Path(config).exists() else Path(config)
     settings = TrainingConfig.load(path)
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = choose_device(device)
     target = folder or Path("runs") / settings.name
     make_folder(target)
     length = f"{minutes:g} minutes" if minutes else f"{settings.schedule.steps} steps"
     say(f"training {settings.name} ({settings.preset}) on {chosen}: {length}")
     with training_bar() as report:
-        bundle = train_bundle(settings, torch.device(chosen), target, report, minutes)
+        bundle = train_bundle(settings, chosen, target, report, minutes)
     say(f"wrote {bundle}")
 
 

@@ -32,6 +32,7 @@ from liveloc.stream.pixel_size import PixelSizeNm
 from .psf import SplinePSF, spline_kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -207,22 +208,10 @@ class Pupil:
             ).reshape(len(modes), points, points),
         )
 
-    def tensors(self, dtype: Any) -> Pupil:
-        """Return the same pupil as torch tensors; `dtype` is of its real numbers."""
-        import torch
-
-        def tensor(values: Array, kind: Any) -> Array:
-            return torch.as_tensor(values, dtype=kind)
-
-        return replace(
-            self,
-            direction=tensor(self.direction, dtype),
-            amplitudes=tensor(self.amplitudes, dtype.to_complex()),
-            parts=tensor(self.parts, dtype),
-            sample=tensor(self.sample, dtype.to_complex()),
-            immersion=tensor(self.immersion, dtype.to_complex()),
-            modes=tensor(self.modes, dtype),
-        )
+    def converted(self, asarray: Callable[[Array], Array]) -> Pupil:
+        """Return the same pupil in arrays of another kind, such as torch tensors."""
+        names = ("direction", "amplitudes", "parts", "sample", "immersion", "modes")
+        return replace(self, **{name: asarray(getattr(self, name)) for name in names})
 
     def images(
         self,

@@ -73,6 +73,11 @@ def scaling_for(config: TrainingConfig, camera: CameraCalibration) -> Scaling:
     )
 
 
+def choose_device(name: str | None = None) -> torch.device:
+    """Return the device of that name; without one CUDA where it works, else the CPU."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is fast: a CPU without it takes thirty times as long."""
     if device.type == "cuda":

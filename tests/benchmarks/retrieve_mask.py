@@ -155,7 +155,12 @@ def main():
         frames = np.stack([movie.read(k) for k in range(len(movie))]).astype(float)
     table = np.loadtxt(told.spots, delimiter=",", skiprows=1)
     out = np.arange(len(table)) % 3 == 2
-    pupil = Pupil.of(optics, modes).tensors(Real)
+
+    def as_tensor(array):
+        kind = Real.to_complex() if np.iscomplexobj(array) else Real
+        return torch.as_tensor(array, dtype=kind)
+
+    pupil = Pupil.of(optics, modes).converted(as_tensor)
 
     def vector(mask):
         return torch.tensor([mask.get(mode, 0.0) for mode in modes], dtype=Real)

@@ -130,7 +130,7 @@ def test_tensors_give_the_same_images_and_their_gradients():
 
     at = np.array([20.0, -30.0, 400.0, 150.0, 50.0, -25.0])
     t = torch.tensor(at, requires_grad=True)
-    size, tensors = 110.0, pupil.tensors(torch.float64)
+    size, tensors = 110.0, pupil.converted(torch.as_tensor)
     drawn = tensors.images(t[:1], t[1:2], t[2:3], t[4:], t[3], (pixels, pixels), size)
     total = (drawn[0] * torch.tensor(weights)).sum()
     total.backward()
