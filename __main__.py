@@ -490,7 +490,7 @@ def _localize(
     source: ReplaySource, settings: SessionSettings, folder: Path
 ) -> tuple[dict[str, Any], list[BlockDensity]]:
     """Send a recording to an engine of its own; give report and densities."""
-    from .model.engine import Engine, EngineSettings
+    from .model.engine import Engine
 
     key = SessionKey.new()  # no other program gets into this engine
     stop, failures = threading.Event(), list[Exception]()
@@ -504,7 +504,7 @@ def _localize(
             stop.set()
 
     with Engine(
-        EngineSettings.from_session(settings),
+        settings,
         lambda start: folder,
         frames_key=key,
         viewing_key=key,

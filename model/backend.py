@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from liveloc import __version__
 from liveloc.stream.errors import SettingsError
 
 from .maps import MAPS, WINDOW
@@ -149,6 +151,17 @@ def _join(
     if isinstance(frames, np.ndarray):
         return frames
     return frames[0][None] if len(frames) == 1 else np.stack(frames)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes the results."""
+    return {
+        "liveloc": __version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
 
 
 def usable_providers() -> list[str]:

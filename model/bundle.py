@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Literal[2] = 2
 SUFFIX = ".liveloc"
+PIXEL_SIZE_TOLERANCE = 0.02  # relative; a 3D network's PSF is in pixels and nm
 LARGEST_BYTES = 512 * 1024**2
 PARTS = ("weights.safetensors", "frame.onnx", "context.onnx")
 PSF_PART = "psf.npz"
@@ -116,6 +117,23 @@ class Bundle:
     parts: dict[str, bytes]
     digest: str
     refine: bool = False
+
+    def check_pixel_size(self, pixel_size_nm: float) -> None:
+        """Refuse a camera whose pixels are not those of the network's PSF.
+
+        Raises
+        ------
+        SettingsError
+            They differ, and depths would be wrong with them.
+        """
+        trained = self.spec.training.pixel_size_nm
+        off = abs(pixel_size_nm / trained - 1)
+        if self.spec.is_3d and off > PIXEL_SIZE_TOLERANCE:
+            raise SettingsError(
+                f"model '{self.spec.name}' was trained for {trained:g} nm pixels, the "
+                f"camera has {pixel_size_nm:g} nm. Train a network for this "
+                "microscope, or use the model 'gaussian-2d'."
+            )
 
     def psf(self) -> PSF:
         """Give the PSF that the network was trained on."""

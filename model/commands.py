@@ -62,7 +62,7 @@ def engine(
 
     Example: liveloc engine --session results --model gaussian-2d
     """
-    from .engine import Engine, EngineSettings
+    from .engine import Engine
 
     if settings_path is None and session and (session / "session.yaml").exists():
         settings_path = session
@@ -76,7 +76,7 @@ def engine(
     root = keep or session_folder(session)
     stop = stop_event(supervised)
     with Engine(
-        EngineSettings.from_session(settings),
+        settings,
         lambda start: root / start.stream_id.hex()[:12] if keep else root,
         frames_key=SessionKey.from_environment(FRAMES_KEY),
         viewing_key=SessionKey.from_environment(VIEWING_KEY),

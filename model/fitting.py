@@ -11,10 +11,11 @@ from liveloc.stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
 from liveloc.stream.errors import SourceError
 from liveloc.stream.tables.ledger import ResumePoint
 
+from .backend import versions
 from .camera_check import CameraCheck, camera_report
-from .engine import REPORT_FILE, check_fits, open_localizer, versions
 from .frame_memory import frames_at_once
-from .results import Results
+from .localizer import Localizer
+from .results import REPORT_FILE, Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def fit(
         The report, as in ``report.json``.
     """
     start = source.start
-    check_fits(bundle, start)
+    bundle.check_pixel_size(start.pixel_size_nm)
     balance, began = Balance(), time.monotonic()
 
     def settle(last: int, frames: int, failed: int) -> ResumePoint:
@@ -69,7 +70,7 @@ def fit(
         )
 
     results = Results(folder, start, bundle, settle)
-    localizer = open_localizer(start, bundle, backend)
+    localizer = Localizer.for_stream(start, bundle, backend)
     camera = CameraCheck(start.calibration)
     damage: list[SourceError] = []
     for batch in _batches(source, damage, frames_at_once(start.shape, BATCH)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from liveloc.stream.calibration import CameraCalibration
+    from liveloc.stream.frames import StreamStart
 
     from .backend import Backend
     from .bundle import Bundle
@@ -116,7 +117,7 @@ class Localizer:
         roi_origin: tuple[int, int] = (0, 0),
         region: Region | None = None,
     ) -> Localizer:
-        """Set a localizer up as its bundle says."""
+        """Set up a localizer for a bundle."""
         spec = bundle.spec
         geometry = Geometry(
             shape=shape,
@@ -138,6 +139,25 @@ class Localizer:
             region=region,
             sees_noise=spec.sees_noise,
             refinement=refinement,
+        )
+
+    @classmethod
+    def for_stream(
+        cls,
+        start: StreamStart,
+        bundle: Bundle,
+        backend: Backend,
+        region: Region | None = None,
+    ) -> Localizer:
+        """Set up the localizer of a stream: the same live, for a replay and a file."""
+        return cls.of(
+            bundle,
+            backend,
+            start.calibration,
+            shape=start.shape,
+            pixel_size_nm=start.pixel_size_nm,
+            roi_origin=start.roi_origin,
+            region=region,
         )
 
     def feed(self, seqs: list[int], pixels: list[NDArray[Any]]) -> Localized:

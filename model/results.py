@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TABLE_FILE = "localizations.arrow"
 PROCESSED_FILE = "processed.jsonl"
+REPORT_FILE = "report.json"
 HELD_ROWS = 4_000_000  # that a full disk may keep in memory, about 200 MB
 BLOCK_FRAMES = 8  # frames of one batch in the table, aligned: no file depends on timing
 

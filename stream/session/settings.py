@@ -362,7 +362,7 @@ class StreamSection(_Section):
 
 
 class EngineSection(_Section):
-    """What localizes.
+    """The network that localizes, and what it may use.
 
     Attributes
     ----------
@@ -370,11 +370,17 @@ class EngineSection(_Section):
         Name of a shipped bundle, or path of a ``.liveloc`` file.
     refine : bool
         Fit emitters again with the PSF that the network was trained on.
+    provider : {"cpu", "cuda", "tensorrt"}
+        What ONNX Runtime runs the network on.
+    threads : int
+        CPU threads of the network.
     max_batch : int
-        Most frames taken from the ring at once, fewer where they are large.
+        Largest number of frames in a batch, fewer where frames are large.
     memory_gib : float
-        Most memory that the network may take for its frames; a stream whose frames need
+        Most memory that the network may use for frames, GiB; a stream whose frames need
         more is refused.
+    ring_frames : int
+        Frames that the ring holds.
     """
 
     model: str = "gaussian-2d"

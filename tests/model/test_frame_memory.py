@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.model.engine import Engine, EngineSettings
+from liveloc.model.engine import Engine
 from liveloc.model.frame_memory import (
     BATCH_BYTES,
     FIRST_FRAME,
@@ -18,6 +18,7 @@ from liveloc.model.frame_memory import (
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import MessageError
 from liveloc.stream.frames import StreamStart
+from liveloc.stream.session.settings import SessionSettings
 from liveloc.stream.sockets.endpoints import FREE
 
 PEAK = """
@@ -59,7 +60,9 @@ def stream_start(shape, **changes):
 
 @pytest.fixture
 def engine(tmp_path):
-    settings = EngineSettings(frames_endpoint=FREE, localizations_endpoint=FREE)
+    settings = SessionSettings().changed(
+        stream__frames_endpoint=FREE, stream__localizations_endpoint=FREE
+    )
     with Engine(settings, lambda start: tmp_path) as engine:
         yield engine
 
