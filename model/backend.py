@@ -1,4 +1,4 @@
-"""What runs a bundle's two graphs: ONNX Runtime on whatever is really there."""
+"""Run the two graphs of a bundle on ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .bundle import Bundle
 
-TRIAL_PX = 32  # edge of the frame that a network is tried out with
+TRIAL_PX = 32  # edge of the frame on which a network is tried out
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -45,9 +45,9 @@ class Backend(Protocol):
         Parameters
         ----------
         photons : NDArray[np.float32], shape (n, 1, h, w)
-            Of n frames.
+            Photons of n frames.
         read_variance : NDArray[np.float32], shape (1, 1, h, w)
-            Of the camera, photons squared, for a network that sees it.
+            Read variance, photons squared, for a network that takes it.
 
         Returns
         -------
@@ -63,36 +63,36 @@ class Backend(Protocol):
 class OnnxBackend:
     """The exported graphs on ONNX Runtime.
 
-    On a CPU the frames go through one by one: a batch brings no speed there
-    (measured), and so no result can depend on how frames were batched.
+    On a CPU frames run one by one: batches are no faster there (measured), and so no
+    result can depend on how frames were batched.
 
     Parameters
     ----------
     bundle : Bundle
-        What to run.
+        Bundle whose graphs to run.
     provider : {"cpu", "cuda", "tensorrt"}
-        Where to run it. What really runs is in `name`.
+        Where to run them.
     threads : int
-        CPU threads; they sleep when idle, never spin, because camera and viewer
-        share the cores.
+        Number of CPU threads; they sleep when idle, never spin, because camera and
+        viewer share the cores.
 
     Raises
     ------
     SettingsError
-        The provider is not installed here, or fell back silently; or a graph of the
-        bundle is not one that turns frames into maps.
+        The provider is not installed, or fell back silently; or the graphs do not turn
+        frames into maps.
     """
 
     def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int = 2) -> None:
         if provider not in PROVIDERS:
             raise SettingsError(
-                f"provider '{provider}' is unknown; there are {', '.join(PROVIDERS)}."
+                f"provider '{provider}' is unknown; use one of {', '.join(PROVIDERS)}."
             )
         self._batch = 1 if provider == "cpu" else 64
         name = bundle.spec.name
         self._frame = _session(bundle, "frame.onnx", provider, threads)
         self._context = _session(bundle, "context.onnx", provider, threads)
-        if provider == "cpu":  # elsewhere a graph is built anew for each size
+        if provider == "cpu":  # elsewhere a graph is rebuilt for each size
             self._try_out(name)
         self.name = f"onnxruntime-{provider}"
 
@@ -147,7 +147,7 @@ class OnnxBackend:
 def _join(
     frames: Sequence[NDArray[np.float32]] | NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Give frames as one array, without a copy where there is only one."""
+    """Return frames as one array, without a copy if there is only one."""
     if isinstance(frames, np.ndarray):
         return frames
     return frames[0][None] if len(frames) == 1 else np.stack(frames)
@@ -165,7 +165,7 @@ def versions() -> dict[str, str]:
 
 
 def usable_providers() -> list[str]:
-    """Name the providers that a session really runs on here, best first."""
+    """Return the providers that work on this computer, best first."""
     offered: Sequence[str] = onnxruntime.get_available_providers()
     return [
         name
@@ -175,7 +175,7 @@ def usable_providers() -> list[str]:
 
 
 def examine_inference() -> list[tuple[str, bool, str]]:
-    """Say which providers run here, and what the others lack: (name, works, detail)."""
+    """Return which providers work and what others lack: (name, works, detail)."""
     usable = usable_providers()
     version = f"ONNX Runtime {onnxruntime.__version__}"
     gpu = [name for name in usable if name != "cpu"]
@@ -186,14 +186,14 @@ def examine_inference() -> list[tuple[str, bool, str]]:
         (
             "GPU",
             False,
-            "no NVIDIA driver or CUDA libraries: live sessions run on the CPU. With an "
-            "NVIDIA card install its driver and 'onnxruntime-gpu[cuda,cudnn]'",
+            "no NVIDIA driver or CUDA libraries: networks run on the CPU. With an "
+            "NVIDIA card, install its driver and 'onnxruntime-gpu[cuda,cudnn]'",
         ),
     ]
 
 
 def _cuda_libraries_load() -> bool:
-    """Whether an NVIDIA driver and the CUDA libraries are there.
+    """Return whether an NVIDIA driver and the CUDA libraries are installed.
 
     ONNX Runtime lists a provider that it was built with even where its
     libraries are missing, and then falls back to the CPU without an error.

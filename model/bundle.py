@@ -63,7 +63,7 @@ class ModelSpec(BaseModel):
     provenance : dict[str, str]
         Versions, device and time of the training.
     accuracy : dict[str, float]
-        Measured on the validation movie of the training (`validation.Look`).
+        Measured on the validation movie of the training (`training.validation`).
     kflop_per_px : float
         Cost per camera pixel and frame.
     density_response : tuple of (expected, true)
@@ -88,7 +88,7 @@ class ModelSpec(BaseModel):
 
     @property
     def is_3d(self) -> bool:
-        """Whether z means anything."""
+        """Whether z is measured."""
         return self.training.z_range_nm is not None
 
     @property
@@ -110,7 +110,7 @@ class Bundle:
     digest : str
         SHA-256 of ``model.json``, which holds those of the parts.
     refine : bool
-        Emitters are fitted again with the PSF, see `refinement`.
+        Whether emitters are fitted again with the PSF, see `refinement`.
     """
 
     spec: ModelSpec
@@ -136,7 +136,7 @@ class Bundle:
             )
 
     def psf(self) -> PSF:
-        """Give the PSF that the network was trained on."""
+        """Return the PSF that the network was trained on."""
         if PSF_PART in self.parts:
             return read_psf(self.parts[PSF_PART], self.spec.name)[0]
         return self.spec.training.optics().psf
@@ -160,8 +160,8 @@ def load_bundle(name: str | Path, *, refine: bool = False) -> Bundle:
     Raises
     ------
     SettingsError
-        No such bundle, not a bundle, damaged, or of another schema; or it is to
-        refine, but was trained for PSFs of any width.
+        No such bundle, not a bundle, damaged, or of another schema; or `refine` is set
+        and it was trained for a range of widths.
     """
     path = Path(name)
     if not path.exists() and not path.suffix and path.parent == Path():
@@ -187,8 +187,8 @@ def load_bundle(name: str | Path, *, refine: bool = False) -> Bundle:
     if refine and not bundle.spec.training.has_one_psf:
         raise SettingsError(
             f"{name}: cannot refine: this network is for spots of any width within a "
-            "range, and only with a known PSF can emitters be fitted again. Train a "
-            "network for your PSF (docs/training.md), or go without --refine."
+            "range, and emitters can only be fitted again with one PSF. Train a "
+            "network for your PSF (docs/training.md), or leave out --refine."
         )
     return replace(bundle, refine=refine)
 
@@ -199,7 +199,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Bundle:
     if sorted(set(archive.namelist()) - {PSF_PART}) != names:
         raise SettingsError(
             f"{path}: not a model bundle: it holds {archive.namelist()[:8]}, "
-            f"needed are {names}."
+            f"but must hold {names}."
         )
     if sum(info.file_size for info in archive.infolist()) > LARGEST_BYTES:
         raise SettingsError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB.")
@@ -225,12 +225,13 @@ def _check_graph(graph: bytes, name: str, path: Path) -> None:
         outside = reads_outside(graph)
     except ValueError as error:
         raise SettingsError(
-            f"{path}: {name} is no ONNX graph ({error}). Train or download it again."
+            f"{path}: {name} is not an ONNX graph ({error}). Train or "
+            "download it again."
         ) from None
     if outside is not None:
         thing, file = outside
         raise SettingsError(
-            f"{path}: {name} takes '{thing}' from {file}, outside the bundle and its "
+            f"{path}: {name} reads '{thing}' from {file}, outside the bundle and its "
             "hashes. A bundle holds all its weights: export the network without "
             "external data, as 'liveloc train' does."
         )
@@ -244,7 +245,7 @@ def _spec(described: bytes, path: Path, names: set[str]) -> ModelSpec:
         if version != SCHEMA:
             raise SettingsError(
                 f"{path}: bundle schema {version}, this liveloc reads {SCHEMA}. "
-                "Install the liveloc that wrote it, or train it anew."
+                "Use the version of liveloc that wrote it, or train it again."
             )
         spec = ModelSpec.model_validate(data)
         missing = set(names) ^ set(spec.parts)

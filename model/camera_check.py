@@ -1,11 +1,11 @@
-"""Compare what frames say of their camera with its calibration.
+"""Check a camera calibration against the frames.
 
-Over the first frames of a stream: counts that cannot be (below the offset, above
-saturation), and noise that does not go with the brightness. Noise is taken from
+Looks in the first frames of a stream for impossible counts (below the offset, above
+saturation) and for noise that does not match the brightness. Noise is taken from
 differences of two successive frames, in which all that stands still cancels, through
 a mask that is blind to slopes (see `stream.camera_estimate`), in
 small blocks: emitters that switch add noise to their block and never take any away,
-so the quietest blocks tell the camera's own.
+so the quietest blocks show the camera's own.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ _log = logging.getLogger(__name__)
 
 FRAMES = 100
 LEAST_FRAMES = 20
-WINDOW_PX = 256  # in the middle of the frame: enough to tell, and quick
+WINDOW_PX = 256  # in the middle of the frame: enough for a verdict, and quick
 BLOCK_PX, SMALL_BLOCK_PX = 16, 8  # the latter where the window is below SMALL_PX
 SMALL_PX = 64
 ROUNDING = 1 / 12  # variance that whole counts add
-TOO_QUIET = 0.6  # times the variance that the calibration gives
+TOO_QUIET = 0.6  # times the variance that the calibration predicts
 TOO_NOISY = 1.6
 QUIET_BLOCKS, QUIETEST_BLOCKS = 0.25, 0.1  # quantiles
 WANTED_ERROR, ALLOWED_ERROR = 0.08, 0.15  # of the variance of a block, relative
-LEAST_BLOCKS = 8  # certain enough, to tell anything
+LEAST_BLOCKS = 8  # certain enough for a verdict
 MASK_OVERLAP = 3.8  # neighbouring results of the mask share pixels
 MASK_TAILS = 1 / 8  # how much of a distribution's tails mask and difference leave
 BELOW_SIGMA = 6.0
 BELOW = 0.01  # share of counts; a few noisy pixels may be
 SATURATED = 1e-4  # share of counts
 NOISY_PIXEL = 9.0  # times the median variance of a dark pixel
-LEAST_NOISY = 20  # pixels, to tell whether maps belong to the frames
-MISPLACED = 0.35  # times the variance that the maps give noisy pixels
+LEAST_NOISY = 20  # pixels, to see whether maps belong to the frames
+MISPLACED = 0.35  # times the variance that the maps predict for noisy pixels
 
 
 @dataclass(frozen=True, slots=True)
 class CameraVerdict:
-    """What the frames say of the calibration.
+    """Result of checking a calibration against the frames.
 
     Attributes
     ----------
     frames : int
-        Looked at.
+        Frames checked.
     noise : float or None
-        Variance over that of the calibration, in quiet blocks; None: too dark to tell.
+        Measured over expected variance in quiet blocks; None if that is too dark.
     below_offset, saturated : float
-        Shares of counts.
+        Fractions of counts.
     warnings : tuple[str, ...]
         One line for each contradiction.
     """
@@ -69,7 +69,7 @@ class CameraVerdict:
     warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it for a report."""
+        """Return the verdict as plain data for a report."""
         return {
             "frames": self.frames,
             "noise_over_calibration": None
@@ -83,7 +83,7 @@ class CameraVerdict:
 
 @dataclass(slots=True)
 class CameraCheck:
-    """Looks at the first frames of a stream.
+    """Checks the first frames of a stream.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class CameraCheck:
     _model: _Noise | None = None
 
     def add(self, pixels: Sequence[NDArray[Any]]) -> CameraVerdict | None:
-        """Look at the next frames; give the verdict once, when it is there.
+        """Check the next frames; return the verdict once, when it is reached.
 
         Parameters
         ----------
@@ -119,15 +119,15 @@ class CameraCheck:
         if self.verdict is not None or self.calibration.estimated:
             return None
         for frame in pixels:
-            self._look(frame)
+            self._add(frame)
             if self._frames == FRAMES:
                 return self.finish()
         return None
 
     def finish(self) -> CameraVerdict | None:
-        """Give the verdict on what was seen, if it is enough and not given yet.
+        """Return the verdict on the frames so far, if they suffice for a first one.
 
-        Its warnings are logged.
+        Log its warnings.
         """
         if self.verdict is not None or self._frames < LEAST_FRAMES:
             return None
@@ -139,10 +139,10 @@ class CameraCheck:
 
     @property
     def warnings(self) -> list[str]:
-        """What the verdict warns of, once it is there."""
+        """Warnings of the verdict, once it is reached."""
         return list(self.verdict.warnings) if self.verdict else []
 
-    def _look(self, frame: NDArray[Any]) -> None:
+    def _add(self, frame: NDArray[Any]) -> None:
         largest = int(frame.max())
         if largest >= self._limit(frame):
             self._saturated += int((frame >= self._limit(frame)).sum())
@@ -195,24 +195,24 @@ class CameraCheck:
             )
         if self._largest > limit:
             return (
-                f"counts go up to {self._largest}, but the camera is said to saturate "
-                f"at {limit:.0f} ADU"
+                f"counts go up to {self._largest}, above the saturation of "
+                f"{limit:.0f} ADU in the calibration"
             )
         if saturated > SATURATED:
             return (
-                f"{100 * saturated:.2g} % of the counts are saturated: less light, or "
-                "a shorter exposure"
+                f"{100 * saturated:.2g} % of the counts are saturated: use less light "
+                "or a shorter exposure"
             )
         piled = self._at_largest / self._counts > SATURATED
         if piled and self._largest in (1023, 2047, 4095, 8191, 16383, 32767):
             return (
-                f"counts pile up at {self._largest}, but the camera is said to "
-                f"saturate at {limit:.0f} ADU"
+                f"counts pile up at {self._largest}, below the saturation of "
+                f"{limit:.0f} ADU in the calibration"
             )
         return ""
 
     def _noise(self, quiet: float | None, quietest: float | None, model: _Noise) -> str:
-        """Say so if noise and brightness do not go together."""
+        """Return a warning if the noise does not match the brightness."""
         if quiet is None or quietest is None:
             return ""
         if quiet < TOO_QUIET:
@@ -232,15 +232,15 @@ class CameraCheck:
 class _Pair:
     """Two successive frames, in blocks."""
 
-    seen: NDArray[Any]  # variance, summed over the block
-    told: NDArray[Any]  # the same from the calibration
-    told2: NDArray[Any]  # its squares
+    measured: NDArray[Any]  # variance, summed over the block
+    expected: NDArray[Any]  # the same from the calibration
+    expected2: NDArray[Any]  # its squares
     signal: float  # mean counts above the offset
     noisy: NDArray[Any] | None  # squared differences of noisy pixels
 
 
 class _Noise:
-    """The noise that a calibration gives to frames of a shape.
+    """The noise that a calibration predicts for frames of a shape.
 
     Parameters
     ----------
@@ -278,29 +278,29 @@ class _Noise:
         return noisy, (touched < 0.5).astype(np.float32)
 
     def compare(self, before: NDArray[np.float32], now: NDArray[np.float32]) -> _Pair:
-        """Measure the noise of two frames and give what it should be."""
+        """Measure the noise between two frames and predict it from the calibration."""
         change = now - before
         signal = (now + before) / 2 - self._offset
-        told = np.broadcast_to(self._transfer * signal + self._dark, change.shape)
+        expected = np.broadcast_to(self._transfer * signal + self._dark, change.shape)
         mask = np.array([1, -2, 1], np.float32) / np.sqrt(np.float32(6))
-        seen2 = _over_mask(change, mask) ** 2 / 2
-        told2 = _over_mask(told.astype(np.float32), mask**2)
+        measured = _over_mask(change, mask) ** 2 / 2
+        squares = _over_mask(expected.astype(np.float32), mask**2)
         if self._kept is not None:
-            seen2, told2 = seen2 * self._kept, told2 * self._kept
+            measured, squares = measured * self._kept, squares * self._kept
         noisy = None if self._noisy is None else change[self._noisy] ** 2 / 2
         mean = float(signal.mean())
         side = self._block_px
         return _Pair(
-            seen=_blocks(seen2, side),
-            told=_blocks(told2, side),
-            told2=_blocks(told2**2, side),
+            measured=_blocks(measured, side),
+            expected=_blocks(squares, side),
+            expected2=_blocks(squares**2, side),
             signal=mean,
             noisy=noisy,
         )
 
     def ratios(self, pairs: Sequence[_Pair]) -> tuple[float | None, float | None]:
-        """Variance seen over variance told, in quiet and in the quietest blocks."""
-        if not pairs or not pairs[0].seen.size:
+        """Measured over expected variance, in quiet and in the quietest blocks."""
+        if not pairs or not pairs[0].measured.size:
             return None, None  # frames smaller than a block
         uncertain = self._uncertainty(pairs)
         together = int(np.ceil(uncertain / (self._block_px * WANTED_ERROR) ** 2))
@@ -308,34 +308,35 @@ class _Noise:
         if not groups:
             return None, None
         stack = np.stack(
-            [[p.seen, p.told, p.told2] for p in pairs[: groups * together]]
+            [[p.measured, p.expected, p.expected2] for p in pairs[: groups * together]]
         )
-        seen, told, told2 = stack.reshape(groups, together, 3, -1).sum(1).swapaxes(0, 1)
+        sums = stack.reshape(groups, together, 3, -1).sum(1)
+        measured, expected, expected2 = sums.swapaxes(0, 1)
         # A bright spot in a dark block counts as few pixels, not as many.
-        pixels = np.maximum(told, 0.0) ** 2 / np.maximum(told2, 1e-30)
+        pixels = np.maximum(expected, 0.0) ** 2 / np.maximum(expected2, 1e-30)
         certain = pixels * ALLOWED_ERROR**2 > uncertain
         if certain.sum() < LEAST_BLOCKS:
             return None, None
-        ratios = seen[certain] / told[certain]
+        ratios = measured[certain] / expected[certain]
         low, lowest = np.quantile(ratios, (QUIET_BLOCKS, QUIETEST_BLOCKS))
         return float(low), float(lowest)
 
     def _uncertainty(self, pairs: Sequence[_Pair]) -> float:
-        """Give the squared error of a variance from one pixel, relative.
+        """Return the relative squared error of a variance from one pixel.
 
         The tails of few photons, and more so of few multiplied ones, make it larger
         than that of Gaussian noise.
         """
         transfer, dark = float(np.median(self._transfer)), self._typical_dark
-        told = np.mean([p.told for p in pairs], axis=0) / self._block_px**2
-        signal = max(float(np.quantile(told, QUIET_BLOCKS)) - dark, 0.0) / transfer
+        variance = np.mean([p.expected for p in pairs], axis=0) / self._block_px**2
+        signal = max(float(np.quantile(variance, QUIET_BLOCKS)) - dark, 0.0) / transfer
         order = 24 if self._calibration.excess > 1 else 1
-        scale = transfer / self._calibration.excess  # counts that one electron gives
+        scale = transfer / self._calibration.excess  # counts per electron
         tails = order * signal * scale**3 / (transfer * signal + dark) ** 2
         return MASK_OVERLAP * (2 + MASK_TAILS * tails)
 
     def suspect(self, pairs: Sequence[_Pair], ratio: float) -> str:
-        """Name the number that is most likely wrong, and what it would have to be."""
+        """Name the number that is most likely wrong, and the value that would fit."""
         calibration = self._calibration.typical
         signal = float(np.mean([p.signal for p in pairs]))
         shot = float(np.median(self._transfer)) * signal
@@ -359,7 +360,7 @@ class _Noise:
         return f"{text}, another offset or {mode}?"
 
     def misplaced(self, pairs: Sequence[_Pair]) -> str:
-        """Say so if pixels that the maps call noisy are not."""
+        """Return a warning if pixels that the maps call noisy are not."""
         if self._noisy is None or self._noisy.sum() < LEAST_NOISY or not pairs:
             return ""
         squares = [p.noisy for p in pairs if p.noisy is not None]
@@ -375,14 +376,14 @@ class _Noise:
             return ""
         return (
             f"{int(telling.sum())} pixels that the camera maps call noisy are not: the "
-            "maps are of another ROI, orientation or camera"
+            "maps belong to another ROI, orientation or camera"
         )
 
 
 def camera_report(check: CameraCheck) -> dict[str, Any]:
-    """Say for a report what camera the frames came from, and what they say of it."""
+    """Return the camera of the frames and the result of its check, for a report."""
     numbers = check.calibration.typical
-    said = check.verdict.as_dict() if check.verdict else {"frames": 0, "warnings": []}
+    found = check.verdict.as_dict() if check.verdict else {"frames": 0, "warnings": []}
     return {
         "offset_adu": float(numbers.offset_adu),
         "e_per_adu": float(numbers.e_per_adu),
@@ -391,13 +392,13 @@ def camera_report(check: CameraCheck) -> dict[str, Any]:
         "read_noise_e": float(numbers.read_noise_e),
         "maps": sorted(check.calibration.maps),
         "estimated": numbers.estimated,
-        "check": {name: value for name, value in said.items() if name != "warnings"},
-        "warnings": said["warnings"],
+        "check": {name: value for name, value in found.items() if name != "warnings"},
+        "warnings": found["warnings"],
     }
 
 
 def _middle(shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Give the window in the middle of a frame."""
+    """Return the window in the middle of a frame."""
     height, width = (min(side, WINDOW_PX) for side in shape)
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
     return slice(top, top + height), slice(left, left + width)

@@ -1,4 +1,4 @@
-"""The commands of the networks: engine, evaluate, train, calibrate."""
+"""The commands engine, evaluate, train and calibrate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from liveloc.stream.sockets.session_key import FRAMES_KEY, VIEWING_KEY, SessionK
 END_GRACE_S = 2.0  # for the bridge, which is asked to stop at the same time
 
 calibrate = typer.Typer(
-    no_args_is_help=True, help="Measure the microscope: its camera, its PSF."
+    no_args_is_help=True, help="Measure the camera and the PSF of a microscope."
 )
 
 
@@ -52,10 +52,10 @@ def engine(
         typer.Option("--out", help="Serve stream after stream, each in a folder here."),
     ] = None,
     bind: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
-    publish: Annotated[str | None, typer.Option(help="For localizations.")] = None,
+    publish: Annotated[str | None, typer.Option(help="Publishing address.")] = None,
     model: Model = None,
     refine: Refine = None,
-    provider: Annotated[str | None, typer.Option(help="cpu, cuda, tensorrt.")] = None,
+    provider: Annotated[str | None, typer.Option(help="cpu, cuda or tensorrt.")] = None,
     supervised: Supervised = False,
 ) -> None:
     """Localize the frames that a bridge or a replay sends.
@@ -95,35 +95,35 @@ def engine(
 
 
 def evaluate(
-    table: Annotated[Path, typer.Argument(help="Localizations.")],
-    truth: Annotated[Path, typer.Argument(help="True emitters.")],
+    table: Annotated[Path, typer.Argument(help="Table to score.")],
+    truth: Annotated[Path, typer.Argument(help="Table of true emitters.")],
     border: Annotated[
-        float, typer.Option(min=0, help="Left out at the edge, nm; challenge: 450.")
+        float, typer.Option(min=0, help="Margin to leave out, nm; challenge: 450.")
     ] = 0.0,
     planar: Annotated[bool, typer.Option("--2d", help="Match in the plane.")] = False,
     pixel_size: Annotated[
-        float | None, typer.Option(help="Of tables that do not say it, nm.")
+        float | None, typer.Option(help="Pixel size, nm, if no table states it.")
     ] = None,
     photon_quantile: Annotated[
         float,
         typer.Option(
-            min=0, max=0.99, help="Share of dim emitters not counted; challenge: 0.25."
+            min=0, max=0.99, help="Fraction of dim emitters to ignore; challenge: 0.25."
         ),
     ] = 0.0,
     wobble: Annotated[
         Path | None, typer.Option(help="PSF file or table of dx, dy, z in nm.")
     ] = None,
     psf: Annotated[
-        Path | None, typer.Option(help="PSF file, for the Cramér-Rao limits.")
+        Path | None, typer.Option(help="PSF file for the Cramér-Rao limits.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model whose PSF gives the limits.")
+        str | None, typer.Option(help="Model whose PSF sets the limits.")
     ] = None,
     camera: Annotated[
-        Path | None, typer.Option(help="Camera file, if the table does not say it.")
+        Path | None, typer.Option(help="Camera file, if the table has no camera.")
     ] = None,
     overlap: Annotated[
-        bool, typer.Option("--overlap", help="Limits with neighbours, not alone.")
+        bool, typer.Option("--overlap", help="Limits that include neighbours.")
     ] = False,
     plots: Annotated[Path | None, typer.Option(help="Folder for figures.")] = None,
     json_file: JsonFile = None,
@@ -167,18 +167,18 @@ def evaluate(
 
 def train(
     config: Annotated[
-        str, typer.Argument(help="Training configuration (YAML), or a shipped name.")
+        str, typer.Argument(help="Training configuration (YAML) or shipped name.")
     ],
-    folder: Annotated[Path | None, typer.Option("--out", help="Results.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Output folder.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help="End after this time, not after the steps."),
+        typer.Option(min=0.01, help="Train this long, whatever the number of steps."),
     ] = None,
 ) -> None:
     """Train a network on simulated movies and write its bundle.
 
-    Stopped and started again with the same --out, it goes on where it was.
+    An interrupted training resumes when it is started again with the same --out.
 
     Example: liveloc train simulated-microscope --out runs/sim
     """
@@ -207,29 +207,29 @@ def train(
 
 @calibrate.command("camera")
 def calibrate_camera_file(
-    dark: Annotated[Path, typer.Option(help="Frames without light.")],
+    dark: Annotated[Path, typer.Option(help="Stack of dark frames.")],
     light: Annotated[
-        list[Path], typer.Option(help="Frames of even light, a stack for each level.")
+        list[Path], typer.Option(help="Evenly lit frames, one stack per level.")
     ],
     file: Annotated[Path, typer.Option("--out", help="Camera file to write.")],
     more_light: Annotated[
         list[Path] | None, typer.Argument(metavar="LIGHT", help="More levels.")
     ] = None,
-    em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
-    qe: Annotated[float, typer.Option(help="Quantum efficiency, data sheet.")] = 1.0,
+    em_gain: Annotated[float, typer.Option(min=1, help="EM gain.")] = 1.0,
+    qe: Annotated[float, typer.Option(help="Quantum efficiency.")] = 1.0,
     saturation: Annotated[
-        float | None, typer.Option(min=1, help="Largest count, if it does not show.")
+        float | None, typer.Option(min=1, help="Saturation, ADU, if not reached.")
     ] = None,
     maps: Annotated[
-        bool, typer.Option(help="Maps of pixels, given the frames.")
+        bool, typer.Option(help="Per-pixel maps, if frames suffice.")
     ] = True,
     name: Annotated[str, typer.Option(help="Camera and readout mode.")] = "",
-    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Pixel size, nm.")] = None,
 ) -> None:
     """Measure offset, gain and read noise from dark and lit frames.
 
-    Any movie is a stack: .tif, .dax or what 'liveloc record' made. docs/camera.md
-    says how to record them.
+    A stack is any movie: .tif, .dax or a recording of 'liveloc record'. docs/camera.md
+    describes how to record them.
 
     Example: liveloc calibrate camera --dark dark.tif --light l1.tif l2.tif l3.tif
     --qe 0.82 --out camera.yaml
@@ -268,13 +268,13 @@ def calibrate_camera_file(
 
 @calibrate.command("optics")
 def calibrate_from_optics(
-    description: Annotated[Path, typer.Argument(help="YAML file of the optics.")],
+    description: Annotated[Path, typer.Argument(help="Optics, as a YAML file.")],
     file: Annotated[Path, typer.Option("--out", help="PSF file to write.")],
 ) -> None:
     """Compute a PSF from the optics of a microscope, where there are no beads.
 
     For 2D imaging, engineered masks of known shape such as tetrapods, and deep
-    samples. docs/optics.md says what the file holds.
+    samples. docs/optics.md describes the file.
 
     Example: liveloc calibrate optics tetrapod.yaml --out tetrapod
     """
@@ -296,49 +296,49 @@ def calibrate_from_optics(
 @calibrate.command("psf")
 def calibrate_psf_file(
     beads: Annotated[Path, typer.Argument(help="Bead stack: .tif, .dax, recording.")],
-    pixel_size: Annotated[float, typer.Option(help="nm.")],
+    pixel_size: Annotated[float, typer.Option(help="Pixel size, nm.")],
     z_step: Annotated[
-        float, typer.Option(help="From plane to plane, nm; negative: downwards.")
+        float, typer.Option(help="Plane spacing, nm; negative if z decreases.")
     ],
     file: Annotated[Path, typer.Option("--out", help="NAME.psf.npz to write.")],
     camera: CameraPath = None,
     offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
     gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
-    em_gain: Annotated[float, typer.Option(min=1, help="As set; 1: none.")] = 1.0,
+    em_gain: Annotated[float, typer.Option(min=1, help="EM gain.")] = 1.0,
     qe: Annotated[float, typer.Option(help="Quantum efficiency.")] = 1.0,
     read_noise: Annotated[
         float, typer.Option(min=0, help="Electrons, after EM gain.")
     ] = 1.6,
     z_start: Annotated[
-        float | None, typer.Option(help="Depth of the first plane, nm.")
+        float | None, typer.Option(help="z of the first plane, nm.")
     ] = None,
     positions: Annotated[
-        Path | None, typer.Option(help="Known beads: a table with x_nm and y_nm.")
+        Path | None, typer.Option(help="Table of true positions: x_nm and y_nm.")
     ] = None,
     bead_photons: Annotated[
-        float | None, typer.Option(min=1, help="Of a bead in one plane, if known.")
+        float | None, typer.Option(min=1, help="Photons per bead and plane.")
     ] = None,
     window: Annotated[
         int | None, typer.Option(min=7, help="Edge of the fitted square, px.")
     ] = None,
     min_distance: Annotated[
-        float | None, typer.Option(min=1, help="Between beads, px.")
+        float | None, typer.Option(min=1, help="Minimum spacing of beads, px.")
     ] = None,
     knots: Annotated[
-        float | None, typer.Option(min=5, help="Distance of knots along z, nm.")
+        float | None, typer.Option(min=5, help="Spacing of the knots along z, nm.")
     ] = None,
     background: Annotated[
-        str, typer.Option(help="Fitted per 'bead', per 'plane' of it, or 'none'.")
+        str, typer.Option(help="One per 'bead', per 'plane' of each, or 'none'.")
     ] = "bead",
     jitter: Annotated[
-        bool, typer.Option(help="Fit what stage and lamp do from plane to plane.")
+        bool, typer.Option(help="Fit jitter of stage and lamp, plane by plane.")
     ] = True,
     json_file: JsonFile = None,
 ) -> None:
     """Measure the PSF from a stack of beads.
 
     Finds the beads, fits shape, positions and intensities together, and writes the
-    PSF and a picture of the fit. Any shape: see docs/psf.md.
+    PSF and a picture of the fit. The PSF may have any shape: see docs/psf.md.
 
     Example: liveloc calibrate psf beads.tif --pixel-size 100 --z-step 10
     --camera camera.yaml --out mine.psf.npz
@@ -366,9 +366,9 @@ def calibrate_psf_file(
         background=background,  # type: ignore[arg-type]
         jitter=jitter,
     )
-    with waiting("fitting the PSF") as tell:
+    with waiting("fitting the PSF") as update:
         done = calibrate_psf_from(
-            beads, settings, file, positions, lambda n, c: tell(f"round {n + 1}")
+            beads, settings, file, positions, lambda n, c: update(f"round {n + 1}")
         )
     say(done.text)
     say(f"wrote {done.psf} and {done.picture}")

@@ -27,23 +27,23 @@ FIRST_FRAMES = 50  # since the start
 
 
 class ExpectedEmitters:
-    """Sums the probabilities within a region, leaving out what never blinks.
+    """Sums the probabilities within a region, without anything that never blinks.
 
     Fiducial markers and dust do not blink: cells that are lit in nearly every frame,
-    and the cells around them, do not count, and their area neither. So emitters that
-    stay on for hundreds of frames do not count, either.
+    and their neighbours, are excluded together with their area. So are emitters that
+    stay on for hundreds of frames.
 
     Parameters
     ----------
     geometry : Geometry
-        Of the frames.
+        Geometry of the frames.
     region : (x, y, width, height), optional
-        Pixels of the full chip; all of the frame if not given.
+        In pixels of the full chip; by default the whole frame.
 
     Raises
     ------
     SettingsError
-        The region does not meet the frame.
+        The region lies outside the frame.
     """
 
     def __init__(self, geometry: Geometry, region: Region | None = None) -> None:
@@ -56,18 +56,18 @@ class ExpectedEmitters:
         if not self._inside.any():
             raise SettingsError(
                 f"control.region {region} lies outside the frame of {geometry.shape} "
-                f"pixels at {geometry.roi_origin}. Give (x, y, width, height) in "
+                f"pixels at {geometry.roi_origin}. It is (x, y, width, height) in "
                 "pixels of the full chip."
             )
         cell_um = geometry.grid.cell_px * geometry.pixel_size_nm / 1000
         self._cell_um2 = cell_um**2
         self._lit = np.zeros(self._inside.shape, np.float32)  # weighted frames
-        self._seen = 0.0  # the same of a cell that is always lit
+        self._seen = 0.0  # the same for a cell that is always lit
         self._counts = self._inside
 
     @property
     def area_um2(self) -> float:
-        """What counts now: the region without what never blinks."""
+        """Area that counts now: the region without what never blinks, um2."""
         return float(self._counts.sum()) * self._cell_um2
 
     def of(self, probability: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -76,36 +76,36 @@ class ExpectedEmitters:
         Parameters
         ----------
         probability : NDArray[np.float32], shape (n, rows, columns)
-            Of the cells, padding included.
+            Probability of each cell, padding included.
 
         Returns
         -------
         NDArray[np.float64], shape (n, 3)
             Expected emitters, their variance, and the area that counts (um2).
         """
-        answers = np.empty((len(probability), 3))
+        sums = np.empty((len(probability), 3))
         for i, p in enumerate(probability):
             here = p[self._counts].astype(np.float64)
-            answers[i] = here.sum(), (here * (1 - here)).sum(), self.area_um2
-            self._look_for_static(p)
-        return answers
+            sums[i] = here.sum(), (here * (1 - here)).sum(), self.area_um2
+            self._find_static(p)
+        return sums
 
-    def _look_for_static(self, p: NDArray[np.float32]) -> None:
-        """Take note of the cells that are lit in nearly every frame."""
+    def _find_static(self, p: NDArray[np.float32]) -> None:
+        """Exclude the cells that are lit in nearly every frame."""
         keep = 1 - 1 / STATIC_FRAMES
         self._lit *= np.float32(keep)
         self._lit += p > STATIC_PROBABILITY
         self._seen = self._seen * keep + 1
-        known = self._seen >= STATIC_FRAMES * (1 - keep**FIRST_FRAMES)
+        enough = self._seen >= STATIC_FRAMES * (1 - keep**FIRST_FRAMES)
         static = self._lit > STATIC_SHARE * self._seen
-        if known and static.any():
+        if enough and static.any():
             self._counts = self._inside & ~_with_neighbours(static)
         else:
             self._counts = self._inside
 
 
 def cells_within(geometry: Geometry, region: Region | None) -> NDArray[np.bool_]:
-    """Tell which cells have their centre in a region: (rows, columns), padded."""
+    """Return which cells have their centre in a region: (rows, columns), padded."""
     height, width = geometry.shape
     cell = geometry.grid.cell_px
     cells = geometry.grid.cells(geometry.shape)

@@ -25,7 +25,7 @@ class DensityBlocks:
     stream_id : bytes
         The stream that the frames belong to.
     response : sequence of (expected, true)
-        See `bundle.ModelSpec`.
+        Response of the network, see `bundle.ModelSpec`.
     block_frames : int
         Fewest frames in a block.
     """

@@ -1,7 +1,7 @@
 """From the network's maps to a list of emitters: whose probability is whose.
 
 An emitter near the border of a cell is reported by several cells, all pointing
-at the same place. Every cell gives its probability to the likeliest neighbour
+at the same place. Every cell adds its probability to the likeliest neighbour
 that points at the same place, so each bit of probability counts exactly once.
 """
 
@@ -31,11 +31,11 @@ class Thresholds:
     Attributes
     ----------
     seed : float
-        Least probability of the cell that an emitter is reported from.
+        Smallest probability of the cell that an emitter is reported from.
     split : float
         A cell above this is an emitter of its own, even beside a likelier one.
     final : float
-        Least probability of the emitter: its cell's and those that agree.
+        Smallest probability of the emitter: its cell's and those that agree.
     """
 
     seed: float = 0.1
@@ -80,7 +80,7 @@ def find_emitters(
     frames : NDArray[np.int64], shape (n,)
         Frame numbers.
     geometry : Geometry
-        Gives nm on the full chip. Emitters in the padding are left out.
+        Converts to nm on the full chip. Emitters in the padding are left out.
     thresholds : Thresholds
         Seed, split and final probability.
 
@@ -112,7 +112,7 @@ def _gather(
     """Join the reports of an emitter: moments of the mixture of its cells.
 
     Cells that agree are as sure together as each of them; cells that do not, differ
-    by more than each of them says. Weights are the squares of the probabilities: with
+    by more than the sigma of each. Weights are the squares of the probabilities: with
     the probabilities themselves unlikely cells blur an isolated emitter, with the
     likeliest cell alone overlapping ones are too sure of themselves.
     """

@@ -1,8 +1,8 @@
-"""The engine: receive, ring, localize, publish, write.
+"""The engine: receive, localize, publish, write.
 
-It takes whatever waits in the ring, up to its largest batch: one frame when
-idle, many when loaded. One thread receives into the ring (`FrameReceiver`), the
-caller's thread does everything else.
+It takes whatever waits in the ring, up to its largest batch: one frame when idle, many
+when loaded. One thread receives into the ring (`FrameReceiver`), the caller's does the
+rest.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 STATUS_INTERVAL_S = 0.25
 WARM_UP_FRAMES = 6
 DRAIN_S = 10.0  # for frames that wait in the ring when the engine is stopped
-FAREWELL_S = 1.0  # two repetitions of everything that viewers are told
+LINGER_S = 1.0  # two repetitions of everything that viewers receive
 RESERVE_BYTES = 512 << 10  # for the report and the last rows on a full disk
-KEPT_ALARMS, ALARM_LETTERS = 3, 300  # of a status, which is small
+KEPT_ALARMS, ALARM_LETTERS = 3, 300  # in a status, which has to be small
 
 _log = logging.getLogger(__name__)
 
@@ -61,15 +61,15 @@ class Engine:
     settings : SessionSettings
         The sections ``engine``, ``stream`` and ``control`` are used.
     folder_for : callable
-        Gives the folder of a stream's results. A folder that already holds part
-        of the same stream is continued.
+        Returns the folder for a stream's results. A folder that already holds part of
+        the same stream is continued.
     frames_key, viewing_key : SessionKey, optional
-        What a sender of frames and a viewer have to know.
+        Keys that a sender of frames and a viewer must have.
 
     Raises
     ------
     SettingsError
-        No such model or provider, or an address that cannot be bound.
+        There is no such model or provider, or an address cannot be bound.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Engine:
 
     @property
     def endpoints(self) -> tuple[str, str]:
-        """Addresses that are really bound: frames, localizations."""
+        """Addresses as bound: for frames, for localizations."""
         return self._receiver.endpoint, self._publisher.endpoint
 
     def run(
@@ -122,10 +122,9 @@ class Engine:
         stop : threading.Event
             Set to end.
         streams : int
-            0: any number.
+            Number of streams to serve; 0 for any number.
         grace_s : float
-            How long a sender that is still there may take to send its END once `stop`
-            is set, seconds.
+            Time for a connected sender to send its END once `stop` is set, seconds.
 
         Returns
         -------
@@ -135,22 +134,22 @@ class Engine:
         report: dict[str, Any] | None = None
         ended = 0
         while not stop.is_set() and (streams == 0 or ended < streams):
-            closed = self._turn()
+            closed = self._step()
             report = closed or report
             ended += closed is not None
         until = time.monotonic() + grace_s
         while self._stream and self._receiver.connected and time.monotonic() < until:
-            report = self._turn() or report
+            report = self._step() or report
         if self._stream is not None:
             self._receiver.close_lost("the engine was stopped")
             until = time.monotonic() + DRAIN_S
             while self._stream is not None and time.monotonic() < until:
-                report = self._turn() or report
-        self._see_viewers_off()
+                report = self._step() or report
+        self._drain_viewers()
         return report
 
     def close(self) -> None:
-        """Give up sockets and threads. Idempotent."""
+        """Close sockets and end threads. Idempotent."""
         self._receiver.close()
         self._publisher.close()
         if self._reserve is not None:
@@ -162,24 +161,24 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _turn(self) -> dict[str, Any] | None:
-        """Handle one event; give the report of a stream that ended with it."""
+    def _step(self) -> dict[str, Any] | None:
+        """Handle one event; return the report of a stream that ended with it."""
         report = None
         event = self._receiver.next(self._batch, timeout_s=0.1)
         if isinstance(event, Opened):
             self._begin(event.start)
         elif isinstance(event, Arrived) and self._stream is not None:
-            self._hand_on(self._stream, self._stream.take(event))
+            self._deliver(self._stream, self._stream.take(event))
             if self._publisher.preview_wanted:  # the newest frame is not localized yet
                 self._stream.previews.look(event.headers[-1].seq, event.pixels[-1])
             self._receiver.release(event.headers[-1].seq)
         elif isinstance(event, Closed) and self._stream is not None:
             report = self._end(self._stream, event.end)
-        self._talk_to_viewers()
+        self._serve_viewers()
         return report
 
-    def _talk_to_viewers(self) -> None:
-        """Answer those that lack rows; say how it goes, a few times a second."""
+    def _serve_viewers(self) -> None:
+        """Resend missing rows on request; publish the status a few times a second."""
         self._publisher.serve(0.0)
         if time.monotonic() - self._last_status > STATUS_INTERVAL_S:
             self._last_status = time.monotonic()
@@ -188,15 +187,15 @@ class Engine:
             if self._status:
                 self._publisher.status(self._status)
 
-    def _see_viewers_off(self) -> None:
-        """Let viewers fetch what they lack, and hear of the end, before leaving."""
-        until = time.monotonic() + FAREWELL_S
+    def _drain_viewers(self) -> None:
+        """Let viewers fetch missing rows and receive the last status."""
+        until = time.monotonic() + LINGER_S
         while self._status and time.monotonic() < until:
-            self._talk_to_viewers()
+            self._serve_viewers()
             time.sleep(0.02)
 
     def _begin(self, start: StreamStart) -> None:
-        """Open what a stream needs."""
+        """Open the results of a stream."""
         folder = self._folder_for(start)
         folder.mkdir(parents=True, exist_ok=True)
         self._alarms = []
@@ -216,8 +215,8 @@ class Engine:
         self._results = results
         self._publisher.begin(start.stream_id, results.metadata, rows=results.rows)
 
-    def _hand_on(self, stream: LiveStream, localized: Localized) -> None:
-        """Publish first, then count, then write; a raw frame to look at goes last."""
+    def _deliver(self, stream: LiveStream, localized: Localized) -> None:
+        """Publish first, then count, then write; the preview of a frame goes last."""
         if len(localized.localizations):
             self._publisher.publish(localized.localizations)
         if len(localized.frames):
@@ -237,11 +236,11 @@ class Engine:
         return self._receiver.checkpoint(last)
 
     def _disk_refuses(self, error: OSError) -> None:
-        """Raise an alarm, once, for a disk that refuses results; go on without it."""
+        """Raise an alarm, once, when the disk refuses results; go on without it."""
         why = error.__cause__ or error
         text = (
             f"the disk refuses the results ({why}): frames are localized and their "
-            "rows wait in memory. Free some space before the session ends."
+            "rows kept in memory. Free some space before the session ends."
         )[:ALARM_LETTERS]
         if text not in self._alarms:
             _log.error("%s", error)
@@ -249,7 +248,7 @@ class Engine:
 
     def _end(self, stream: LiveStream, end: StreamEnd) -> dict[str, Any]:
         """Localize the last frame, close the balance and write the report."""
-        self._hand_on(stream, stream.localizer.finish())
+        self._deliver(stream, stream.localizer.finish())
         stream.camera.finish()
         if self._reserve is not None:
             self._reserve.release()
@@ -261,14 +260,14 @@ class Engine:
         path = stream.folder / REPORT_FILE
         try:
             replace_file(path, json.dumps(report, indent=1).encode())
-        except OSError as error:  # a session has the last status, and says so itself
+        except OSError as error:  # a session reports that itself, from the last status
             _log.error("%s: cannot be written: %s", path, error)
         self._status = self._describe(stream, ended=end.status)
         self._stream = None
         return report
 
     def _report(self, stream: LiveStream, end: StreamEnd) -> dict[str, Any]:
-        """Say what became of every frame, how fast, and with what."""
+        """Return what happened to every frame, how fast, and with which network."""
         balance = self._receiver.balance
         return {
             "frames": balance.as_dict(),
@@ -295,7 +294,7 @@ class Engine:
         }
 
     def _describe(self, stream: LiveStream, ended: str = "") -> dict[str, Any]:
-        """Give the figures that a viewer shows."""
+        """Return the status that viewers receive."""
         balance = self._receiver.balance
         return {
             "frames": balance.camera,
@@ -315,7 +314,7 @@ class Engine:
         }
 
     def _laser(self) -> dict[str, Any] | None:
-        """Give what the bridge said of its laser; None without one."""
+        """Return what the bridge reported of its laser; None without one."""
         state = self._receiver.laser
         if state is None:
             return None
@@ -324,11 +323,10 @@ class Engine:
         return plain
 
     def _prepare(self, start: StreamStart) -> ResumePoint | None:
-        """Get ready before the sender hears that frames are welcome.
+        """Get ready before the sender is accepted.
 
-        Checks that the network fits, lets everything run a few times (the first
-        runs take longest), and looks whether an earlier engine did part of this
-        stream.
+        Check that the network fits, run everything a few times (the first runs take
+        longest), and return where an earlier engine stopped in this stream.
         """
         try:
             self._bundle.check_pixel_size(start.pixel_size_nm)
@@ -337,7 +335,9 @@ class Engine:
             Localizer.for_stream(start, self._bundle, self._backend, region)
         except SettingsError as error:  # the sender's mistake, not the engine's
             raise MessageError("model", str(error)) from None
-        corner = _corner(start)  # a large frame takes gigabytes, before any has come
+        corner = _corner(
+            start
+        )  # a large frame would take gigabytes before any has arrived
         trial = Localizer.for_stream(corner, self._bundle, self._backend)
         blank = np.zeros(corner.shape, corner.dtype)
         trial.feed(list(range(WARM_UP_FRAMES)), [blank] * WARM_UP_FRAMES)
@@ -348,7 +348,7 @@ class Engine:
 
     @property
     def _batch(self) -> int:
-        """Most frames to take at once."""
+        """Largest number of frames to take at once."""
         if self._stream is None:
             return self._settings.engine.max_batch
         shape = self._stream.start.shape
@@ -359,7 +359,7 @@ class Engine:
 
 
 def _corner(start: StreamStart) -> StreamStart:
-    """Return the same stream with frames that are the corner of its own."""
+    """Return the same stream with only a corner of its frames."""
     height, width = shape = warm_up_shape(start.shape)
     calibration = start.calibration.cropped(*start.roi_origin, width, height)
     return replace(start, shape=shape, calibration=calibration)

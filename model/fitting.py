@@ -38,20 +38,20 @@ def fit(
 ) -> dict[str, Any]:
     """Localize every frame of a source.
 
-    The table is the one that the engine writes for the same frames, byte for byte. A
-    source that is damaged gives what comes before the damage; the report's ``status``
+    The table is the one that the engine writes for the same frames, byte for byte. Of a
+    damaged source, the frames before the damage are localized; the report's ``status``
     is then ``failed``, with the ``reason``.
 
     Parameters
     ----------
     source : FrameSource
-        A movie; see `stream.replay.ReplaySource`.
+        A movie; see `stream.movies.replay.ReplaySource`.
     folder : Path
-        Takes the table and the report; made if need be.
+        Folder for table and report; created if need be.
     bundle, backend : Bundle, Backend
-        What localizes.
+        Network that localizes.
     progress : callable
-        Called with the frames and the localizations so far.
+        Called with the numbers of frames and localizations so far.
 
     Returns
     -------

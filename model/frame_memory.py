@@ -1,4 +1,4 @@
-"""Memory that localizing takes, and how many frames at once stay within a bound.
+"""Memory needed to localize, and batches that stay within a bound.
 
 On a CPU the network's intermediate results are freed from one frame to the next; what
 grows with the number of frames in a batch are their photons, features and maps.
@@ -16,26 +16,26 @@ WARM_UP_EDGE = 256  # pixels: enough for every part to have run once
 
 
 def check_memory(shape: tuple[int, int], memory_gib: float) -> None:
-    """Refuse frames that the network cannot take within a bound.
+    """Refuse frames that need more memory than allowed.
 
     Parameters
     ----------
     shape : (height, width)
-        Of a frame, pixels.
+        Shape of a frame, pixels.
     memory_gib : float
-        Most that it may take.
+        Memory allowed, GiB.
 
     Raises
     ------
     SettingsError
-        It takes more.
+        They need more.
     """
     needed_gib = FIRST_FRAME * shape[0] * shape[1] / 2**30
     if needed_gib > memory_gib:
         raise SettingsError(
             f"frames of {shape[1]} x {shape[0]} pixels take about {needed_gib:.1f} GiB "
             f"of memory in the network, engine.memory_gib allows {memory_gib:g}. "
-            "Choose a smaller ROI or, if the machine has as much, raise memory_gib."
+            "Choose a smaller ROI or, if the computer has enough, raise memory_gib."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the engine measures of a stream while it localizes it."""
+"""A stream that the engine localizes, and its measurements."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class LiveStream:
-    """A stream that is being localized: its localizer, its measurements, its times.
+    """A stream that is being localized: its localizer and measurements.
 
     Parameters
     ----------
     start : StreamStart
-        What the bridge said of it.
+        Its description by the bridge.
     folder : Path
         The session's folder.
     results : Results
-        Takes its localizations.
+        Files of its localizations.
     bundle, backend : Bundle, Backend
-        What localizes.
+        Network that localizes it.
     settings : SessionSettings
         The section ``control`` is used.
     """
@@ -63,7 +63,7 @@ class LiveStream:
     _first_ns: int = 0
     _last_ns: int = 0
     _frames: int = 0
-    _recent: tuple[int, int] = (0, 0)  # frames and time at the last look
+    _recent: tuple[int, int] = (0, 0)  # frames and time at the last call
 
     def __post_init__(self) -> None:
         control = self.settings.control
@@ -78,7 +78,7 @@ class LiveStream:
         self.camera = CameraCheck(self.start.calibration)
 
     def take(self, event: Arrived) -> Localized:
-        """Localize what arrived."""
+        """Localize frames that arrived."""
         self._first_ns = self._first_ns or event.received_ns[0]
         seqs = [header.seq for header in event.headers]
         self._arrivals.update(zip(seqs, event.received_ns, strict=True))
@@ -88,7 +88,7 @@ class LiveStream:
         return localized
 
     def published(self, localized: Localized) -> BlockDensity | None:
-        """Measure from arrival to now; give the density of a block that is complete."""
+        """Measure latencies up to now; return the density of a completed block."""
         now = self._last_ns = time.monotonic_ns()
         self._frames += len(localized.frames)
         density = self.density.add(localized, self._read_out.__getitem__)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A frame whose features are computed."""
+class _Encoded:
+    """A frame and its features."""
 
     seq: int
     features: NDArray[np.float32]  # (c, rows, columns)
@@ -48,7 +48,7 @@ class Localized:
         Expected emitters in each of those frames, their variance, and the area that
         they are in (um2); see `density.ExpectedEmitters`.
     failed : tuple[int, ...]
-        Frames for which the network gave no finite answer; not in `frames`.
+        Frames whose maps are not finite; not in `frames`.
     """
 
     frames: NDArray[np.int64]
@@ -58,26 +58,26 @@ class Localized:
 
 
 class Localizer:
-    """Localizes a stream of frames, the features of each computed once.
+    """Localizes a stream of frames; the features of each are computed once.
 
-    A frame is localized when the next one is known. Where a neighbour is lost,
-    or at the ends of a stream, the centre frame stands in for it and the rows
-    say so in their flags. The result is the same for every chunking.
+    A frame is localized when the next one has arrived. Where a neighbour is lost,
+    and at the ends of a stream, the centre frame takes its place and the rows are
+    flagged. The result is the same for every chunking.
 
     Parameters
     ----------
     backend : Backend
         Runs the network.
     calibration : CameraCalibration
-        Of the camera that took the frames.
+        Calibration of the camera.
     geometry : Geometry
-        Shape and place of the frames.
+        Shape and position of the frames.
     thresholds : Thresholds
-        What becomes a localization.
+        Thresholds for a localization.
     region : (x, y, width, height), optional
-        Pixels of the chip within which emitters are expected; all if not given.
+        In pixels of the chip, for the expected emitters; by default the whole frame.
     sees_noise : bool
-        The network takes the read variance of every pixel.
+        Whether the network takes the read variance of every pixel.
     refinement : Refinement, optional
         Fits the emitters of each frame again.
     """
@@ -102,8 +102,8 @@ class Localizer:
             variance = np.float32(calibration.read_variance_photons)
             chip = np.broadcast_to(variance, geometry.shape)
             self._read_variance = _padded(chip[None, None])
-        self._previous: _Known | None = None  # localized, kept for its features
-        self._waiting: _Known | None = None  # localized when the next is known
+        self._previous: _Encoded | None = None  # localized, kept for its features
+        self._waiting: _Encoded | None = None  # localized when the next one is there
 
     @classmethod
     def of(
@@ -161,7 +161,7 @@ class Localizer:
         )
 
     def feed(self, seqs: list[int], pixels: list[NDArray[Any]]) -> Localized:
-        """Take the next frames of the stream.
+        """Localize what the next frames of the stream complete.
 
         Parameters
         ----------
@@ -176,27 +176,27 @@ class Localizer:
         Localized
             Every frame that can be localized now; the newest waits.
         """
-        known = [] if self._waiting is None else [self._waiting]
+        frames = [] if self._waiting is None else [self._waiting]
         if seqs:
             photons = self._calibration.photons(np.stack(pixels))
             features = self._backend.features(
                 _padded(photons[:, None]), self._read_variance
             )
-            known += map(_Known, seqs, features, photons)
-        return self._localize(known, ends=False)
+            frames += map(_Encoded, seqs, features, photons)
+        return self._localize(frames, ends=False)
 
     def finish(self) -> Localized:
         """Localize the frame that waits: the stream ends or the next one is lost."""
-        known = [] if self._waiting is None else [self._waiting]
-        return self._localize(known, ends=True)
+        frames = [] if self._waiting is None else [self._waiting]
+        return self._localize(frames, ends=True)
 
-    def _localize(self, known: list[_Known], ends: bool) -> Localized:
-        """Localize all of `known` but the last, which waits unless the stream ends."""
-        ready = known if ends else known[:-1]
+    def _localize(self, frames: list[_Encoded], ends: bool) -> Localized:
+        """Localize all `frames` but the last, which waits unless the stream ends."""
+        ready = frames if ends else frames[:-1]
         windows, flags = [], []
         for k, centre in enumerate(ready):
-            before = known[k - 1] if k else self._previous
-            after = known[k + 1] if k + 1 < len(known) else None
+            before = frames[k - 1] if k else self._previous
+            after = frames[k + 1] if k + 1 < len(frames) else None
             has_before = before is not None and before.seq == centre.seq - 1
             has_after = after is not None and after.seq == centre.seq + 1
             first = before.features if has_before and before else centre.features
@@ -207,28 +207,28 @@ class Localizer:
             )
             flags.append(int(flag))
         self._previous = ready[-1] if ready else self._previous
-        self._waiting = known[-1] if known and not ends else None
+        self._waiting = frames[-1] if frames and not ends else None
         if not ready:
             return Localized(np.empty(0, np.int64), empty(), np.empty((0, 3)))
         maps = self._backend.maps(windows)
         return self._read_out(maps, ready, flags)
 
     def _read_out(
-        self, maps: NDArray[np.float32], ready: list[_Known], flags: list[int]
+        self, maps: NDArray[np.float32], ready: list[_Encoded], flags: list[int]
     ) -> Localized:
-        """Find the emitters, leaving out frames with an answer that is not finite."""
-        frames = np.array([known.seq for known in ready], np.int64)
+        """Find the emitters, except in frames whose maps are not finite."""
+        frames = np.array([frame.seq for frame in ready], np.int64)
         finite = np.isfinite(maps).all(axis=(1, 2, 3))
         failed = tuple(int(seq) for seq in frames[~finite])
         table = find_emitters(
             maps[finite], frames[finite], self._geometry, self._thresholds
         )
         of_frame = dict(zip(frames.tolist(), flags, strict=True))
-        table["flags"] = [of_frame[frame] for frame in table["frame"].tolist()]
+        table["flags"] = [of_frame[seq] for seq in table["frame"].tolist()]
         if self._refinement is not None:
-            for known in ready:
-                rows = table["frame"] == known.seq
-                table[rows] = self._refinement.refine(table[rows], known.photons)
+            for frame in ready:
+                rows = table["frame"] == frame.seq
+                table[rows] = self._refinement.refine(table[rows], frame.photons)
         expected = self._expected.of(maps[finite, 0])
         return Localized(frames[finite], table, expected, failed)
 

@@ -40,7 +40,7 @@ class Grid:
     reach_px: float
 
     def cells(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Give (rows, columns) of the maps of frames of `shape` pixels, padded."""
+        """Return (rows, columns) of the maps of frames of `shape` pixels, padded."""
         height, width = (side + -side % SIZE_MULTIPLE for side in shape)
         return height // self.cell_px, width // self.cell_px
 

@@ -1,7 +1,7 @@
 """What an ONNX graph reads besides itself: nothing, in a bundle.
 
 A graph may name other files that hold its weights. ONNX Runtime would read them from
-the present folder, outside the hashes of the bundle. So the graph is looked through
+the present folder, outside the hashes of the bundle. So the graph is searched
 before it is run, in its wire format (protocol buffers), which needs no package.
 """
 
@@ -61,7 +61,7 @@ def reads_outside(graph: bytes) -> tuple[str, str] | None:
 
 def _look(message: memoryview, kind: str, depth: int) -> tuple[str, str] | None:
     if depth == 0:
-        raise ValueError("graphs within graphs without end")
+        raise ValueError("nested graphs without end")
     if kind == "tensor":
         return _tensor(message)
     within = _WITHIN[kind]

@@ -1,14 +1,14 @@
 """The last nanometres: emitters fitted again, from where the network saw them.
 
-A small network sees how many emitters there are and nearly where they are; how well
-the pixels of one frame say so is known in closed form. Fisher scoring with the PSF
-takes the network's answer there in a few steps (one suffices in the limit: Le Cam's
+A small network finds the number of emitters and nearly their positions; how well the
+pixels of one frame determine these is known in closed form. Fisher scoring with the PSF
+brings the network's result there in a few steps (one suffices in the limit: Le Cam's
 one-step estimator; A. W. van der Vaart, Asymptotic Statistics, ch. 5.7). Emitters that
 overlap are fitted together, each with the background around it.
 
-The network's answer stays in as a prior, as wide as its uncertainty: it has seen three
+The network's result stays in as a prior, as wide as its uncertainty: it has seen three
 frames, the fit sees one. Where emitters overlap, the pixels of one frame cannot always
-tell how many there are; pixels count the less the worse the fit meets them.
+show how many there are; pixels weigh less the worse they are fitted.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Refinement:
         return self._table(table, found, _without_prior(sigma, spread))
 
     def _prior(self, table: Localizations) -> tuple[Floats, Floats]:
-        """Give means and standard deviations of x, y, z, photons, background: (n, 5).
+        """Return means and standard deviations of x, y, z, photons, background: (n, 5).
 
         In pixels, nm and photons, on the frame.
         """
@@ -200,7 +200,7 @@ class Refinement:
     def _equations(
         self, squares: _Squares, neighbours: _Neighbours, found: Floats, distrust: int
     ) -> tuple[Floats, Floats]:
-        """Give Fisher's information and the score, less where the pixels are not met.
+        """Return Fisher's information and the score, less where the pixels are not met.
 
         The information of emitters first, then of pairs: (n + pairs, 5, 5); the score
         is (n, 5).
@@ -252,7 +252,7 @@ class Refinement:
 
 
 def _without_prior(sigma: Floats, spread: Floats) -> Floats:
-    """Give what pixels or network say alone, whichever is surer.
+    """Return the result of pixels or network alone, whichever is surer.
 
     The network has seen the same pixels: together they are no surer than that.
     """
@@ -294,7 +294,7 @@ def _overlap(
     neighbours: _Neighbours,
     size: int,
 ) -> Floats:
-    """Give the information that pairs share: (pairs, 5, 5)."""
+    """Return the information that pairs share: (pairs, 5, 5)."""
     first, second = neighbours.first, neighbours.second
     shift = corner[first] - corner[second]
     span = np.arange(size)
@@ -310,7 +310,7 @@ def _overlap(
 def _solve(
     blocks: Floats, score: Floats, weight: Floats, neighbours: _Neighbours
 ) -> tuple[Floats, Floats]:
-    """Give the step (n, 5) and the standard deviations (n, 5), group by group."""
+    """Return the step (n, 5) and the standard deviations (n, 5), group by group."""
     n = len(score)
     first, second = neighbours.first, neighbours.second
     own, shared = blocks[:n].copy(), blocks[n:]

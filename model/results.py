@@ -1,4 +1,4 @@
-"""What localizing a stream leaves behind: the table, and what was processed."""
+"""The files of a localized stream: its table and its ledger."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TABLE_FILE = "localizations.arrow"
 PROCESSED_FILE = "processed.jsonl"
 REPORT_FILE = "report.json"
-HELD_ROWS = 4_000_000  # that a full disk may keep in memory, about 200 MB
+HELD_ROWS = 4_000_000  # kept in memory while the disk is full, about 200 MB
 BLOCK_FRAMES = 8  # frames of one batch in the table, aligned: no file depends on timing
 
 
@@ -44,8 +44,8 @@ class _Block:
 
 
 @dataclass(slots=True)
-class _Owed:
-    """A block that the disk has not taken yet, and what the ledger is to say of it."""
+class _PendingRows:
+    """A block that the disk has not accepted yet, and its entry in the ledger."""
 
     block: _Block
     rows: Localizations
@@ -55,27 +55,27 @@ class _Owed:
 class Results:
     """Writes the localizations of one stream into a session's folder.
 
-    Rows reach the file in batches of whole blocks of frames, so the file does
-    not depend on how frames were grouped on their way, and what the processed
-    log calls done is on disk.
+    Rows reach the file in batches of whole blocks of frames, so the file does not
+    depend on how frames were grouped on their way, and what the ledger lists is on
+    disk.
 
     A disk that refuses them does not end a live session: blocks wait in memory, up to
-    `HELD_ROWS` rows, and are written as soon as the disk takes them again.
+    `HELD_ROWS` rows, and are written as soon as the disk accepts them again.
 
     Parameters
     ----------
     folder : Path
-        Of the session; made if need be.
+        Folder of the session; created if need be.
     start : StreamStart
-        Of the stream.
+        Description of the stream.
     bundle : Bundle
-        What localizes; named in the table's metadata.
+        Network, named in the table's metadata.
     settle : callable
         Called as ``settle(last, frames, failed)`` when all frames up to `last` are
         dealt with: `frames` localized and `failed` lost since the last call. Returns
-        what the log says of it.
+        the entry for the ledger.
     written : callable, optional
-        Called with `last` when the log says it, too.
+        Called with `last` once it is in the ledger.
     refused : callable, optional
         Called with the error when the disk refuses a block, which then waits in
         memory. Without it that is a RecordingError.
@@ -103,7 +103,7 @@ class Results:
         self.metadata = table_metadata(start, bundle)
         self._stream_id, self._settle = start.stream_id, settle
         self._written, self._refused = written, refused
-        self._owed: deque[_Owed] = deque()
+        self._pending: deque[_PendingRows] = deque()
         self._table = TableWriter(
             folder / TABLE_FILE,
             self.metadata,
@@ -115,21 +115,21 @@ class Results:
 
     @property
     def rows(self) -> int:
-        """Rows so far, those that wait for their block included."""
+        """Rows so far, including those that wait for their block."""
         return self._table.rows + sum(len(rows) for rows in self._waiting)
 
     @property
     def _waiting(self) -> list[Localizations]:
-        owed = [one.rows for one in self._owed]
-        return [*owed, *self._block.rows] if self._block else owed
+        pending = [one.rows for one in self._pending]
+        return [*pending, *self._block.rows] if self._block else pending
 
     @property
     def owed_frames(self) -> int:
-        """Localized frames whose rows the disk has not taken."""
-        return sum(one.block.frames for one in self._owed)
+        """Localized frames whose rows the disk has not accepted."""
+        return sum(one.block.frames for one in self._pending)
 
     def add(self, localized: Localized) -> None:
-        """Take localized frames; blocks that are complete reach the disk."""
+        """Add localized frames; write the blocks that are complete."""
         rows, frames = localized.localizations, localized.frames
         every = np.union1d(frames, np.array(localized.failed, np.int64))
         for number in np.unique(every // BLOCK_FRAMES):
@@ -153,7 +153,7 @@ class Results:
         return np.concatenate([written, waiting[start : start + missing]])
 
     def close(self, end: StreamEnd | None = None) -> None:
-        """Write what waits, and how the stream ended; end the table. Idempotent.
+        """Write what waits and how the stream ended; close the table. Idempotent.
 
         What the disk refuses even now counts in `owed_frames` and is lost.
         """
@@ -164,7 +164,7 @@ class Results:
             try:
                 if self._block:
                     self._write()
-                self._pay()
+                self._write_pending()
                 if end is not None:
                     self._log.end(end)
                 self._table.close()
@@ -177,34 +177,34 @@ class Results:
             self._refused(error)
 
     def _write(self) -> None:
-        """Bring the waiting block to the disk, then say that it is processed."""
+        """Write the waiting block to disk, then to the ledger."""
         block, self._block = self._block, None
         if block is None:
             return
         point = self._settle(block.last, block.frames, block.failed)
-        self._owed.append(_Owed(block, np.concatenate(block.rows), point))
+        self._pending.append(_PendingRows(block, np.concatenate(block.rows), point))
         try:
-            self._pay()
+            self._write_pending()
         except RecordingError as error:
-            held = sum(len(one.rows) for one in self._owed)
+            held = sum(len(one.rows) for one in self._pending)
             if self._refused is None or held > HELD_ROWS:
                 raise
             self._refused(error)
 
-    def _pay(self) -> None:
+    def _write_pending(self) -> None:
         """Write the blocks that wait, oldest first, until the disk refuses one."""
-        while self._owed:
-            owed, block = self._owed[0], self._owed[0].block
-            self._table.append(owed.rows)
-            owed.rows = owed.rows[:0]  # in the table; the ledger may still refuse it
-            point = replace(owed.point, rows=self._table.rows)
+        while self._pending:
+            first, block = self._pending[0], self._pending[0].block
+            self._table.append(first.rows)
+            first.rows = first.rows[:0]  # in the table; the ledger may still refuse it
+            point = replace(first.point, rows=self._table.rows)
             self._log.append(self._stream_id, block.first, block.last, point)
-            self._owed.popleft()
+            self._pending.popleft()
             self._written(block.last)
 
 
 def table_metadata(start: StreamStart, bundle: Bundle) -> dict[str, str]:
-    """State what a table must say of camera and network: the same for each replay."""
+    """Return what a table states of camera and network, the same for every replay."""
     return {
         **stream_metadata(start),
         "model": bundle.spec.name,

@@ -29,8 +29,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Range = tuple[Positive, Positive]
 
-NARROWEST_PSF_PX = 0.5  # of a sigma: what is narrower has no shape on the camera
-TOO_DENSE_PER_PSF = 6.0  # emitters within one PSF that nothing could tell apart
+NARROWEST_PSF_PX = 0.5  # sigma: anything narrower has no shape on the camera
+TOO_DENSE_PER_PSF = 6.0  # emitters within one PSF that cannot be resolved
 
 
 class _Strict(BaseModel):
@@ -97,7 +97,7 @@ class EmitterConfig(_Strict):
     Attributes
     ----------
     density_per_um2 : (low, high)
-        Emitters that are on at one time; log-uniform from sample to sample.
+        Emitters on at one time; log-uniform from sample to sample.
     photons : (low, high)
         Median brightness of a sample in photons per full frame; log-uniform.
     photons_spread : float
@@ -105,14 +105,14 @@ class EmitterConfig(_Strict):
     on_time_frames : (low, high)
         Mean of the exponential on-time; log-uniform.
     switching : {"any time", "between frames"}
-        Whether first and last frames are partial, as they are on a microscope, or
+        Whether first and last frames are partial, as on a microscope, or
         emitters are on for whole frames, as in many simulated movies.
     filaments : float
         Largest share of emitters that lie on lines, as on filaments and membranes
         seen from the side; uniform from sample to sample. Depths are random on them,
         too.
     label_photons : float
-        Emitters dimmer than this are rendered but not asked for.
+        Emitters dimmer than this are rendered, but need not be found.
     """
 
     density_per_um2: Range
@@ -136,7 +136,7 @@ class CameraConfig(_Strict):
     read_noise_e, e_per_adu, em_gain, qe : float
         See `CameraCalibration`; only without a file.
     gain_error : (low, high)
-        True photons per assumed photon: what a wrong calibration does.
+        True photons per assumed photon, which simulates a wrong calibration.
     """
 
     file: Path | None = None
@@ -151,8 +151,8 @@ class CameraConfig(_Strict):
         numbers = self.model_fields_set - {"file", "gain_error"}
         if self.file is not None and numbers:
             raise ValueError(
-                f"a camera file and {sorted(numbers)} beside it: which one holds? "
-                "Give the file, or the numbers"
+                f"has a camera file and also {sorted(numbers)}: which one holds? "
+                "Use either the file or the numbers"
             )
         return self
 
@@ -163,7 +163,7 @@ class BackgroundConfig(_Strict):
     Attributes
     ----------
     photons : (low, high)
-        Per pixel and frame; log-uniform from sample to sample.
+        Photons per pixel and frame; log-uniform from sample to sample.
     structure : float
         Largest relative amplitude of smooth structure.
     scales_px : tuple[float, ...]
@@ -176,17 +176,17 @@ class BackgroundConfig(_Strict):
 
 
 class ScheduleConfig(_Strict):
-    """How long and how fast to learn.
+    """Duration and rates of the training.
 
     Attributes
     ----------
     steps : int
-        Of the optimizer; the rate falls to nothing over them.
+        Steps of the optimizer, over which the learning rate falls to zero.
     windows : int
-        Three-frame windows that each simulated movie gives: consecutive ones share
-        frames, which makes them cheaper.
+        Three-frame windows per simulated movie: consecutive ones share frames, which
+        makes them cheaper.
     batch : int
-        Movies in a step.
+        Movies per step.
     """
 
     steps: Annotated[int, Field(gt=0)]
@@ -210,12 +210,12 @@ class ThresholdConfig(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Optics:
-    """What stands between an emitter and its counts, read from its files.
+    """PSF and camera, which stand between an emitter and its counts.
 
     Attributes
     ----------
     psf : PSF
-        In the middle of the range where the configuration gives one.
+        In the middle of the range if the configuration has one.
     camera : CameraCalibration
         With its maps, if there are any.
     """
@@ -225,14 +225,14 @@ class Optics:
 
 
 class TrainingConfig(_Strict):
-    """One network: what it sees, and how it is trained.
+    """One network: the data it is for, and how it is trained.
 
     Attributes
     ----------
     preset : {"live", "dense", "decode"}
         Size of the network; see `network.PRESETS`.
     context : bool
-        False trains a network that sees its frame only, for comparison.
+        False trains a network that sees one frame only, for comparison.
     z_range_nm : (low, high), optional
         Depths at which emitters are simulated; without it the network is 2D.
     focus_drift_nm : float
@@ -261,13 +261,13 @@ class TrainingConfig(_Strict):
 
     @classmethod
     def load(cls, path: Path) -> TrainingConfig:
-        """Read and check a YAML file; the files it names are found beside it.
+        """Read and check a YAML file; paths in it are relative to it.
 
         Raises
         ------
         SettingsError
-            Missing file, unknown key (the nearest known one is named), bad value,
-            or a combination that cannot be learned from.
+            Missing file, unknown key (the nearest valid one is named), bad value,
+            or a combination that cannot work.
         """
         config = load_yaml(path, cls)
         changes: dict[str, BaseModel] = {}
@@ -280,7 +280,7 @@ class TrainingConfig(_Strict):
         return config.model_copy(update=changes)
 
     def without_folders(self) -> TrainingConfig:
-        """Give the configuration as a bundle keeps it: files by their names only."""
+        """Return the configuration as kept in a bundle: files by their names only."""
         changes: dict[str, BaseModel] = {}
         if isinstance(self.psf, SplineConfig):
             name = Path(self.psf.file.name)
@@ -291,19 +291,19 @@ class TrainingConfig(_Strict):
         return self.model_copy(update=changes)
 
     def optics(self) -> Optics:
-        """Read the PSF and the camera, and check that they suit each other.
+        """Read the PSF and the camera, and check that they match.
 
         Raises
         ------
         SettingsError
-            A file that is missing or damaged, another pixel size, depths beyond the
+            A file is missing or damaged, pixel sizes differ, or depths are beyond the
             calibrated ones.
         """
         return Optics(self._psf(), self._camera())
 
     @property
     def has_one_psf(self) -> bool:
-        """Whether all emitters at a depth look alike: not so with a range of widths."""
+        """Whether all emitters at a depth have one shape, not a range of widths."""
         if not isinstance(self.psf, GaussianConfig):
             return True
         narrowest, widest = self.psf.sigma_px
@@ -337,35 +337,35 @@ class TrainingConfig(_Strict):
 
 
 def _contradictions(config: TrainingConfig) -> list[str]:
-    """Say what in a configuration cannot be learned from, most basic first."""
+    """Return what cannot work in a configuration, most basic first."""
     found = []
     flat = config.psf.kind == "gaussian"
     if flat and config.z_range_nm is not None:
         found.append(
             f"z_range_nm is {list(config.z_range_nm)} with a gaussian PSF: a round "
-            "Gaussian says nothing about z. Leave z_range_nm out, or use a PSF that "
+            "Gaussian does not show z. Leave z_range_nm out, or use a PSF that "
             "changes with depth"
         )
     if config.psf.kind in ("astigmatic", "double_helix") and config.z_range_nm is None:
         found.append(
-            f"z_range_nm is missing with a {config.psf.kind} PSF: give the depths it "
-            "was calibrated over, such as [-500, 500]"
+            "z_range_nm is missing, the range of depths that a PSF of the kind "
+            f"{config.psf.kind} covers. Set it, such as [-500, 500]"
         )
     if (
         config.z_range_nm is not None
         and config.z_range_nm[1] - 1 < config.z_range_nm[0]
     ):
         found.append(
-            f"z_range_nm is {list(config.z_range_nm)}: give [lowest, highest] in nm"
+            f"z_range_nm is {list(config.z_range_nm)}: must be [lowest, highest] in nm"
         )
     for name, bounds in _ranges(config):
         if bounds[0] > bounds[1]:
-            found.append(f"{name} is {list(bounds)}: give [lowest, highest]")
+            found.append(f"{name} is {list(bounds)}: must be [lowest, highest]")
     widths = _narrowest_px(config)
     if widths is not None and widths < NARROWEST_PSF_PX:
         found.append(
             f"the PSF's narrowest sigma is {widths:g} px: below {NARROWEST_PSF_PX} px "
-            "all light falls on one pixel and nothing tells where in it. Are these "
+            "all light falls on one pixel, whatever the position within it. Are these "
             "pixels, not micrometres?"
         )
     if not 10 <= config.pixel_size_nm <= 1000:
@@ -379,7 +379,7 @@ def _contradictions(config: TrainingConfig) -> list[str]:
         if crowd > TOO_DENSE_PER_PSF:
             found.append(
                 f"emitters.density_per_um2 is {list(config.emitters.density_per_um2)}: "
-                f"{crowd:.0f} emitters within one PSF cannot be told apart. Are these "
+                f"{crowd:.0f} emitters within one PSF cannot be resolved. Are these "
                 "per pixel, or per field?"
             )
     if config.emitters.label_photons >= config.emitters.photons[1]:
@@ -406,7 +406,7 @@ def _ranges(config: TrainingConfig) -> list[tuple[str, Range]]:
 
 
 def _narrowest_px(config: TrainingConfig) -> float | None:
-    """Give the least width of the PSF, where the configuration states it."""
+    """Return the smallest width of the PSF, if the configuration states it."""
     psf = config.psf
     if isinstance(psf, GaussianConfig):
         return psf.sigma_px[0]
@@ -416,17 +416,17 @@ def _narrowest_px(config: TrainingConfig) -> float | None:
 
 
 def _check_spline(psf: SplinePSF, config: TrainingConfig, path: Path) -> None:
-    """Refuse a PSF that was measured with other pixels or not deep enough."""
+    """Refuse a PSF measured with other pixels or over too small a range of z."""
     if abs(psf.pixel_size_nm / config.pixel_size_nm - 1) > 0.02:
         raise SettingsError(
             f"{path}: measured with pixels of {psf.pixel_size_nm:g} nm, the "
-            f"configuration says {config.pixel_size_nm:g} nm. One of them is wrong."
+            f"configuration has {config.pixel_size_nm:g} nm. One of them is wrong."
         )
     low, high = config.z_range_nm or (0.0, 0.0)
     if low < psf.z_low_nm - 1 or high > psf.z_high_nm + 1:
         raise SettingsError(
             f"{path}: measured from {psf.z_low_nm:.0f} to {psf.z_high_nm:.0f} nm, "
-            f"z_range_nm asks for {low:.0f} to {high:.0f}. Give a range within it."
+            f"z_range_nm is {low:.0f} to {high:.0f}. Set a range within it."
         )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..physics.crlb import Limits
     from .matching import Field, Matched
 
-FEWEST = 30  # emitters in a bin: fewer say nothing
+FEWEST = 30  # emitters in a bin: fewer are not significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +38,7 @@ class Curve:
     centre : NDArray[np.float64], shape (bins,)
         Median of the property.
     emitters : NDArray[np.int64]
-        True emitters that count.
+        True emitters.
     jaccard : NDArray[np.float64]
         Percent.
     rmse_lateral_nm, rmse_axial_nm : NDArray[np.float64]
@@ -57,7 +57,7 @@ class Curve:
     over_limit: dict[str, NDArray[np.float64]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain lists for a report, None for what is not known."""
+        """Return plain lists for a report, None for what is unknown."""
         lists = {
             name: _plain(getattr(self, name))
             for name in (
@@ -72,7 +72,7 @@ class Curve:
 def curves(
     matched: Matched, field: Field, limits: Limits | None = None, bins: int = 8
 ) -> dict[str, Curve]:
-    """Give the curves that the data have a range for.
+    """Return the curves that the data have a range for.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def _edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64] | None
 def _density(
     rows: Localizations, truth: Localizations, field: Field
 ) -> NDArray[np.float64]:
-    """Give the density of true emitters in the frame of each row."""
+    """Return the density of true emitters in the frame of each row."""
     frames, counts = np.unique(truth["frame"], return_counts=True)
     if len(frames) == 0:
         return np.zeros(len(rows))
@@ -198,7 +198,7 @@ def _density(
 def _neighbour_nm(
     rows: Localizations, truth: Localizations, *, itself: bool
 ) -> NDArray[np.float64]:
-    """Give the lateral distance from each row to the next true emitter of its frame.
+    """Return the lateral distance from each row to the next true emitter of its frame.
 
     With `itself`, `rows` are `truth` and an emitter is not its own neighbour. Where
     there is none, the largest distance between two emitters at all stands in.

@@ -1,4 +1,4 @@
-"""PSF and camera behind a table: what its limits depend on."""
+"""PSF and camera behind a table, which set its Cramér-Rao limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imaging:
-    """What limits depend on.
+    """What Cramér-Rao limits depend on.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Imaging:
     camera : CameraCalibration
         Of the camera.
     overlap : bool
-        Limits are those of emitters together with their neighbours, not alone.
+        Limits are for emitters fitted together with their neighbours, not alone.
     """
 
     psf: PSF
@@ -41,7 +41,7 @@ class Imaging:
 
 
 def camera_of(metadata: Mapping[str, str]) -> CameraCalibration | None:
-    """Give the calibration that a table of ours was made with, if it says so."""
+    """Return the calibration that a table of liveloc states, if any."""
     try:
         return from_plain(json.loads(metadata["calibration"]))[0]
     except (KeyError, ValueError, LivelocError):
@@ -56,7 +56,7 @@ def imaging_for(
     *,
     overlap: bool = False,
 ) -> Imaging | None:
-    """Find PSF and camera for the limits: files first, then what table and model say.
+    """Find PSF and camera for the limits: in files, else in the table or the model.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def imaging_for(
     Raises
     ------
     SettingsError
-        A file that is missing or damaged, or no camera is known.
+        A file is missing or damaged, or there is no camera.
     """
     bundle = load_bundle(model) if model else None
     if psf is not None:
@@ -89,20 +89,20 @@ def imaging_for(
     if camera is not None:
         from liveloc.stream.camera_file import load_camera
 
-        known: CameraCalibration | None = load_camera(camera).calibration
+        calibration: CameraCalibration | None = load_camera(camera).calibration
     else:
-        known = camera_of(metadata)
-    if known is None and bundle is not None:
-        known = _trained_on(bundle.spec.training.camera)
-    if known is None:
+        calibration = camera_of(metadata)
+    if calibration is None and bundle is not None:
+        calibration = _trained_on(bundle.spec.training.camera)
+    if calibration is None:
         raise SettingsError(
-            "limits need the camera, and the table does not say it. Give --camera FILE."
+            "limits need the camera, which the table does not state. Use --camera FILE."
         )
-    return Imaging(psf=shape, camera=known, overlap=overlap)
+    return Imaging(psf=shape, camera=calibration, overlap=overlap)
 
 
 def _trained_on(camera: CameraConfig) -> CameraCalibration | None:
-    """Give the camera of a training that states its numbers."""
+    """Return the camera of a training that states its numbers."""
     if camera.file is not None:
         return None
     numbers = camera.model_dump(include={"read_noise_e", "e_per_adu", "em_gain", "qe"})

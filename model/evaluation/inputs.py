@@ -1,4 +1,4 @@
-"""The two tables of an evaluation, and what is doubtful about them."""
+"""Read the two tables of an evaluation, and note what is doubtful about them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Inputs:
     table, truth : Localizations
         Rows with a position.
     metadata : dict[str, str]
-        What the files say of the camera; the truth goes before the table.
+        Metadata of both files; the truth takes precedence.
     remarks : list[str]
         What was assumed or left out, one line each.
     """
@@ -53,15 +53,15 @@ def read_inputs(
 ) -> Inputs:
     """Read a table and its truth.
 
-    A pixel size that only one of them states holds for both. Where none does, 100 nm
-    are assumed and said, but not for positions in pixels.
+    A pixel size that only one of them states holds for both. If neither does, 100 nm
+    are assumed, with a remark, but not for positions in pixels.
 
     Parameters
     ----------
     table, truth : Path
         Files as `read_table` reads them, or folders of sessions.
     pixel_size_nm : float, optional
-        Of tables that do not state it.
+        Pixel size of tables that do not state it.
     axial_nm : float, optional
         Largest distance of a pair along z; None: in the plane only.
 
@@ -80,19 +80,19 @@ def read_inputs(
         size = ASSUMED_PIXEL_NM
         names = " and ".join(path.name for path in paths)
         remarks.append(
-            f"{names} do not say their pixel size: {size:g} nm assumed; give "
+            f"{names} do not state the pixel size: {size:g} nm assumed; use "
             "--pixel-size for true positions"
         )
     mine, theirs = stated
     if mine and theirs and abs(mine / theirs - 1) > ALIKE:
         remarks.append(
-            f"{paths[0].name} says that a pixel is {mine:g} nm, {paths[1].name} "
-            f"{theirs:g} nm: each was read as it says"
+            f"{paths[0].name} states pixels of {mine:g} nm, {paths[1].name} "
+            f"of {theirs:g} nm: each was read with its own"
         )
     found, metadata = read_table(paths[0], mine or size)
     true, about = read_table(paths[1], theirs or size)
-    for path, said in zip(paths, (metadata, about), strict=True):
-        if left_out := said.pop("remarks", ""):
+    for path, stated_by in zip(paths, (metadata, about), strict=True):
+        if left_out := stated_by.pop("remarks", ""):
             remarks.append(f"{path.name}: {left_out}")
     if doubt := _other_first_frame(found, true, axial_nm):
         remarks.append(f"{paths[0].name}: {doubt}")
@@ -105,13 +105,13 @@ def _stated(path: Path, given: float | None) -> float | None:
     """Return the pixel size that a table states, or that is given for it."""
     try:
         text = open_pieces(path, given).metadata.get("pixel_size_nm")
-    except SettingsError:  # is said again when the table is read
+    except SettingsError:  # raised again when the table is read
         return None
     return float(text) if text else None
 
 
 def _in_pixels(path: Path) -> bool:
-    """Say whether a table's positions are in pixels, so that no size may be assumed."""
+    """Return whether a table's positions are in pixels, so that no size is assumed."""
     try:
         return open_pieces(path).in_pixels
     except SettingsError:
@@ -121,7 +121,7 @@ def _in_pixels(path: Path) -> bool:
 def _other_first_frame(
     table: Localizations, truth: Localizations, axial_nm: float | None
 ) -> str:
-    """Say so where far more rows fit to the truth of the frame before or after."""
+    """Return a doubt if far more rows match the frame before or after."""
     frames = np.unique(truth["frame"])[:COMPARED_FRAMES]
     if not len(frames) or not len(table):
         return ""

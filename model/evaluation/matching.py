@@ -43,7 +43,7 @@ class Field:
         metadata: Mapping[str, str],
         pixel_size_nm: float = 100.0,
     ) -> Field:
-        """Give the field of view that a table states, or that the truth fills.
+        """Return the field of view that a table states, or that the truth fills.
 
         A table that does not state its camera's shape is taken to begin at the
         chip's first pixel and to end at the whole pixel after its last emitter.
@@ -68,7 +68,7 @@ class Field:
         return (self.right - self.left) * (self.bottom - self.top) * 1e-6
 
     def inside(self, table: Localizations, border_nm: float) -> NDArray[np.bool_]:
-        """Tell which rows are at least `border_nm` from the edge."""
+        """Return which rows are at least `border_nm` from the edge."""
         x, y = table["x_nm"], table["y_nm"]
         inside: NDArray[np.bool_] = (
             (x >= self.left + border_nm)
@@ -134,7 +134,7 @@ class Matched:
         return np.concatenate([self.real, self.missed])
 
     def error(self, column: str) -> NDArray[np.float64]:
-        """Give found minus real of every pair."""
+        """Return found minus real of every pair."""
         found = self.table[column][self.found].astype(np.float64)
         difference: NDArray[np.float64] = found - self.truth[column][self.real]
         return difference
@@ -188,12 +188,14 @@ def compare(
 
 
 def _threshold(photons: NDArray[Any], quantile: float) -> float:
-    """Give the brightness that a share of the emitters does not exceed.
+    """Return the brightness that a fraction of the emitters does not exceed.
 
     In whole photons and by Hazen's rule for quantiles, as in the challenge.
     """
     if np.isnan(photons).any():
-        raise ValueError("the truth does not say its photons: no threshold is possible")
+        raise ValueError(
+            "the truth does not state its photons: no threshold is possible"
+        )
     return float(np.floor(np.quantile(photons, quantile, method="hazen")))
 
 

@@ -62,7 +62,7 @@ class Score:
     efficiency_3d: float
 
     def as_dict(self) -> dict[str, float]:
-        """Give plain numbers for a report."""
+        """Return plain numbers for a report."""
         return asdict(self)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .curves import Curve
     from .report import Evaluation
 
-# Colours that the colour-blind tell apart (M. Okabe, K. Ito).
+# Colours that the colour-blind can distinguish (M. Okabe, K. Ito).
 COLOURS = {"x": "#0072B2", "y": "#D55E00", "z": "#009E73", "grey": "#555555"}
 LATERAL, AXIAL = "#0072B2", "#009E73"
 DPI = 200
@@ -59,7 +59,7 @@ def write_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 
 def _panels(rows: int, columns: int) -> tuple[Any, Any]:
-    """Give an empty figure and its axes, shape (rows, columns)."""
+    """Return an empty figure and its axes, shape (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def _curves(evaluation: Evaluation) -> Any:
 
 
 def _one_scale(panels: Any, low: float | None) -> None:
-    """Give panels the same vertical axis, which begins at `low` if that is told."""
+    """Set one vertical axis for all panels, which starts at `low` if given."""
     limits = np.array([panel.get_ylim() for panel in panels])
     for panel in panels:
         panel.set_ylim(limits[:, 0].min() if low is None else low, limits[:, 1].max())

@@ -1,7 +1,7 @@
-"""How large errors are, beside the limit and beside what the localizer said.
+"""How large errors are, compared with the limit and with the predicted sigma.
 
 Errors are those of matched pairs. Divided by the Cramér-Rao limit of the emitter they
-tell what is left to gain, divided by the predicted sigma whether that can be trusted.
+show what is left to gain, divided by the predicted sigma whether that can be trusted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NORMAL = 1.4826  # standard deviation of a normal distribution over its median o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisPrecision:
-    """Errors along one axis, nm or photons; NaN for what is not known.
+    """Errors along one axis, nm or photons; NaN for what is unknown.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class AxisPrecision:
     within_2_sigma: float
 
     def as_dict(self) -> dict[str, float | None]:
-        """Give plain numbers for a report, None for what is not known."""
+        """Return plain numbers for a report, None for what is unknown."""
         return {k: v if np.isfinite(v) else None for k, v in asdict(self).items()}
 
 
@@ -103,7 +103,7 @@ def limits_of(
     background: float = np.nan,
     overlap: bool = False,
 ) -> Limits:
-    """Give the limit of each true emitter.
+    """Return the limit of each true emitter.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def _share(ratio: NDArray[Any], most: float) -> float:
 
 
 def rms(values: NDArray[Any]) -> float:
-    """Give the root mean square; NaN where there is nothing or something is NaN."""
+    """Return the root mean square; NaN where there is nothing or something is NaN."""
     return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
 
 
@@ -221,10 +221,10 @@ def reliability(matched: Matched, axis: str, bins: int = 10) -> Reliability | No
     """
     error = matched.error(AXES[axis])
     sigma = matched.table[SIGMAS[axis]][matched.found].astype(np.float64)
-    known = np.isfinite(error) & (sigma > 0)
-    if known.sum() < 5 * bins:
+    valid = np.isfinite(error) & (sigma > 0)
+    if valid.sum() < 5 * bins:
         return None
-    error, sigma = error[known], sigma[known]
+    error, sigma = error[valid], sigma[valid]
     parts = np.array_split(np.argsort(sigma, kind="stable"), bins)
     return Reliability(
         predicted=np.array([rms(sigma[p]) for p in parts]),

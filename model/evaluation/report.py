@@ -1,4 +1,4 @@
-"""One evaluation of a table: the rule, the scores, and where they come from."""
+"""The evaluation of a table: rule, scores and errors."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from ..physics.crlb import Limits
     from .imaging import Imaging
 
-FEWEST_PAIRS = 200  # for a look at the places within pixels
+FEWEST_PAIRS = 200  # to measure sub-pixel bias
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """Everything that is known of how good a table is.
+    """Everything measured of the quality of a table.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Evaluation:
 
     @property
     def rule_in_words(self) -> str:
-        """What counts as found, to stand beside the figures."""
+        """The matching rule in words, to be printed with the scores."""
         rule, threshold = self.rule, self.matched.photon_threshold
         words = ["greedy nearest neighbour "]
         if rule.axial_nm is None:
@@ -96,7 +96,7 @@ class Evaluation:
         return "; ".join(words)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain data for a report: the scores on top, the rest by name."""
+        """Return plain data for a report: the scores on top, the rest by name."""
         bias = {
             name: {
                 "pull_nm": found.pull_nm,
@@ -140,18 +140,18 @@ def assess(
     table, truth : Localizations
         Same coordinates, same frame numbers.
     rule : Rule
-        What counts.
+        Matching rule.
     metadata : Mapping[str, str]
         Of either table: field of view and pixel size, if it has them.
     pixel_size_nm : float
-        Where the metadata do not say it.
+        Used if the metadata do not state it.
     imaging : Imaging, optional
         For the Cramér-Rao limits.
 
     Raises
     ------
     SettingsError
-        A photon threshold, or limits, for a truth that does not say its photons.
+        A photon threshold, or limits, for a truth that does not state its photons.
     """
     pixel = float(metadata.get("pixel_size_nm", pixel_size_nm))
     origin = json.loads(metadata.get("roi_origin", "[0, 0]"))
@@ -188,7 +188,7 @@ def assess(
 def _subpixel(
     matched: Matched, pixel_size_nm: float, origin_px: list[int]
 ) -> dict[str, PhaseBias]:
-    """Look at the places within pixels and cells, where there are enough pairs."""
+    """Measure bias within pixels and cells, where there are enough pairs."""
     bias: dict[str, PhaseBias] = {}
     for axis, first in zip("xy", origin_px, strict=True):
         error = matched.error(AXES[axis])
@@ -204,6 +204,7 @@ def _check_photons(truth: Localizations) -> None:
     photons = truth["photons"]
     if len(photons) and not (np.isfinite(photons).all() and photons.max() > 0):
         raise SettingsError(
-            "the truth does not say the photons of its emitters: photon thresholds and "
-            "Cramér-Rao limits need them. Leave out --photon-quantile, --psf, --model."
+            "the truth does not state the photons of its emitters: photon thresholds "
+            "and Cramér-Rao limits need them. Leave out --photon-quantile, --psf and "
+            "--model."
         )

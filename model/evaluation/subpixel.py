@@ -2,7 +2,7 @@
 
 With the truth, the mean error is followed over the true place within a pixel or cell.
 Without it, emitters that lie anywhere with equal probability must be found anywhere
-with equal probability: a population tells by how unevenly its places are spread.
+with equal probability: a population shows it by how unevenly its positions are spread.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Evenness:
 
 
 def phase(position_px: NDArray[Any], period_px: int) -> NDArray[np.float64]:
-    """Give the place within a pixel or cell: from its centre, -1/2 to 1/2 periods.
+    """Return the place within a pixel or cell: from its centre, -1/2 to 1/2 periods.
 
     Pixel 0 has its centre at 0; cells begin with pixel 0.
     """

@@ -15,7 +15,7 @@ UNKNOWN = "-"
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Give the tables of scores, axes, curves and sub-pixel bias that have rows."""
+    """Return the tables of scores, axes, curves and sub-pixel bias that have rows."""
     made = [_scores(evaluation), _axes(evaluation)]
     made += [_curve(curve) for curve in evaluation.curves.values()]
     made += [_subpixel(evaluation)]
@@ -25,11 +25,11 @@ def tables(evaluation: Evaluation) -> list[Table]:
 def _scores(evaluation: Evaluation) -> Table:
     score = evaluation.score
     deep = evaluation.rule.axial_nm is not None
-    table = _table("all emitters that count", "measure", "value")
+    table = _table("scores", "measure", "value")
     found = score.true_positives + score.false_negatives
     rows = {
-        "found of true emitters": f"{score.true_positives} of {found}",
-        "localizations of nothing": f"{score.false_positives}",
+        "true emitters found": f"{score.true_positives} of {found}",
+        "false positives": f"{score.false_positives}",
         "Jaccard index": f"{score.jaccard:.2f} %",
         "precision": f"{100 * score.precision:.2f} %",
         "recall": f"{100 * score.recall:.2f} %",
@@ -46,7 +46,7 @@ def _scores(evaluation: Evaluation) -> Table:
 
 def _axes(evaluation: Evaluation) -> Table:
     table = _table(
-        "errors of the pairs, beside limit and prediction",
+        "errors of the matched pairs",
         "axis", "RMSE", "bias", "CRLB", "RMSE /CRLB", "error /CRLB", "sigma /RMSE",
         "error /sigma",
         "robust", "within 1s", "2s",
@@ -70,7 +70,7 @@ def _axes(evaluation: Evaluation) -> Table:
 
 
 def _curve(curve: Curve) -> Table:
-    """Give one row for each bin."""
+    """Return a table with one row per bin."""
     over = [f"{axis} /CRLB" for axis in curve.over_limit]
     table = _table(
         f"by {curve.property}",

@@ -39,7 +39,7 @@ class Wobble:
     dy_nm: NDArray[np.float64]
 
     def added_to(self, truth: Localizations) -> Localizations:
-        """Give a copy of the truth with every emitter where it appears to be."""
+        """Return a copy of the truth with every emitter where it appears to be."""
         moved: Localizations = truth.copy()
         moved["x_nm"] += np.interp(truth["z_nm"], self.z_nm, self.dx_nm)
         moved["y_nm"] += np.interp(truth["z_nm"], self.z_nm, self.dy_nm)
@@ -61,7 +61,7 @@ def read_wobble(path: Path) -> Wobble:
         _, metadata = load_psf(path)
         if "wobble" not in metadata:
             raise SettingsError(
-                f"{path}: this PSF file has no wobble. Leave out --wobble, or give a "
+                f"{path}: this PSF file has no wobble. Leave out --wobble, or use a "
                 "text table of dx, dy, z in nm."
             )
         w = metadata["wobble"]
@@ -90,7 +90,7 @@ def _read_columns(path: Path) -> NDArray[np.float64]:
         rows = np.empty((0, 0))
     if rows.ndim != 2 or rows.shape[1:] != (3,) or not np.isfinite(rows).all():
         raise SettingsError(
-            f"{path}: not a wobble table. Needed are three columns separated by "
-            "commas: dx, dy, z in nm, for each depth."
+            f"{path}: not a wobble table. It needs three columns separated by "
+            "commas: dx, dy, z in nm, one row per depth."
         )
     return rows

@@ -104,7 +104,7 @@ def expose(
 
 
 def _like(value: Array, photons: Array) -> Array:
-    """Give a number as it is, a map as an array of the kind that `photons` is."""
+    """Return a number as it is, a map as an array of the kind that `photons` is."""
     if not isinstance(value, np.ndarray):
         return value if hasattr(value, "shape") else float(value)
     if isinstance(photons, np.ndarray):

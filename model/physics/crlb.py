@@ -63,7 +63,7 @@ def crlb(
     *,
     window_px: int = WINDOW_PX,
 ) -> Limits:
-    """Give the limits for an isolated emitter anywhere within a pixel.
+    """Return the limits for an isolated emitter anywhere within a pixel.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def crlb_at(
     *,
     window_px: int = WINDOW_PX,
 ) -> Limits:
-    """Give the limits of emitters where they are, each as if it were alone.
+    """Return the limits of emitters where they are, each as if it were alone.
 
     Parameters
     ----------
@@ -141,10 +141,10 @@ def crlb_crowded(
     reach_px: float = 8.0,
     window_px: int = WINDOW_PX,
 ) -> Limits:
-    """Give the limits of all emitters of one frame, which light each other's pixels.
+    """Return the limits of all emitters of one frame, which light each other's pixels.
 
     Each emitter is estimated together with its neighbours, whose number is taken to
-    be known: overlap costs precision, but no limit says how often it is resolved.
+    be known: overlap costs precision, but no limit shows how often it is resolved.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def _of_groups(
     pixel_size_nm: float,
     window_px: int,
 ) -> Limits:
-    """Give the limits of the first of each group of k emitters.
+    """Return the limits of the first of each group of k emitters.
 
     `emitters` are x_px, y_px, z_nm and photons, of shape (n, k) each.
     """
@@ -241,7 +241,7 @@ def images_and_slopes(
     *,
     deep: bool = True,
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-    """Give the image of each emitter, per photon, and its slopes.
+    """Return the image of each emitter, per photon, and its slopes.
 
     Parameters
     ----------
@@ -276,19 +276,19 @@ def images_and_slopes(
 
 
 def _roots_of_inverse(fisher: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the root of the inverse's diagonal; NaN for what has no information."""
+    """Return the root of the inverse's diagonal; NaN for what has no information."""
     scale = np.sqrt(np.diagonal(fisher, axis1=1, axis2=2))  # (m, p)
-    known = scale > NOTHING
-    scale = np.where(known, scale, 1.0)
+    informed = scale > NOTHING
+    scale = np.where(informed, scale, 1.0)
     matrix = fisher / (scale[:, :, None] * scale[:, None, :])
-    matrix = np.where(known[:, :, None] & known[:, None, :], matrix, 0.0)
-    matrix += np.eye(fisher.shape[1]) * ~known[:, None, :]
+    matrix = np.where(informed[:, :, None] & informed[:, None, :], matrix, 0.0)
+    matrix += np.eye(fisher.shape[1]) * ~informed[:, None, :]
     variance = np.diagonal(np.linalg.pinv(matrix, hermitian=True), axis1=1, axis2=2)
-    return np.where(known, np.sqrt(np.maximum(variance, 0.0)) / scale, np.nan)
+    return np.where(informed, np.sqrt(np.maximum(variance, 0.0)) / scale, np.nan)
 
 
 def depends_on_depth(psf: PSF) -> bool:
-    """Say whether the image of an emitter changes with its depth at all."""
+    """Return whether the image of an emitter changes with its depth at all."""
     z = np.array([-300.0, -100.0, 0.0, 100.0, 300.0])[:, None]
     middle = np.full_like(z, 10.3)
     image = psf.render(middle, middle, z, np.ones_like(z), (21, 21))

@@ -35,7 +35,7 @@ class PSF(Protocol):
         photons: Array,
         shape: tuple[int, int],
     ) -> Array:
-        """Give the expected photons of all emitters on every pixel.
+        """Return the expected photons of all emitters on every pixel.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class GaussianPSF:
     Attributes
     ----------
     sigma_px : float or Array
-        Standard deviation, camera pixels; an array gives every emitter its own.
+        Standard deviation, camera pixels; an array for a different one per emitter.
     """
 
     sigma_px: Any
@@ -128,7 +128,7 @@ class AstigmaticPSF:
     def symmetric(
         cls, *, sigma0_px: float, separation_nm: float, depth_nm: float
     ) -> AstigmaticPSF:
-        """Give equal widths with foci at ``-separation_nm`` (x) and ``+`` (y)."""
+        """Return a PSF with foci at ``-separation_nm`` (x) and ``+`` (y)."""
         return cls(
             x=Defocus(sigma_px=sigma0_px, focus_nm=-separation_nm, depth_nm=depth_nm),
             y=Defocus(sigma_px=sigma0_px, focus_nm=separation_nm, depth_nm=depth_nm),
@@ -211,7 +211,7 @@ class SplinePSF:
     centre_px : tuple[float, float]
         (row, column) of the emitter among the knots.
     z_low_nm, z_high_nm : float
-        Calibrated range; emitters beyond it look as at its ends.
+        Calibrated range; emitters beyond it are rendered as at its ends.
     pixel_size_nm : float
         Of the camera that took the beads.
     """
@@ -243,7 +243,7 @@ class SplinePSF:
     def images(
         self, x_px: Array, y_px: Array, z_nm: Array, shape: tuple[int, int]
     ) -> Array:
-        """Give the image of each emitter by itself, per photon: (..., n, h, w)."""
+        """Return the image of each emitter by itself, per photon: (..., n, h, w)."""
         xp = array_namespace(x_px)
         c = self.coefficients
         nz, ny, nx = c.shape
@@ -266,7 +266,7 @@ def _profiles(position: Array, centre: float, pixels: int, knots: int) -> Array:
 
 
 def half_width_px(psf: PSF, z_range_nm: tuple[float, float]) -> int:
-    """Give the half edge of the square that holds an emitter's light, pixels.
+    """Return the half edge of the square that holds an emitter's light, pixels.
 
     All but 2 % of it, at any depth, and 4 to 16 pixels.
 
@@ -301,7 +301,7 @@ def spline_kernel(t: Array) -> Array:
 
 
 def _count(n: int, like: Array) -> Array:
-    """Give 0 to n - 1 in the library, type and device of `like`."""
+    """Return 0 to n - 1 in the library, type and device of `like`."""
     xp = array_namespace(like)
     numbers = xp.arange(n, dtype=like.dtype)
     return (

@@ -40,7 +40,7 @@ def save_psf(path: Path, psf: SplinePSF, metadata: dict[str, Any]) -> None:
 
 
 def psf_bytes(psf: SplinePSF, metadata: dict[str, Any]) -> bytes:
-    """Give the content of a PSF file."""
+    """Return the content of a PSF file."""
     header = {name: float(getattr(psf, name)) for name in _NUMBERS} | {
         "format": "liveloc PSF",
         "version": VERSION,
@@ -57,7 +57,7 @@ def psf_bytes(psf: SplinePSF, metadata: dict[str, Any]) -> bytes:
 
 
 def load_psf(path: Path) -> tuple[SplinePSF, dict[str, Any]]:
-    """Read a PSF and what is known of its origin.
+    """Read a PSF and the record of its origin.
 
     Raises
     ------
@@ -83,12 +83,12 @@ def read_psf(content: bytes, name: str) -> tuple[SplinePSF, dict[str, Any]]:
         metadata = dict(header["metadata"])
     except DAMAGED as error:
         raise SettingsError(
-            f"{name}: not a PSF file ({one_line(error)}). Needed is a {SUFFIX} file "
+            f"{name}: not a PSF file ({one_line(error)}). Use a {SUFFIX} file "
             "made by 'liveloc calibrate psf'."
         ) from None
     if version > VERSION:
         raise SettingsError(
-            f"{name}: PSF file of version {version}, this program reads {VERSION}. "
+            f"{name}: PSF file of version {version}, this liveloc reads {VERSION}. "
             "Update liveloc."
         )
     values = np.array([*numbers.values(), row, column])

@@ -43,7 +43,7 @@ Array = Any  # NumPy array or torch tensor
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Index = Annotated[float, Field(ge=1, le=2)]
 
-FIELD = 2.0  # widths of the window that the pupil's sampling tells apart
+FIELD = 2.0  # widths of the window that the pupil's sampling resolves
 LEAST_POINTS = 64  # across the pupil
 EDGE = 8  # points per pupil point along its edge, for a round pupil on a square grid
 FINE = 2  # positions per pixel to which the spline is fitted
@@ -104,7 +104,7 @@ class Optics(BaseModel):
         low, high = self.z_range_nm
         if not high - low >= 2 * self.z_step_nm:
             raise ValueError(
-                f"z_range_nm is {[low, high]}: needed is (low, high), at least two "
+                f"z_range_nm is {[low, high]}: must be (low, high), at least two "
                 f"steps of {self.z_step_nm:g} nm apart"
             )
         if self.window_px % 2 == 0:
@@ -124,13 +124,13 @@ class Optics(BaseModel):
         Raises
         ------
         SettingsError
-            Missing file, unknown key (the nearest known one is named), bad value.
+            Missing file, unknown key (the nearest valid one is named), bad value.
         """
         return load_yaml(path, cls)
 
 
 def zernike(n: int, m: int, radius: Floats, angle: Floats) -> Floats:
-    """Give a Zernike polynomial of unit root mean square over the unit disk."""
+    """Return a Zernike polynomial of unit root mean square over the unit disk."""
     k = abs(m)
     radial = np.zeros_like(radius)
     for s in range((n - k) // 2 + 1):
@@ -241,7 +241,7 @@ class Pupil:
         Returns
         -------
         Array, shape (n, rows, columns)
-            Part of the light that passes the pupil on each pixel.
+            Fraction of the light through the pupil on each pixel.
         """
         xp = array_namespace(z_nm)
         path = xp.sum(zernike_nm[:, None, None] * self.modes, axis=0)
@@ -263,7 +263,7 @@ class Pupil:
         return summed * scale / energy[:, None, None]
 
     def _waves(self, position: Array, pixels: Floats, size_nm: float) -> Array:
-        """Give plane waves at the points of all pixels: (n, 3 pixels, p)."""
+        """Return plane waves at the points of all pixels: (n, 3 pixels, p)."""
         xp = array_namespace(position)
         nodes = pixels[:, None] + size_nm * np.array(_NODES)
         points = xp.asarray(nodes.ravel(), dtype=position.dtype)
@@ -272,7 +272,7 @@ class Pupil:
 
 
 def _coverage(points: int) -> Floats:
-    """Give the part of each point's square that lies in the round pupil."""
+    """Return the fraction of each point's square inside the round pupil."""
     fine = (np.arange(points * EDGE) + 0.5) / (points * EDGE) * 2 - 1
     inside = np.hypot(fine, fine[:, None]) <= 1
     parts = inside.reshape(points, EDGE, points, EDGE)
@@ -336,8 +336,8 @@ def _volume(optics: Optics, depths: Floats, offsets: Floats) -> Floats:
 
 
 def _closest(places: Floats, knots: int) -> Floats:
-    """Give the matrix from values at `places` (knots) to the closest spline."""
+    """Return the matrix from values at `places` (knots) to the closest spline."""
     basis = np.asarray(spline_kernel(places[:, None] - np.arange(knots)), np.float64)
-    # A whisper of smoothness settles the outermost knots, which few values tell.
+    # Slight smoothness fixes the outermost knots, which few values determine.
     rough = np.diff(np.eye(knots), 2, axis=0) * 1e-4
     return np.asarray(np.linalg.pinv(np.vstack([basis, rough]))[:, : len(places)])

@@ -106,8 +106,8 @@ def read_smap(
     spline = _one(spline, path, "regions of the field")
     if not isinstance(spline, dict):
         raise SettingsError(
-            f"{path}: holds no cubic-spline PSF (SXY.cspline is missing). Needed is a "
-            "_3dcal.mat file that SMAP or fit3Dcspline saved."
+            f"{path}: holds no cubic-spline PSF (SXY.cspline is missing). Use a "
+            "_3dcal.mat file saved by SMAP or fit3Dcspline."
         )
     polynomials = np.asarray(_one(spline.get("coeff"), path, "channels"))
     if (
@@ -116,7 +116,7 @@ def read_smap(
         or polynomials.dtype.kind == "O"
     ):
         raise SettingsError(
-            f"{path}: SXY.cspline.coeff has shape {polynomials.shape}, needed are 64 "
+            f"{path}: SXY.cspline.coeff has shape {polynomials.shape}, but needs 64 "
             "coefficients for each (row, column, z). Save the calibration again."
         )
     numbers = {name: _number(spline, name, path) for name in ("x0", "z0", "dz")}
@@ -124,7 +124,7 @@ def read_smap(
     stated = _pixel_size_nm(entry) or _pixel_size_nm(parameters) or pixel_size_nm
     if stated is None:
         raise SettingsError(
-            f"{path}: does not state the camera's pixel size. Give it beside the file."
+            f"{path}: does not state the camera's pixel size, which is needed."
         )
     mirrored = bool(np.any(entry.get("EMon", False)))
     with np.errstate(over="ignore", invalid="ignore"):  # refused below
@@ -138,7 +138,7 @@ def read_smap(
         misfit = np.inf
     if not misfit <= LARGEST_MISFIT:
         raise SettingsError(
-            f"{path}: the polynomials do not join to a smooth PSF: they miss one by "
+            f"{path}: the polynomials do not join to a smooth PSF: they are off by "
             f"{misfit:.0%} of its height. Save the calibration again."
         )
     return psf, {
@@ -155,7 +155,7 @@ def _convert(
     pixel_size_nm: float,
     mirrored: bool,
 ) -> tuple[SplinePSF, float]:
-    """Turn polynomials (rows, columns, depths, 64) into a PSF; tell what that costs."""
+    """Turn polynomials (rows, columns, depths, 64) into a PSF; return its misfit."""
     rows, columns, depths, _ = polynomials.shape
     pieces = polynomials.reshape(rows, columns, depths, 4, 4, 4)  # of z, column, row
     knots = np.tensordot(_to_knots(rows), pieces, ([1, 2], [5, 0]))
@@ -180,7 +180,7 @@ def _convert(
 
 
 def _to_knots(n: int) -> Floats:
-    """Give the B-spline coefficients of n cubic polynomials that join smoothly.
+    """Return the B-spline coefficients of n cubic polynomials that join smoothly.
 
     A spline is known by its values at the n + 1 knots and its slopes at both ends.
 
@@ -223,23 +223,23 @@ def _one(value: Any, path: Path, what: str) -> Any:
         flat = value if isinstance(value, list) else list(np.ravel(value))
         if len(flat) != 1:
             raise SettingsError(
-                f"{path}: holds PSFs of {len(flat)} {what}, needed is one. Calibrate "
-                "one channel and the whole field in SMAP."
+                f"{path}: holds PSFs of {len(flat)} {what}, but must hold one. "
+                "Calibrate one channel and the whole field in SMAP."
             )
         value = flat[0]
     return value
 
 
 def _number(spline: Mapping[str, Any], name: str, path: Path) -> float:
-    """Give one number of the spline."""
+    """Return one number of the spline."""
     try:
         value = float(np.ravel(spline[name])[0])
     except (KeyError, IndexError, TypeError, ValueError):
         value = np.nan
     if not np.isfinite(value) or (name == "dz" and value <= 0):
         raise SettingsError(
-            f"{path}: SXY.cspline.{name} is missing or no number. Save the calibration "
-            "again."
+            f"{path}: SXY.cspline.{name} is missing or not a number. Save the "
+            "calibration again."
         )
     return value
 
@@ -271,8 +271,8 @@ def _contents(path: Path) -> dict[str, Any]:
         raise
     except DAMAGED as error:
         raise SettingsError(
-            f"{path}: cannot be read as a MATLAB file ({one_line(error)}). Needed is a "
-            "_3dcal.mat file that SMAP or fit3Dcspline saved."
+            f"{path}: cannot be read as a MATLAB file ({one_line(error)}). Use a "
+            "_3dcal.mat file saved by SMAP or fit3Dcspline."
         ) from None
 
 
@@ -290,8 +290,8 @@ def _version_5(path: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise OSError(f"not done after {LONGEST_S:g} s") from None
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
-        raise OSError(said if done.returncode == 1 and said else "damaged")
+        reason = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+        raise OSError(reason if done.returncode == 1 and reason else "damaged")
     found: dict[str, Any] = {}
     with np.load(io.BytesIO(done.stdout), allow_pickle=False) as arrays:
         for name in arrays.files:

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from ..bundle import Bundle
     from ..training_config import TrainingConfig
-    from .validation import Look
+    from .validation import ValidationResult
 
 
 def export_bundle(
     network: Network,
     config: TrainingConfig,
-    look: Look,
+    validation: ValidationResult,
     response: tuple[tuple[float, float], ...],
     path: Path,
 ) -> None:
@@ -47,11 +47,11 @@ def export_bundle(
     Parameters
     ----------
     network : Network
-        Trained weights.
+        The trained network.
     config : TrainingConfig
         What it was trained for.
-    look : Look
-        Measured on the validation movie.
+    validation : ValidationResult
+        Accuracy to record in it.
     response : tuple of (expected, true)
         See `measure_response`.
     path : Path
@@ -87,7 +87,7 @@ def export_bundle(
             "python": platform.python_version(),
             "trained_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
-        accuracy=look.as_dict(),
+        accuracy=validation.as_dict(),
         kflop_per_px=flop_per_pixel(network.shape) / 1000,
         density_response=response,
         parts={},
@@ -96,7 +96,7 @@ def export_bundle(
 
 
 def network_of(bundle: Bundle) -> Network:
-    """Give a bundle's network with its weights, as it was trained.
+    """Return the network of a bundle with its trained weights.
 
     Raises
     ------
@@ -117,7 +117,8 @@ def network_of(bundle: Bundle) -> Network:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise SettingsError(
-            f"{spec.name}: its weights do not fit its network: {reason}. Train anew."
+            f"{spec.name}: its weights do not fit its network: {reason}. Train "
+            "it again."
         ) from None
     return network
 
@@ -149,7 +150,7 @@ def _graph(module: nn.Module, examples: dict[str, torch.Tensor]) -> bytes:
 
 
 def _without_traces(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Take out where in the source, and on whose disk, each operation came from."""
+    """Remove where in the source, and on whose disk, each operation came from."""
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info):
         del part.metadata_props[:]
     for node in graph.graph.node:
@@ -159,7 +160,7 @@ def _without_traces(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes about packages we do not use off the terminal."""
+    """Suppress the exporter's notes about packages that we do not use."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

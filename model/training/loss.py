@@ -53,7 +53,7 @@ def loss(maps: Tensor, targets: Targets, grid: Grid, z_scale_nm: float) -> Tenso
     Parameters
     ----------
     maps : Tensor, shape (b, maps, rows, columns)
-        In units, float32, as `network.to_units` gives them.
+        In units, float32, as returned by `network.to_units`.
     targets : Targets
         The truth.
     grid : Grid
@@ -110,7 +110,7 @@ def _mixture_log_likelihood(
 def _near_cells(
     targets: Targets, grid: Grid, rows: int, columns: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give column and row of the cells around each emitter, and which exist."""
+    """Return column and row of the cells around each emitter, and which exist."""
     reach = torch.arange(-NEAR_CELLS, NEAR_CELLS + 1, device=targets.x_px.device)
     dy, dx = (d.flatten() for d in torch.meshgrid(reach, reach, indexing="ij"))
     x = torch.floor((targets.x_px + 0.5) / grid.cell_px).long()[..., None] + dx

@@ -37,7 +37,7 @@ class Scaling:
     read_variance : float
         Of a pixel, photons squared, where the camera has no maps.
     photons_typical : float
-        Photons of an emitter for which the network says 0.
+        Photons of an emitter for a network output of 0.
     z_centre_nm, z_reach_nm : float
         Middle, and largest distance from it, of what z can be; a reach of 0 for a
         network without z.
@@ -112,7 +112,7 @@ class Network(nn.Module):
     scaling : Scaling
         Kept with the weights for good: the exported graphs contain it.
     context : bool
-        False: the neighbours are not looked at.
+        False: the neighbouring frames are ignored.
     sees_noise : bool
         The camera's map of read variance is a second input.
     """
@@ -166,7 +166,7 @@ class Network(nn.Module):
         return self.context.raw(*window)
 
     def output_parameters(self) -> list[nn.Parameter]:
-        """Give the parameters of the layers that the maps come from."""
+        """Return the parameters of the layers that the maps come from."""
         return [p for layer in self._last for p in layer.parameters()]
 
     def describe(self) -> dict[str, dict[str, float]]:
@@ -177,7 +177,7 @@ class Network(nn.Module):
 
 
 def to_units(raw: Tensor, scaling: Scaling, grid: Grid) -> Tensor:
-    """Give raw maps their ranges and units; see `maps.MAPS` for the order."""
+    """Convert raw maps to their ranges and units; see `maps.MAPS` for the order."""
     p, x, y, z, n, sx, sy, sz, sn, bg = raw.unbind(1)
     depth, reach = scaling.z_reach_nm, grid.reach_px  # depth 0: a 2D network
     return torch.stack(

@@ -1,4 +1,4 @@
-"""What a network's expected emitters mean, measured where the truth is known.
+"""True against expected numbers of emitters, measured on simulated movies.
 
 The sum of the probabilities falls short of the number of emitters where these are dim
 or lie on top of each other, by more the denser the sample. Networks are trained and
@@ -64,7 +64,7 @@ def measure_response(
 def _compare(
     network: Network, config: TrainingConfig, optics: Optics, device: torch.device
 ) -> tuple[float, float]:
-    """Give (expected, true) per um2 at one density."""
+    """Return (expected, true) per um2 at one density."""
     simulator = Simulator(config, optics, device, SEED)
     pixel = config.pixel_size_nm
     geometry = Geometry(

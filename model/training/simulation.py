@@ -36,7 +36,7 @@ class Movies:
     Attributes
     ----------
     frames : Tensor, shape (b, f, h, w)
-        Photons as the calibration would give them, noise included.
+        Photons that the calibration would find, noise included.
     read_variance : Tensor or None, shape (b, 1, h, w)
         Of each pixel, photons squared, where the camera has maps.
     targets : Targets
@@ -138,10 +138,10 @@ class Simulator:
         seen, variance = self._expose(background + image)
         inside = (x > -0.5) & (x < size_px - 0.5) & (y > -0.5) & (y < size_px - 0.5)
         centre = photons[:, 1:-1]  # (b, windows, n)
-        asked = inside & (centre > max(emitters.label_photons, 1e-3))
+        labelled = inside & (centre > max(emitters.label_photons, 1e-3))
         z = z if z.shape[1] == 1 else z[:, 1:-1]
         targets = Targets(
-            present=asked.flatten(0, 1),
+            present=labelled.flatten(0, 1),
             x_px=x.expand_as(centre).flatten(0, 1),
             y_px=y.expand_as(centre).flatten(0, 1),
             z_nm=z.expand_as(centre).flatten(0, 1),
@@ -151,7 +151,7 @@ class Simulator:
         return Movies(seen, variance, _compact(targets))
 
     def _switching(self, at_once: Tensor, on_time: Tensor, frames: int) -> Tensor:
-        """Give every emitter's share of each frame's exposure: (b, f, n)."""
+        """Return the fraction of each exposure that an emitter is on: (b, f, n)."""
         whole = self.config.emitters.switching == "between frames"
         born = at_once * (frames - 1 if whole else frames) / on_time
         number = torch.poisson(at_once + born, generator=self.generator)  # (b,)
@@ -208,14 +208,14 @@ class Simulator:
         return z + walk - walk.mean(dim=1, keepdim=True)
 
     def _pick_psf(self, batch: int) -> PSF:
-        """Give the PSF; a 2D one of unknown width has another width in each movie."""
+        """Return the PSF; of a range of widths, one width for each movie."""
         if self.config.psf.kind != "gaussian":
             return self._psf
         sigma = self._log_uniform(self.config.psf.sigma_px, batch)
         return GaussianPSF(sigma_px=sigma[:, None, None])
 
     def _background(self, batch: int, size_px: int) -> Tensor:
-        """Give each movie its level, with smooth structure on its length scales."""
+        """Return the background of each movie: a level with smooth structure."""
         ground = self.config.background
         level = self._log_uniform(ground.photons, batch)[:, None, None, None]
         structure = torch.zeros(batch, 1, size_px, size_px, device=self.device)
@@ -230,7 +230,7 @@ class Simulator:
         return level * torch.exp(amplitude * structure / share)
 
     def _expose(self, mean: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Give the photons that the calibration finds in the counts of `mean`."""
+        """Return the photons that the calibration finds in the counts of `mean`."""
         gain = self._log_uniform(self.config.camera.gain_error, len(mean))
         gain = gain[:, None, None, None]
         camera = self._part_of_chip(len(mean), mean.shape[-1])
@@ -240,7 +240,7 @@ class Simulator:
         return seen, variance if self._maps else None
 
     def _part_of_chip(self, batch: int, size_px: int) -> CameraCalibration:
-        """Give the camera, for each movie with another part of its maps."""
+        """Return the camera, with another part of its maps for each movie."""
         if not self._maps:
             return self._camera
         height, width = next(iter(self._maps.values())).shape
@@ -265,10 +265,10 @@ class Simulator:
 
 
 def _compact(targets: Targets) -> Targets:
-    """Move the emitters that are asked for to the front and cut the padding."""
-    asked = targets.present
-    order = torch.argsort(asked.to(torch.uint8), dim=1, descending=True, stable=True)
-    order = order[:, : max(int(asked.sum(1).max()), 1)]
+    """Move the labelled emitters to the front and cut the padding."""
+    present = targets.present
+    order = torch.argsort(present.to(torch.uint8), dim=1, descending=True, stable=True)
+    order = order[:, : max(int(present.sum(1).max()), 1)]
     names = ("present", "x_px", "y_px", "z_nm", "photons")
     sorted_ = {name: getattr(targets, name).gather(1, order) for name in names}
     return Targets(**sorted_, background=targets.background)

@@ -17,7 +17,7 @@ from .loss import loss
 from .network import PRESETS, Network, Scaling, to_units
 from .optimizer import Muon
 from .simulation import Movies, Simulator
-from .validation import Look, Validation
+from .validation import Validation, ValidationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
 
     from ..training_config import TrainingConfig
 
-LOOKS = 20  # at the validation movie, in the course of a training
+VALIDATIONS = 20  # in the course of a training
 SAVE_EVERY_S = 60.0
 WARM_UP_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One look at a running training.
+    """State of a running training.
 
     Attributes
     ----------
     step : int
-        Done so far.
+        Steps completed.
     done : float
-        Part of the training that is behind, 0 to 1.
+        Fraction of the training completed.
     loss : float
-        Mean since the last look.
+        Mean since the last report.
     windows_per_s : float
-        Three-frame windows simulated and learned from.
-    look : Look or None
-        Of the averaged weights on the validation movie, at times.
+        Three-frame windows simulated and trained on, per second.
+    validation : ValidationResult or None
+        Of the averaged weights, whenever they were validated.
     """
 
     step: int
     done: float
     loss: float
     windows_per_s: float
-    look: Look | None
+    validation: ValidationResult | None
 
 
 def scaling_for(config: TrainingConfig, camera: CameraCalibration) -> Scaling:
@@ -82,8 +82,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is fast: a CPU without it takes thirty times as long."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    asked = torch.cpu._is_avx512_bf16_supported  # noqa: SLF001
-    return bool(asked())
+    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001
 
 
 class Trainer:
@@ -96,10 +95,10 @@ class Trainer:
     device : torch.device
         CPU or CUDA.
     checkpoint : Path
-        Written as the training goes; found there, the training goes on from it.
+        Written during the training; if it exists, the training resumes from it.
     minutes : float, optional
-        Ends the training after this time instead of after the configuration's
-        steps. Time spent before an interruption counts.
+        Duration, minutes, instead of the configured number of steps. Time spent before
+        an interruption counts.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class Trainer:
 
     @property
     def done(self) -> float:
-        """Part of the training that is behind, 0 to 1."""
+        """Fraction of the training completed."""
         if self.minutes is None:
             return min(self.step / self.config.schedule.steps, 1.0)
         return min(self._elapsed_s / (60 * self.minutes), 1.0)
@@ -146,19 +145,18 @@ class Trainer:
         Parameters
         ----------
         report : callable
-            Called about once a second and after every look at the validation
-            movie. An exception raised there ends the training; the checkpoint is
-            then up to date.
+            Called about once a second and after every validation. An exception raised
+            there ends the training; the checkpoint is then up to date.
         """
         schedule = self.config.schedule
         since, first, losses = time.monotonic(), self.step, []
-        saved, looks = since, int(self.done * LOOKS)
+        saved, validated = since, int(self.done * VALIDATIONS)
         try:
             while (done := self.done) < 1:
                 losses.append(self._learn(done))
                 self.step += 1
-                now, look = time.monotonic(), int(self.done * LOOKS) > looks
-                if not look and now - since < 1.0:
+                now, due = time.monotonic(), int(self.done * VALIDATIONS) > validated
+                if not due and now - since < 1.0:
                     continue
                 windows = (self.step - first) * schedule.batch * schedule.windows
                 report(
@@ -167,20 +165,20 @@ class Trainer:
                         done=self.done,
                         loss=float(torch.stack(losses).mean()),
                         windows_per_s=windows / max(now - since, 1e-9),
-                        look=self.validate() if look else None,
+                        validation=self.validate() if due else None,
                     )
                 )
                 if now - saved > SAVE_EVERY_S:
                     self._save()
                     saved = now
-                looks = int(self.done * LOOKS)
+                validated = int(self.done * VALIDATIONS)
                 since, first, losses = time.monotonic(), self.step, []
         finally:
             self._save()
 
-    def validate(self) -> Look:
+    def validate(self) -> ValidationResult:
         """Score the averaged weights on the validation movie."""
-        return self._validation.look(self.average)
+        return self._validation.score(self.average)
 
     def _learn(self, done: float) -> torch.Tensor:
         """Take one step; return its loss without waiting for the device."""
@@ -238,7 +236,7 @@ class Trainer:
         if state["config"] != self.config.model_dump_json():
             raise SettingsError(
                 f"{self.checkpoint} belongs to another training configuration. "
-                "Choose another output, or delete it to start anew."
+                "Choose another --out, or delete it to start again."
             )
         self.step, self._earlier_s = state["step"], state["elapsed_s"]
         self.network.load_state_dict(state["network"])
@@ -251,7 +249,7 @@ class Trainer:
 def _optimizers(
     network: Network, config: TrainingConfig
 ) -> list[torch.optim.Optimizer]:
-    """Give Muon the hidden layers and AdamW the rest: biases and the last layers."""
+    """Return Muon for the hidden layers and AdamW for biases and the last layers."""
     schedule = config.schedule
     last = {id(parameter) for parameter in network.output_parameters()}
     hidden: list[torch.Tensor] = []
@@ -273,7 +271,7 @@ def train_bundle(
     report: Callable[[Progress], None],
     minutes: float | None = None,
 ) -> Path:
-    """Train, measure and export; resumes from the checkpoint in `folder`.
+    """Train, measure and export; resume from the checkpoint in `folder`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The fixed movie on which every look at a training, and its result, is scored."""
+"""The fixed movie on which a network is validated during and after its training."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ BORDER_NM = 450.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How good a network is on the validation movie.
+class ValidationResult:
+    """Quality of a network on the validation movie.
 
     Attributes
     ----------
@@ -39,16 +39,16 @@ class Look:
         Against the truth.
     error_over_limit : dict[str, float]
         For x, y and z: 1.4826 times the median of |error| over its Cramer-Rao limit,
-        1 for an ideal estimator. The limits count the other emitters of the frame as
-        unknown, too; that of two in one place is endless, hence the median. Limits of
-        one frame: context can beat them.
+        1 for an ideal estimator. The limits treat the other emitters of the frame as
+        unknown, too; for two at one place they are infinite, hence the median. They are
+        limits of one frame: context can beat them.
     """
 
     score: Score
     error_over_limit: dict[str, float]
 
     def as_dict(self) -> dict[str, float]:
-        """Give plain numbers for a report."""
+        """Return plain numbers for a report."""
         over = {f"error_over_limit_{a}": v for a, v in self.error_over_limit.items()}
         return self.score.as_dict() | over
 
@@ -84,14 +84,14 @@ class Validation:
         edge = (SIZE_PX - 0.5) * pixel
         self._field = Field(-0.5 * pixel, -0.5 * pixel, edge, edge)
 
-    def look(self, network: Network) -> Look:
-        """Localize the movies and compare with the truth, the border left out."""
+    def score(self, network: Network) -> ValidationResult:
+        """Localize the movies and compare with the truth, except at the border."""
         rule = Rule(border_nm=BORDER_NM)
         matched = compare(self.localize(network), self._truth, rule, self._field)
-        return Look(score(matched), self._over_limit(matched))
+        return ValidationResult(score(matched), self._over_limit(matched))
 
     def _over_limit(self, matched: Matched) -> dict[str, float]:
-        """Compare the pairs' errors with their limits; see `Look`."""
+        """Compare the pairs' errors with their limits; see `ValidationResult`."""
         over = {}
         for axis in "xyz" if self._config.z_range_nm else "xy":
             limit = getattr(self._limits, f"{axis}_nm")[matched.real]
@@ -100,7 +100,7 @@ class Validation:
         return over
 
     def localize(self, network: Network) -> Localizations:
-        """Give what a network finds in the movies."""
+        """Return what a network finds in the movies."""
         geometry = Geometry(
             shape=(SIZE_PX, SIZE_PX),
             pixel_size_nm=self._config.pixel_size_nm,

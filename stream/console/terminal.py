@@ -162,8 +162,8 @@ def training_bar() -> Iterator[Callable[[Any], None]]:
                 rate=progress.windows_per_s,
                 loss=f"{progress.loss:.2f}",
             )
-            if look := progress.look:
-                score, over = look.score, look.error_over_limit
+            if (found := progress.validation) is not None:
+                score, over = found.score, found.error_over_limit
                 ratios = " / ".join(f"{value:.2f}" for value in over.values())
                 say(
                     f"step {progress.step}: Jaccard {score.jaccard:.1f} %, "

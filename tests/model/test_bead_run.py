@@ -32,7 +32,7 @@ OTHERS = {
     "up and down": (np.concatenate([UP, UP[::-1]]), "turned round near plane 3"),
     "up and half way down": (np.concatenate([UP, UP[:12:-1]]), "turned round"),
     "down and up": (np.concatenate([UP[::-1], UP[1:]]), "turned round|planes repeat"),
-    "twice": (np.concatenate([UP, UP]), "repeat: plane 3. looks|turned round"),
+    "twice": (np.concatenate([UP, UP]), "repeat: plane 3. and|turned round"),
     "three times": (np.tile(UP[::2], 3), "planes repeat|turned round"),
     "waits for 5": (np.repeat(UP[::2], 5), "waited for 5 planes"),
     "waits for 2": (np.repeat(np.arange(-600, 601, 60.0), 2), "waited for 2 planes"),
@@ -74,5 +74,5 @@ def test_another_run_is_refused_with_its_planes(psf, run):
 def test_a_copied_plane_is_refused():
     images = beads(PSFS["astigmatic"], UP)
     images[:, 9] = images[:, 8]
-    with pytest.raises(SettingsError, match="planes 8 and 9 are the same picture"):
+    with pytest.raises(SettingsError, match="planes 8 and 9 are identical"):
         check_run(images)

@@ -112,8 +112,8 @@ def test_another_schema_is_refused_by_both_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.pop("frame.onnx"), "needed are"),
-        (lambda f: f.update({"evil.pkl": b""}), "needed are"),
+        (lambda f: f.pop("frame.onnx"), "must hold"),
+        (lambda f: f.update({"evil.pkl": b""}), "must hold"),
         (lambda f: f.update({"model.json": b"[]"}), "model.json is not valid"),
         (lambda f: f.update({"model.json": b"{"}), "model.json is not valid"),
     ],

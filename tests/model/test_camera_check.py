@@ -126,7 +126,11 @@ def test_small_frames_say_what_they_can():
         (SIMULATED_CAMERA, {"e_per_adu": 0.1}, "less noise"),
         (SIMULATED_CAMERA, {"offset_adu": 0.0}, "less noise .* another offset"),
         (SIMULATED_CAMERA, {"offset_adu": 150.0}, "below the offset of 150 ADU"),
-        (SIMULATED_CAMERA, {"saturation_adu": 255.0}, "said to saturate at 255 ADU"),
+        (
+            SIMULATED_CAMERA,
+            {"saturation_adu": 255.0},
+            "above the saturation of 255 ADU",
+        ),
         (SIMULATED_EMCCD, {"em_gain": 1.0}, "more noise .* is there EM gain"),
         (SIMULATED_EMCCD, {"em_gain": 1000.0}, "less noise .* EM gain than 1000"),
     ],

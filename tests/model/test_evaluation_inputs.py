@@ -28,7 +28,7 @@ def test_an_assumed_pixel_size_is_said(tmp_path):
     table, truth = thunderstorm(tmp_path / "t.csv", 80), ours(tmp_path / "truth.csv")
     inputs = read_inputs(table, truth)
     assert inputs.remarks == [
-        "t.csv and truth.csv do not say their pixel size: 100 nm assumed; give "
+        "t.csv and truth.csv do not state the pixel size: 100 nm assumed; use "
         "--pixel-size for true positions"
     ]
     inputs = read_inputs(table, truth, 160.0)
@@ -44,7 +44,7 @@ def test_a_pixel_size_that_one_table_says_holds_for_the_other(tmp_path):
     assert np.array_equal(inputs.table["x_nm"], inputs.truth["x_nm"])
     (tmp_path / "t.csv-metadata.json").write_text('{"pixel_size_nm": "100"}')
     assert read_inputs(table, truth).remarks == [
-        "t.csv says that a pixel is 100 nm, truth.csv 160 nm: each was read as it says"
+        "t.csv states pixels of 100 nm, truth.csv of 160 nm: each was read with its own"
     ]
 
 

@@ -137,7 +137,7 @@ def test_the_photon_threshold_is_taken_within_the_border():
 
 def test_a_threshold_needs_photons():
     truth = with_photons(table((0, 0, 0, 0)), np.nan)
-    with pytest.raises(ValueError, match="does not say its photons"):
+    with pytest.raises(ValueError, match="does not state its photons"):
         evaluate(empty(), truth, photon_quantile=0.25)
 
 

@@ -129,7 +129,7 @@ def test_a_truth_without_photons_has_neither_threshold_nor_limits(rule):
     found, truth = scene(30)
     truth["photons"] = np.nan
     imaging = None if rule.photon_quantile else IMAGING
-    with pytest.raises(SettingsError, match="does not say the photons"):
+    with pytest.raises(SettingsError, match="does not state the photons"):
         assess(found, truth, rule, METADATA, imaging=imaging)
 
 

@@ -107,5 +107,5 @@ def test_a_bundle_with_a_torn_graph_names_it(tmp_path):
     bundle = load_bundle("gaussian-2d")
     parts = bundle.parts | {"frame.onnx": bundle.parts["frame.onnx"][:-5]}
     write_bundle(tmp_path / "torn.liveloc", bundle.spec, parts)
-    with pytest.raises(SettingsError, match=r"torn.liveloc: frame.onnx is no ONNX"):
+    with pytest.raises(SettingsError, match=r"torn.liveloc: frame.onnx is not an ONNX"):
         load_bundle(tmp_path / "torn.liveloc")

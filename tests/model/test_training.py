@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_samples():
 
 @pytest.fixture(autouse=True)
 def little_validation(monkeypatch):
-    monkeypatch.setattr("liveloc.model.training.trainer.LOOKS", 2)
+    monkeypatch.setattr("liveloc.model.training.trainer.VALIDATIONS", 2)
     monkeypatch.setattr("liveloc.model.training.validation.WINDOWS", 32)
 
 

@@ -46,20 +46,20 @@ def calibrate_camera(
     em_gain, qe, saturation_adu, maps : float, float, float, bool
         See `photon_transfer`.
     name, pixel_size_nm : str, float
-        For the file.
+        Recorded in the file.
     progress : callable
-        Called with the frames read and all frames.
+        Called with the number of frames read and the total.
 
     Returns
     -------
     Camera
-        To be saved with `stream.camera_file.save_camera`.
+        Ready for `stream.camera_file.save_camera`.
 
     Raises
     ------
     SettingsError
-        See `open_movie` and `photon_transfer`; stacks of different places on the
-        chip.
+        See `open_movie` and `photon_transfer`; stacks of different regions of
+        the chip.
     """
     movies: list[Movie] = []
     try:
@@ -103,11 +103,11 @@ def calibrate_camera(
 
 
 def describe_camera(camera: Camera) -> str:
-    """Say in a few lines what was measured, and how well."""
+    """Return a few lines on what was measured, and how well."""
     numbers, measured = camera.calibration.typical, camera.file.measurement
     lines = []
     if measured is not None:
-        lines += [f"{'level':20} {'signal':>9} {'variance':>11} {'e/ADU':>8}  lamp"]
+        lines += [f"{'level':20} {'signal':>9} {'variance':>11} {'e/ADU':>8}  flicker"]
         for level in measured.levels:
             gain = f"{level.e_per_adu:.4g}" if level.e_per_adu else "-"
             lines.append(
@@ -123,8 +123,8 @@ def describe_camera(camera: Camera) -> str:
     if numbers.em_gain > 1:
         effective = numbers.read_noise_e / numbers.em_gain
         lines.append(
-            f"EM gain {numbers.em_gain:g} as told: the read noise is {effective:.2g} "
-            "electrons before it"
+            f"EM gain {numbers.em_gain:g}, as given: effective read noise "
+            f"{effective:.2g} electrons"
         )
     if measured is not None:
         used = sum(level.used for level in measured.levels)
@@ -134,14 +134,14 @@ def describe_camera(camera: Camera) -> str:
 
 
 def _check_places(movies: Sequence[Movie]) -> None:
-    """Refuse stacks that say they are of different regions of the chip."""
+    """Refuse stacks of different regions of the chip."""
     first = movies[0]
     for movie in movies[1:]:
         if movie.roi_origin != first.roi_origin:
             raise SettingsError(
-                f"{movie.path}: begins at {movie.roi_origin} of the chip, "
-                f"{first.path.name} at {first.roi_origin}. Record all stacks with one "
-                "ROI."
+                f"{movie.path}: starts at {movie.roi_origin} on the chip, "
+                f"{first.path.name} at {first.roi_origin}. Record all stacks with the "
+                "same ROI."
             )
 
 
@@ -161,6 +161,6 @@ def _read(
     found = []
     for movie in movies:
         if len(movie) < 2:
-            raise SettingsError(f"{movie.path}: has one frame; a stack is needed.")
+            raise SettingsError(f"{movie.path}: has one frame, a stack needs more.")
         found.append(stack_statistics(movie.path.name, frames(movie)))
     return found

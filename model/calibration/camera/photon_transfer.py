@@ -1,4 +1,4 @@
-"""Photon transfer: what a camera's counts mean, from dark and lit frames.
+"""Photon transfer: offset, gain and read noise from dark and lit frames.
 
 Light arrives with shot noise: a pixel with a mean of n electrons varies by n. Its
 counts have the mean ``n em_gain / e_per_adu`` above the dark ones, and the variance
@@ -44,18 +44,18 @@ WORTH_A_MAP = 0.2  # share of real differences in those measured
 
 @dataclass(frozen=True, slots=True)
 class PhotonTransfer:
-    """What was found.
+    """Result of a photon transfer measurement.
 
     Attributes
     ----------
     calibration : CameraCalibration
-        With maps where the frames are enough for them.
+        With maps where there were enough frames.
     levels : tuple[LevelRecord, ...]
-        Each level of light, used or not and why.
+        Every light level: whether it was used, and why not.
     residual : float
-        Standard deviation of the gains of the levels used, relative.
+        Relative standard deviation of the gains of the levels used.
     notes : tuple[str, ...]
-        What a user should know.
+        Remarks for the user.
     """
 
     calibration: CameraCalibration
@@ -95,7 +95,7 @@ class _Level:
         return (self.frames - 1) / 2 * (signal / noise) ** 2
 
     def error(self, transfer: float, dark: _Dark) -> float:
-        """Give the standard deviation of the chip's transfer, relative."""
+        """Return the relative standard deviation of the chip's transfer."""
         weight = self.weight(transfer, dark.median_variance) * dark.good.sum()
         return float(1 / (transfer * np.sqrt(weight)))
 
@@ -119,16 +119,16 @@ def photon_transfer(
     light : Sequence[StackStatistics]
         Frames of an even, still scene, one stack for each level of light.
     em_gain : float
-        As set on the camera: photon transfer gives only ``em_gain / e_per_adu``. Its
-        excess noise, a factor of 2, is taken into account.
+        EM gain set on the camera: photon transfer yields only ``em_gain / e_per_adu``.
+        Its excess noise, a factor of 2, is taken into account.
     qe : float
-        Quantum efficiency, from the data sheet: it does not show in the frames.
+        Quantum efficiency from the data sheet; it cannot be measured here.
     saturation_adu : float, optional
-        Largest count; where a level piles up if not given.
+        Saturation level, ADU; by default where the brightest levels pile up.
     maps : bool
-        Give each pixel its own numbers where the frames are enough.
+        Measure each pixel by itself where there are enough frames.
     origin : tuple[int, int]
-        (x, y) of the frames on the chip.
+        Column and row of the first pixel on the chip.
 
     Raises
     ------
@@ -174,17 +174,17 @@ def photon_transfer(
 def _check_stacks(dark: StackStatistics, light: Sequence[StackStatistics]) -> None:
     """Refuse stacks that are too short or of different chips."""
     if not light:
-        raise SettingsError("no lit frames: give at least one stack with light.")
+        raise SettingsError("no lit frames: at least one stack with light is needed.")
     for stack in (dark, *light):
         if stack.frames < LEAST_FRAMES:
             raise SettingsError(
-                f"{stack.name}: {stack.frames} frames are too few to tell how its "
+                f"{stack.name}: {stack.frames} frames are too few to measure how its "
                 f"pixels vary. Record {LEAST_FRAMES} or more; {MAP_FRAMES} for maps."
             )
         if stack.shape != dark.shape:
             raise SettingsError(
                 f"{stack.name}: frames of {stack.shape}, the dark frames are "
-                f"{dark.shape}. Record all stacks with one ROI."
+                f"{dark.shape}. Record all stacks with the same ROI."
             )
     for stack in light:
         for likeness, where, how in (
@@ -193,15 +193,14 @@ def _check_stacks(dark: StackStatistics, light: Sequence[StackStatistics]) -> No
         ):
             if likeness > SMOOTHED:
                 raise SettingsError(
-                    f"{stack.name}: the noise {where} goes together (correlation "
-                    f"{likeness:.2f}, needed is below {SMOOTHED:g}): its counts were "
-                    f"{how}. Record them as they come from the camera, its noise "
-                    "filter off."
+                    f"{stack.name}: the noise {where} is correlated ({likeness:.2f}, "
+                    f"must be below {SMOOTHED:g}): the counts were {how}. Record "
+                    "them as they come from the camera, with its noise filter off."
                 )
 
 
 def _saturation(light: Sequence[StackStatistics], given: float | None) -> float:
-    """Find the largest count: as told, or where the brightest stacks pile up."""
+    """Return the saturation: as given, or where the brightest stacks pile up."""
     if given is not None:
         return given
     seen = [stack.pile_up for stack in light]
@@ -210,13 +209,13 @@ def _saturation(light: Sequence[StackStatistics], given: float | None) -> float:
 
 
 def _without_light(dark: StackStatistics) -> _Dark:
-    """Describe the dark frames; refuse those that change together."""
+    """Measure the dark frames; refuse a level that drifts."""
     variance = dark.steadied(1.0)
     median = float(np.median(variance)) / _median_of_variances(dark.frames)
     low, high = np.percentile(dark.frame_means, (5, 95))
     if high - low > max(np.sqrt(median), 1.0):
         raise SettingsError(
-            f"{dark.name}: the dark frames change together, their means go from "
+            f"{dark.name}: the level of the dark frames drifts: their means go from "
             f"{low:.1f} to {high:.1f} counts while a pixel varies by "
             f"{np.sqrt(median):.1f}. Is light getting in, or is the camera still "
             "cooling? Close it, wait, and record them again."
@@ -230,7 +229,7 @@ def _median_of_variances(frames: int) -> float:
 
 
 def _level(dark: _Dark, stack: StackStatistics, saturation_adu: float) -> _Level:
-    """Describe one level of light, and say why it cannot be used if it cannot."""
+    """Measure one light level, and record why it cannot be used if so."""
     signal = stack.mean - dark.stack.mean
     good = dark.good
     mean, lamp = float(signal[good].mean()), float(signal.mean())
@@ -253,7 +252,7 @@ def _level(dark: _Dark, stack: StackStatistics, saturation_adu: float) -> _Level
 def _unusable(
     dark: _Dark, stack: StackStatistics, signal: float, saturation_adu: float
 ) -> str:
-    """Say why a level tells nothing; nothing if it does."""
+    """Return why a level cannot be used; empty if it can."""
     pixel_error = np.sqrt(dark.median_variance / min(stack.frames, dark.stack.frames))
     if signal < max(0.5, 10 * pixel_error / np.sqrt(dark.good.sum())):
         return f"no brighter than the dark frames ({signal:+.2f} counts)"
@@ -263,16 +262,16 @@ def _unusable(
     low, high = np.percentile(stack.frame_means, (5, 95))
     if high - low > UNSTEADY * signal:
         return (
-            f"the lamp drifted: frames differ by {100 * (high - low) / signal:.0f} % "
-            "of their light"
+            f"the lamp drifted: the light of its frames differs by "
+            f"{100 * (high - low) / signal:.0f} %"
         )
     if not np.any(stack.variance > 0):
-        return "its frames are all the same"
+        return "all its frames are identical"
     return ""
 
 
 def _agreeing(levels: list[_Level], dark: _Dark, electrons: float) -> list[_Level]:
-    """Leave out levels whose gain is not that of most; give each its gain."""
+    """Drop levels whose gain is not that of most; record the gain of each."""
     usable = [level for level in levels if level.record.used]
     if not usable:
         reasons = "; ".join(f"{v.record.file}: {v.record.reason}" for v in levels)
@@ -280,8 +279,8 @@ def _agreeing(levels: list[_Level], dark: _Dark, electrons: float) -> list[_Leve
     if min(level.transfer for level in usable) <= 0:
         wrong = min(usable, key=lambda level: level.transfer).record.file
         raise SettingsError(
-            f"{wrong}: varies less than the dark frames though it is brighter. Are "
-            "these counts as they came from the camera?"
+            f"{wrong}: varies less than the dark frames although it is brighter. Are "
+            "these the counts as they came from the camera?"
         )
     centre = float(np.median([level.transfer for level in usable]))
     found = []
@@ -294,7 +293,7 @@ def _agreeing(levels: list[_Level], dark: _Dark, electrons: float) -> list[_Leve
                 update={
                     "e_per_adu": short(electrons / level.transfer),
                     "used": not away,
-                    "reason": f"its noise is {100 * off:+.0f} % off the others"
+                    "reason": f"its noise differs by {100 * off:+.0f} % from the others"
                     if away
                     else "",
                 }
@@ -308,7 +307,7 @@ def _agreeing(levels: list[_Level], dark: _Dark, electrons: float) -> list[_Leve
             if v.record.e_per_adu
         )
         raise SettingsError(
-            "noise and brightness do not go together: electrons per count are "
+            "noise and brightness do not match: electrons per count are "
             f"{gains}. Is the light coherent (laser speckle), does the scene move, or "
             "is the camera's own correction on? Use a lamp and an empty, even field."
         )
@@ -316,7 +315,7 @@ def _agreeing(levels: list[_Level], dark: _Dark, electrons: float) -> list[_Leve
 
 
 def _responding(used: Sequence[_Level]) -> NDArray[np.bool_]:
-    """Tell pixels that see light from dead ones, by those around them."""
+    """Return which pixels respond to light, judged by their neighbours."""
     from scipy.ndimage import median_filter
 
     brightest = max(used, key=lambda level: level.record.signal_adu).signal
@@ -327,7 +326,7 @@ def _responding(used: Sequence[_Level]) -> NDArray[np.bool_]:
 def _fit(
     used: Sequence[_Level], dark: _Dark, responding: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Give the transfer of the whole chip and how well the levels agree."""
+    """Return the transfer of the whole chip and how well the levels agree."""
     good = dark.good & responding
     ratios = np.array([v.variance[good].mean() / v.signal[good].mean() for v in used])
     guess = float(np.median(ratios))
@@ -343,13 +342,13 @@ def _check_gain(whole: CameraCalibration) -> None:
         raise SettingsError(
             f"{np.max(whole.e_per_adu):.3g} electrons per count: no camera has more "
             f"than {LARGEST_E_PER_ADU:g}. The frames vary too little for their "
-            "brightness: were they averaged or divided? Record single frames as they "
+            "brightness: were they averaged or scaled? Record single frames as they "
             "come from the camera."
         )
 
 
 def _check_dark(dark: _Dark, transfer: float) -> None:
-    """Refuse dark frames in which light shows: brighter where they vary more.
+    """Refuse dark frames with light in them: brighter where they vary more.
 
     An uneven offset varies no more where it is high; light and the glow of an
     amplifier do, by the photon transfer.
@@ -365,14 +364,14 @@ def _check_dark(dark: _Dark, transfer: float) -> None:
     if 0.5 * transfer < slope < 1.5 * transfer and slope > 6 * error:
         raise SettingsError(
             f"{dark.stack.name}: light in the dark frames: they are up to "
-            f"{np.ptp(means):.0f} counts brighter in places, with the noise that light "
-            "has. Close the camera, switch the room light off and record them again; "
-            "where the chip itself glows, expose shorter."
+            f"{np.ptp(means):.0f} counts brighter in places, with the noise of light. "
+            "Close the camera, switch the room light off and record them again; if the "
+            "chip itself glows, use a shorter exposure."
         )
 
 
 def _blocks(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Medians of the 8 x 8 parts of an image, the rest of a division left out."""
+    """Return the medians of 8 x 8 parts of an image, without the remainder."""
     height, width = (side // 8 for side in image.shape)
     if not (height and width):
         return np.empty(0)
@@ -388,7 +387,7 @@ def _mapped(
     responding: NDArray[np.bool_],
     origin: tuple[int, int],
 ) -> tuple[CameraCalibration, list[str]]:
-    """Give each pixel its own offset and read noise, and its gain if that shows."""
+    """Return maps of offset and read noise, and of the gain if it is significant."""
     gain, note = _gain_map(whole, dark, used, responding)
     noise = np.sqrt(np.maximum(dark.variance - ROUNDING, 0.0025)) * gain
     dead = int((~responding).sum())
@@ -396,8 +395,8 @@ def _mapped(
     notes = [f"maps of {noise.shape[1]}x{noise.shape[0]} pixels; {note}"]
     if dead:
         notes.append(
-            f"{dead} pixels see no light: they get the gain of the others and the "
-            "largest read noise"
+            f"{dead} pixels do not respond to light: they get the gain of the others "
+            "and the largest read noise"
         )
     mapped = replace(
         whole,
@@ -415,7 +414,7 @@ def _gain_map(
     used: Sequence[_Level],
     responding: NDArray[np.bool_],
 ) -> tuple[float | NDArray[Any], str]:
-    """Give the gain of each pixel, as far from the mean as can be believed.
+    """Return the gain of each pixel, as far from the mean as is significant.
 
     Measured differences are partly chance. Each is multiplied by the share of real
     differences in their variance, the best linear estimate, so that a map is never
@@ -440,8 +439,8 @@ def _gain_map(
     if share < WORTH_A_MAP:
         times = max(2, int(np.ceil(chance / USUAL_SPREAD**2)))
         return mean, (
-            f"one gain for all: a pixel's own is known to {error} only, a map needs "
-            f"{times} times the lit frames"
+            f"one gain for all pixels: single ones are known to {error} only, a map "
+            f"needs {times} times as many lit frames"
         )
     believed = np.where(responding & dark.good, share * relative, 0.0)
     gain = mean / (1 + np.clip(believed, -0.5, 0.5))
@@ -449,26 +448,28 @@ def _gain_map(
 
 
 def _remarks(whole: CameraCalibration, used: Sequence[_Level]) -> list[str]:
-    """Say what is unusual."""
+    """Return remarks on anything unusual."""
     notes = []
     if len(used) == 1:
-        notes.append("one level of light: whether noise follows it was not checked")
+        notes.append(
+            "one level of light: not checked whether the noise follows the brightness"
+        )
     if whole.em_gain == 1 and np.max(whole.read_noise_e) > HIGH_READ_NOISE_E:
         notes.append(
             f"a read noise of {whole.read_noise_e:.0f} electrons is high: were the "
-            "dark frames dark, and is there no EM gain?"
+            "dark frames really dark, and is EM gain off?"
         )
     if whole.em_gain == 1 and np.max(whole.read_noise_e) < LOW_READ_NOISE_E:
         notes.append(
-            f"a read noise of {whole.read_noise_e:.2g} electrons is below any "
-            "camera's: is there EM gain? Then measure again with --em-gain; without "
-            "it the electrons per count are half of what they are"
+            f"a read noise of {whole.read_noise_e:.2g} electrons is lower than "
+            "any camera has: is EM gain on? Then measure again with --em-gain; without "
+            "it the electrons per count come out at half their value"
         )
     return notes
 
 
 def _why_no_maps(dark: StackStatistics, em_gain: float, wanted: bool) -> str:
-    """Say why all pixels share their numbers."""
+    """Return why all pixels share one set of numbers."""
     if not wanted:
         return ""
     if em_gain > 1:

@@ -1,4 +1,4 @@
-"""What a stack of frames of a still scene says of each pixel, in one pass."""
+"""Means, variances and correlations of a stack of a still scene, in one pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StackStatistics:
     Attributes
     ----------
     name : str
-        Of the stack, for people.
+        Name of the stack, for messages.
     frames : int
         At least 2.
     mean : NDArray, shape (height, width)
@@ -39,7 +39,7 @@ class StackStatistics:
     frame_means : NDArray, shape (frames,)
         Mean of each frame, counts.
     histogram : NDArray, shape (65536,)
-        How often each count occurs; in large frames among some million of pixels.
+        Occurrences of each count; in large frames among about a million pixels.
     like_neighbours : float
         Correlation of the noise of pixels side by side, or one above the other, the
         larger one, above that of pixels farther apart: 0 for a camera's counts.
@@ -64,7 +64,7 @@ class StackStatistics:
 
     @property
     def pile_up(self) -> int | None:
-        """The largest count, if it stands for all that is brighter."""
+        """Saturation level, if brighter counts pile up at the largest one."""
         largest = int(np.flatnonzero(self.histogram)[-1])
         below = self.histogram[max(0, largest - 8) : largest]
         here = int(self.histogram[largest])
@@ -83,8 +83,8 @@ class StackStatistics:
         Parameters
         ----------
         share : NDArray or float
-            By how much a pixel follows the mean of its frame: its own signal over
-            the mean signal where a lamp flickers, 1 where an offset wanders.
+            How strongly a pixel follows the mean of its frame: its own signal over
+            the mean signal for a flickering lamp, 1 for a wandering offset.
         """
         together = float(np.var(self.frame_means, ddof=1))
         left = self.variance - 2 * share * self.covariance + share**2 * together
@@ -93,12 +93,12 @@ class StackStatistics:
 
 
 def stack_statistics(name: str, frames: Iterable[NDArray[Any]]) -> StackStatistics:
-    """Read a stack once; memory for a few frames, whatever its length.
+    """Read a stack once, with memory for a few frames whatever its length.
 
     Parameters
     ----------
     name : str
-        For people.
+        Name of the stack, for messages.
     frames : Iterable of NDArray, shape (height, width)
         Whole counts, at least two frames.
 

@@ -22,10 +22,10 @@ FEWEST_ROUNDS, ROUNDS = 3, 15  # of shape and places in turn
 FIRST_STEPS, STEPS = 80, 25  # of conjugate gradients
 SETTLED_PX = 1e-3  # beads that move less have arrived
 SETTLED_CHI2 = 1e-3
-LEAST_NOISE = 1e-4  # of the brightest pixel, where the camera is not known
+LEAST_NOISE = 1e-4  # of the brightest pixel, without a camera
 BINS = 20  # of pixels of similar brightness
 SIGNAL = 1.0  # photons of a bead on a pixel
-LEAST_LEFT = 0.05  # share of degrees of freedom: fewer say nothing
+LEAST_LEFT = 0.05  # share of degrees of freedom: fewer are not significant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,12 @@ class Agreement:
 
     All are squared residuals in units of the noise, their sum divided by the degrees of
     freedom that the fit left to just these pixels: 1 where only noise is left. A bright
-    pixel gives more of them to the shape than a dim one.
+    pixel adds more of them to the shape than a dim one.
 
     Attributes
     ----------
     chi2_all, chi2_signal : float
-        Over all pixels, and over those where a bead gives more than one photon.
+        Over all pixels, and over those where a bead contributes more than one photon.
     chi2_planes : NDArray, shape (planes,)
     chi2_beads : NDArray, shape (beads,)
         Over the signal pixels of one plane, of one bead.
@@ -101,7 +101,7 @@ def agreement(
 def _taken(
     model: BeadModel, background: Background, signal: NDArray[np.bool_], *, jitter: bool
 ) -> Floats:
-    """Give the degrees of freedom that all but the shape took from each pixel."""
+    """Return the degrees of freedom that all but the shape took from each pixel."""
     beads, planes = model.images.shape[:2]
     levels = {"bead": beads, "plane": beads * planes, "none": 0}[background]
     places = 4.0 * beads
@@ -112,7 +112,7 @@ def _taken(
 
 
 def mean_squares(model: BeadModel) -> Floats:
-    """Give the mean weighted squared residual of each bead."""
+    """Return the mean weighted squared residual of each bead."""
     expected = model.expected()
     squares = model.weights(expected) * (model.images - expected) ** 2
     return np.asarray(squares.mean((1, 2, 3)))
@@ -204,7 +204,7 @@ def refit_places(model: BeadModel, background: Background, rounds: int = 8) -> N
 
 
 def subset(model: BeadModel, beads: list[int]) -> BeadModel:
-    """Give a model of some of the beads; what is fitted is copied."""
+    """Return a model of some of the beads; what is fitted is copied."""
     floor = model.floor
     return replace(
         model,
@@ -221,13 +221,13 @@ def subset(model: BeadModel, beads: list[int]) -> BeadModel:
 
 
 def _noise_floor(model: BeadModel) -> float:
-    """Take what is left over for the noise, where the camera is not known."""
+    """Take what is left over for the noise, if there is no camera."""
     left = float(np.mean((model.images - model.expected()) ** 2))
     return max(left, (LEAST_NOISE * float(np.ptp(model.images))) ** 2)
 
 
 def _gauge(model: BeadModel) -> Floats:
-    """Give what the images do not determine: mean place, depth, log intensity."""
+    """Return what the images do not determine: mean place, depth, log intensity."""
     return np.array(
         [
             model.x_px.mean(),

@@ -40,7 +40,7 @@ class BeadModel:
     floor : float or NDArray
         Variance without light, photons squared; broadcasts with `images`.
     slope : float
-        Variance per photon; 0 for images whose noise is not known.
+        Variance per photon; 0 for images of unknown noise.
     z_nm : NDArray, shape (planes,)
     knots : Knots
     x_px, y_px, dz_nm, photons : NDArray, shape (beads,)
@@ -87,14 +87,14 @@ class BeadModel:
         return int(self.images.shape[-1]) // 2
 
     def profiles(self, bead: int, along: int | None = None) -> Profiles:
-        """Give the matrices of one bead along z, y and x; see `spot`.
+        """Return the matrices of one bead along z, y and x; see `spot`.
 
         Parameters
         ----------
         bead : int
             Its number.
         along : int, optional
-            Axis (0: z, 1: y, 2: x) along which to give the derivative, per knot.
+            Axis (0: z, 1: y, 2: x) along which to differentiate, per knot.
         """
         k = self.knots
         moved = self.jitter if self.jitter.any() else np.zeros((1, 4))
@@ -111,16 +111,16 @@ class BeadModel:
         return csr_array(z * photons[:, None]), y, x
 
     def spots(self) -> Floats:
-        """Give the modelled images without background, shape of `images`."""
+        """Return the modelled images without background, shape of `images`."""
         beads = range(len(self.images))
         return np.stack([spot(self.coefficients, self.profiles(b)) for b in beads])
 
     def expected(self) -> Floats:
-        """Give the modelled images, photons, shape of `images`."""
+        """Return the modelled images, photons, shape of `images`."""
         return self.spots() + self.background[:, :, None, None]
 
     def weights(self, expected: Floats) -> Floats:
-        """Give one over the variance of each pixel."""
+        """Return one over the variance of each pixel."""
         return np.asarray(1 / (self.floor + self.slope * np.maximum(expected, 0.0)))
 
     def fit_shape(self, weights: Floats, rounds: int, tolerance: float = 1e-6) -> None:
@@ -130,7 +130,7 @@ class BeadModel:
         ----------
         weights : NDArray, shape of `images`
         rounds : int
-            Most steps of conjugate gradients.
+            Largest number of steps of conjugate gradients.
         tolerance : float
             Reached when the gradient is that much smaller than that of darkness.
         """
@@ -139,7 +139,7 @@ class BeadModel:
         self.coefficients = equations.solve(right, self.coefficients, rounds, tolerance)
 
     def measure_roughness(self, weights: Floats) -> None:
-        """Let the shape as it is say how rough it is allowed to be."""
+        """Set the allowed roughness from the present shape."""
         self.roughness = self._equations(weights).roughness(self.coefficients)
 
     def _equations(self, weights: Floats) -> NormalEquations:
@@ -229,7 +229,7 @@ class BeadModel:
         self.jitter -= slow @ np.linalg.lstsq(slow, self.jitter, rcond=None)[0]
 
     def rates(self, bead: int) -> Floats:
-        """Give the changes of a bead's image: (4, planes, window, window).
+        """Return the changes of a bead's image: (4, planes, window, window).
 
         Per px of x and of y, per nm of depth, and per logarithm of the photons; the
         last is the image itself without background.

@@ -1,8 +1,8 @@
-"""Whether the planes of a bead stack are one steady run through the depths.
+"""Check that the planes of a bead stack are one steady run through z.
 
-A stage that goes up and comes back, that scans several times or that waits at each
-depth for several planes gives a stack whose planes are not where their numbers say. It
-shows in planes that look alike though they are far apart in the stack.
+If the stage goes up and comes back, scans several times or waits at each depth for
+several planes, the planes are not where their numbers put them. It shows in planes that
+look alike although they are far apart in the stack.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-TELLING = 4.0  # times as unlike as neighbours: planes that are not at one depth
+TELLING = 4.0  # times as unlike as neighbours: planes at different depths
 ALIKE = 0.2  # of how unlike planes far apart are: the same depth
 FEWEST_PAIRS = 5
 SHARE = 8  # of the planes, one in so many, come a second time
@@ -27,24 +27,24 @@ NEAR_FOCUS = 1 / 6  # of the planes: where an aberrated PSF may be symmetric
 MOST_WAITING = 10  # planes at one depth
 STEP = 1.2  # times as unlike across a step as while the stage waits
 CHANCE = 1e-5  # that steps of one size look so
-_REMEDY = "Save one run in one direction, with one plane for each depth."
+_REMEDY = "Save one run in one direction, with one plane per depth."
 
 
 def check_run(images: Floats) -> None:
-    """Refuse a stack in which the stage turned round, began again or waited.
+    """Refuse a stack in which the stage turned round, started again or waited.
 
-    A turn near the plane of best focus cannot be told from a PSF that looks much the
-    same above and below it, and is not refused.
+    A turn near the plane of best focus is not refused: it cannot be distinguished from
+    a PSF that is similar above and below it.
 
     Parameters
     ----------
     images : NDArray, shape (beads, planes, window, window)
-        Light of beads.
+        Images of the beads, photons.
 
     Raises
     ------
     SettingsError
-        With the planes.
+        The message names the planes.
     """
     planes = images.shape[1]
     _check_same(images)
@@ -74,8 +74,8 @@ def check_run(images: Floats) -> None:
         score, half = (_again(share, first, first + d) for d in (lag, lag // 2))
         if score < min(ALIKE, half / 2):  # farther apart and yet more alike
             found[
-                f"the planes repeat: plane {lag} looks like plane 0, and those after "
-                "it like those after plane 0"
+                f"the planes repeat: plane {lag} and those after it look like plane 0 "
+                "and those after it"
             ] = score
     if found:
         raise SettingsError(f"{min(found, key=lambda k: found[k])}. {_REMEDY}")
@@ -104,8 +104,8 @@ def _check_same(images: Floats) -> None:
     if same.any():
         first = int(np.argmax(same))
         raise SettingsError(
-            f"planes {first} and {first + 1} are the same picture, and {same.sum()} "
-            f"such pairs there are. {_REMEDY}"
+            f"planes {first} and {first + 1} are identical, as are {same.sum()} "
+            f"pairs in all. {_REMEDY}"
         )
 
 
@@ -128,6 +128,6 @@ def _check_waiting(unlike: Floats) -> None:
                     least, waits = float(p), count
     if waits:
         raise SettingsError(
-            f"the stage waited for {waits} planes at each depth: those within a group "
-            f"look alike, the next group does not. {_REMEDY}"
+            f"the stage waited for {waits} planes at each depth: planes within a group "
+            f"look alike, those of the next group differ. {_REMEDY}"
         )

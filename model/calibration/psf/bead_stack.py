@@ -1,4 +1,4 @@
-"""Read what a PSF calibration starts from: planes, and stated positions of beads."""
+"""Read the input of a PSF calibration: planes, and stated positions of beads."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def read_stack(path: Path) -> NDArray[Any]:
         if movie.pixel_size.oblong:
             raise SettingsError(
                 f"{path} {movie.pixel_size.oblong}. If the file is wrong, save it "
-                "without that."
+                "without the pixel size."
             )
         stack = np.stack([movie.read(k) for k in range(len(movie))])
     if stack.dtype.kind not in "iuf" or not np.isfinite(stack).all():
         raise SettingsError(
-            f"{path}: pixels of type {stack.dtype}, or not finite; needed are numbers."
+            f"{path}: has pixels of type {stack.dtype} that are not all finite numbers."
         )
     return stack
 
@@ -59,7 +59,7 @@ def read_positions(path: Path, pixel_size_nm: float) -> NDArray[np.float64]:
     Raises
     ------
     SettingsError
-        Missing, or without these columns.
+        Missing file, or one without these columns.
     """
     content = read_file(path, "table of beads", 64 << 20)
     try:
@@ -72,7 +72,7 @@ def read_positions(path: Path, pixel_size_nm: float) -> NDArray[np.float64]:
         places = np.empty((0, 2))
     if not len(places) or not np.isfinite(places).all():
         raise SettingsError(
-            f"{path}: no table of bead positions. Needed are columns named x_nm and "
+            f"{path}: not a table of bead positions. It needs columns named x_nm and "
             "y_nm, in nanometres from the corner of the first pixel."
         )
     unique = np.unique(places.round(4), axis=0)

@@ -1,9 +1,9 @@
-"""Find beads in a stack of planes: whatever they look like, and which not to use.
+"""Find beads of any shape in a stack of planes, and choose those fit for use.
 
 A bead is where light adds up over all planes. The sum over depth of any PSF - a disk,
 an astigmatic spot, two lobes that turn - is one spot around the emitter once it is
-smoothed, so nothing is assumed about the shape. What is not fit for a calibration is
-refused, each with its reason.
+smoothed, so nothing is assumed about the shape. Beads that are not fit for a
+calibration are refused, each with a reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LIKELY_TIES = 5  # pixels of one highest count: more are saturation
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where light adds up.
+    """A place where light adds up.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A spot that is not used, and why."""
+    """A spot that is not used, and the reason."""
 
     x_px: float
     y_px: float
@@ -57,7 +57,7 @@ class Refusal:
 
 
 def default_window(pixel_size_nm: float) -> int:
-    """Give the odd number of pixels nearest to 3.3 um."""
+    """Return the odd number of pixels nearest to 3.3 um."""
     return max(SMALLEST_PX, 2 * round((WINDOW_NM / pixel_size_nm - 1) / 2) + 1)
 
 
@@ -93,8 +93,8 @@ def find_spots(photons: NDArray[Any], window_px: int) -> list[Spot]:
         peak = (float(smooth.max()) - level) / noise if noise else 0.0
         raise SettingsError(
             f"no beads found: over {len(photons)} planes the brightest spot stands out "
-            f"by {peak:.1f} standard deviations, needed are {SIGNIFICANT:g}. Is this "
-            "a stack of beads? Brighter beads or more planes help."
+            f"by {peak:.1f} standard deviations, must be {SIGNIFICANT:g} or more. Is "
+            "this a stack of beads? Brighter beads or more planes help."
         )
     spots = [
         _centred(light, float(x), float(y), window_px)
@@ -106,7 +106,7 @@ def find_spots(photons: NDArray[Any], window_px: int) -> list[Spot]:
 
 
 def frame_of(image: Floats) -> Floats:
-    """Give the outermost pixels of an image or of the last axes of images."""
+    """Return the outermost pixels of an image or of the last axes of images."""
     edges = (image[..., 0, :], image[..., -1, :], image[..., 1:-1, 0])
     return np.concatenate([*edges, image[..., 1:-1, -1]], -1)
 
@@ -192,15 +192,15 @@ def _fault(
     apart_px: float,
     saturated: NDArray[np.bool_] | None,
 ) -> str:
-    """Say why a spot cannot be used; nothing if it can."""
+    """Return why a spot cannot be used; empty if it can."""
     half = window_px // 2
     x, y = round(spot.x_px), round(spot.y_px)
     edge = min(x, y, shape[1] - 1 - x, shape[0] - 1 - y)
     if edge < half:
-        return f"{edge} px from the edge, needed are {half}"
+        return f"{edge} px from the edge, must be {half} or more"
     others = [_distance(spot, o) for o in spots if o is not spot]
     if others and min(others) < apart_px:
-        return f"{min(others):.1f} px from another, needed are {apart_px:g}"
+        return f"{min(others):.1f} px from another, must be {apart_px:g} or more"
     if saturated is not None:
         count = int(np.sum(saturated[_window(spot, half)]))
         if count:
@@ -211,7 +211,7 @@ def _fault(
 def _alike(
     good: list[Spot], refused: list[Refusal], photons: NDArray[Any], window_px: int
 ) -> tuple[list[Spot], list[Refusal]]:
-    """Refuse beads whose images do not look like those of the others."""
+    """Refuse beads whose images differ from those of the others."""
     if len(good) < 3:
         return good, refused
     images = cut(photons, good, window_px).reshape(len(good), -1)
@@ -224,7 +224,7 @@ def _alike(
         if value >= LIKE_THE_OTHERS:
             kept.append(spot)
             continue
-        reason = f"looks different: correlation {value:.2f}, needed {LIKE_THE_OTHERS:g}"
+        reason = f"looks different: correlation {value:.2f}, below {LIKE_THE_OTHERS:g}"
         refused.append(Refusal(spot.x_px, spot.y_px, reason))
     return kept, refused
 
@@ -239,15 +239,15 @@ def cut(photons: NDArray[Any], beads: list[Spot], window_px: int) -> Floats:
 def saturated_pixels(
     stack: NDArray[Any], saturation_adu: float | None
 ) -> NDArray[np.bool_]:
-    """Say which pixels were saturated in any plane: (height, width).
+    """Return which pixels were saturated in any plane: (height, width).
 
     Parameters
     ----------
     stack : NDArray, shape (planes, height, width)
         Counts.
     saturation_adu : float, optional
-        Of the camera. The largest count of whole-number stacks is taken for it, too,
-        where it occurs more often than noise would have it.
+        Saturation level of the camera. In stacks of whole numbers the largest count,
+        too, is taken for saturation if it occurs more often than noise explains.
     """
     top = stack.max()
     level = float(top) + 1 if saturation_adu is None else saturation_adu

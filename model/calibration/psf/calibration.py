@@ -1,7 +1,7 @@
 """Measure a PSF from a stack of beads: position, intensity and shape together.
 
-The shape is a `SplinePSF`. It keeps what happens along z: how the light in the window
-changes (no plane is normalised), and where the spot moves sideways (the wobble).
+The shape is a `SplinePSF`. It keeps the changes along z: of the light in the window (no
+plane is normalised) and of the lateral position of the spot (the wobble).
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ ROUNDING = 1 / 12  # variance of a count that was rounded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeadSettings:
-    """How a stack was taken, and how it is fitted.
+    """How a stack was recorded, and how it is to be fitted.
 
     Attributes
     ----------
     pixel_size_nm : float
     z_step_nm : float
-        From plane to plane; negative where z falls.
+        Distance between planes; negative if z decreases.
     z_start_nm : float, optional
         Depth of the first plane. By default z = 0 is the plane of best focus, or
         the middle one of a PSF without focus.
     camera : CameraCalibration, optional
-        Without one the images are taken as they are, and all pixels count alike.
+        Without one the images are used as they are, and all pixels have equal weight.
     positions_px : NDArray, shape (n, 2), optional
         True (x, y) of the beads: the wobble then includes the constant offset.
     bead_photons : float, optional
@@ -80,13 +80,13 @@ class BeadSettings:
     window_px : int, optional
         Odd edge of the fitted square; by default 3.3 um, or what fits a single bead.
     min_distance_px : float, optional
-        Between beads; by default the window.
+        Smallest distance between beads; by default the window.
     knots_nm : float, optional
-        Distance of the knots along z.
+        Spacing of the knots along z.
     background : {"bead", "plane", "none"}
         One value per bead, or per plane of each, or only the camera's offset.
     jitter : bool
-        Fit what stage and lamp do from plane to plane.
+        Fit the jitter of stage and lamp from plane to plane.
     """
 
     pixel_size_nm: float
@@ -104,14 +104,14 @@ class BeadSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PSFCalibration:
-    """A fitted PSF and all that it rests on.
+    """A fitted PSF and everything that it is based on.
 
     Attributes
     ----------
     psf : SplinePSF
     settings : BeadSettings
     beads : list of Spot
-        Those used, with their fitted positions and intensities.
+        Beads used, with their fitted positions and intensities.
     refused : list of Refusal
     model : BeadModel
         The fit; its coefficients are those of `psf` but for the scale of intensities.
@@ -119,7 +119,7 @@ class PSFCalibration:
     slices : Slices
         Wobble, widths and amplitude at the depth of each plane.
     zero : str
-        What z = 0 is.
+        Meaning of z = 0, in words.
     """
 
     psf: SplinePSF
@@ -143,13 +143,13 @@ def calibrate_psf(
         Counts, or images in any unit of light where there is no camera.
     settings : BeadSettings
     progress : callable, optional
-        Told (round, chi2) now and then.
+        Called with (round, chi2) now and then.
 
     Raises
     ------
     SettingsError
-        No stack, no bead that can be used, planes that are not one steady run, or a
-        z step that cannot be.
+        Not a stack, no usable bead, planes that are not one steady run, or an
+        impossible z step.
     """
     z_nm = _depths(stack, settings)
     _check(stack, settings)
@@ -163,7 +163,7 @@ def calibrate_psf(
 
 
 def _depths(stack: NDArray[Any], settings: BeadSettings) -> Floats:
-    """Give the depth of each plane; refuse what cannot be a stack."""
+    """Return the depth of each plane; refuse what cannot be a stack."""
     if stack.ndim != 3 or len(stack) < FEWEST_PLANES:
         raise SettingsError(
             f"a bead stack has shape (planes, height, width) and at least "
@@ -174,8 +174,8 @@ def _depths(stack: NDArray[Any], settings: BeadSettings) -> Floats:
     if not SPAN_NM[0] <= span <= SPAN_NM[1]:
         raise SettingsError(
             f"a z step of {settings.z_step_nm:g} nm makes {len(stack)} planes span "
-            f"{span:g} nm; needed are {SPAN_NM[0]:g} to {SPAN_NM[1]:g} nm. Give "
-            "--z-step in nanometres."
+            f"{span:g} nm; must be {SPAN_NM[0]:g} to {SPAN_NM[1]:g} nm. Is --z-step "
+            "in nanometres?"
         )
     steps = np.arange(len(stack), dtype=np.float64)
     if settings.z_start_nm is None:
@@ -186,23 +186,23 @@ def _depths(stack: NDArray[Any], settings: BeadSettings) -> Floats:
 def _check(stack: NDArray[Any], settings: BeadSettings) -> None:
     """Refuse settings that do not fit each other or the stack."""
     if settings.background not in get_args(Background):
-        known = ", ".join(get_args(Background))
+        choices = ", ".join(get_args(Background))
         raise SettingsError(
-            f"background {settings.background!r} is not known: needs one of {known}."
+            f"background {settings.background!r} is unknown: use one of {choices}."
         )
     check_pixel_size(settings.pixel_size_nm, "--pixel-size")
     camera = settings.camera
     if camera is not None and camera.shape not in (None, stack.shape[1:]):
         raise SettingsError(
-            f"the camera has maps of {camera.shape} pixels, the stack has "
-            f"{stack.shape[1:]}. Record the beads with the same region of the chip."
+            f"the camera maps have {camera.shape} pixels, the stack has "
+            f"{stack.shape[1:]}. Record the beads with the same ROI."
         )
 
 
 def _choose(
     stack: NDArray[Any], photons: NDArray[Any], settings: BeadSettings
 ) -> tuple[list[Spot], list[Refusal], int]:
-    """Find the beads, those that are refused, and the window."""
+    """Return the beads to use, those refused, and the window."""
     largest = (min(stack.shape[1:]) - 1) // 2 * 2 + 1
     wanted = settings.window_px or default_window(settings.pixel_size_nm)
     window = min(wanted // 2 * 2 + 1, largest)
@@ -231,31 +231,31 @@ def _choose(
 
 
 def _remedy(spots: list[Spot], window: int) -> str:
-    """Say what to do where no bead can be used."""
+    """Return what to do where no bead can be used."""
     places = np.array([(s.x_px, s.y_px) for s in spots])
     away = np.linalg.norm(places[:, None] - places, axis=-1)
     np.fill_diagonal(away, np.inf)
     if np.median(away.min(1)) < window / 2:  # most spots have one beside them
         return (
-            "Are these the lobes of beads, each taken for a bead of its own? Then "
-            "give a larger --window; otherwise record beads farther apart."
+            "Are these the lobes of one PSF, each taken for a bead? Then use a "
+            "larger --window; otherwise record beads farther apart."
         )
     return (
-        "Record beads that are dimmer or farther apart, or give a smaller --window "
+        "Record beads that are dimmer or farther apart, or use a smaller --window "
         "or --min-distance."
     )
 
 
 def _stated(spots: list[Spot], positions_px: Floats, window: int) -> list[Spot]:
-    """Take the stated positions of beads that are seen; unstated ones stay light."""
+    """Use the stated positions of visible beads; others only count as light nearby."""
     places = np.array([(s.x_px, s.y_px) for s in spots])
     away = np.linalg.norm(positions_px[:, None] - places, axis=-1)
     nearest = away.argmin(1)
     if away.min() > window / 2:
         raise SettingsError(
-            f"the stated positions are not those of the beads: the nearest pair is "
-            f"{away.min():.1f} px apart, needed are {window / 2:g} px. Are they in "
-            "nanometres, x first, from the same pixel size?"
+            f"the stated positions are not those of the beads: the nearest is "
+            f"{away.min():.1f} px from a bead, must be {window / 2:g} px or less. Are "
+            "they in nanometres, x first, for the same pixel size?"
         )
     placed = [
         Spot(float(x), float(y), spots[n].brightness)
@@ -272,7 +272,7 @@ def _start(
     z_nm: Floats,
     settings: BeadSettings,
 ) -> BeadModel:
-    """Cut out the beads and guess everything that is fitted."""
+    """Cut out the beads and guess all parameters of the fit."""
     images = cut(photons, beads, window)
     border = np.median(frame_of(images), -1)  # (beads, planes)
     level = np.zeros_like(border)
@@ -302,7 +302,7 @@ def _start(
 def _noise(
     camera: CameraCalibration | None, beads: list[Spot], window: int
 ) -> tuple[Any, float]:
-    """Give the variance without light, and per photon."""
+    """Return the variance without light, and per photon."""
     if camera is None:
         return 1.0, 0.0
     rounding = ROUNDING * np.asarray(camera.photons_per_adu) ** 2
@@ -319,18 +319,19 @@ def _fit_without_odd(
     settings: BeadSettings,
     progress: Progress | None,
 ) -> tuple[BeadModel, list[Spot]]:
-    """Fit; leave out, one by one, beads that agree less than the others."""
+    """Fit; drop, one by one, beads that agree less than the others."""
     first_shape(model, 0)
     while True:
-        told = settings.background
-        fit_jointly(model, told, jitter=settings.jitter, progress=progress)
+        fit_jointly(
+            model, settings.background, jitter=settings.jitter, progress=progress
+        )
         chi2 = mean_squares(model)
         worst, typical = int(chi2.argmax()), float(np.median(chi2))
         if len(beads) < 3 or chi2[worst] < WORSE * typical:
             return model, beads
         odd = beads[worst]
         reason = (
-            f"does not fit the others: chi2 {chi2[worst]:.3g}, theirs {typical:.3g}"
+            f"does not match the others: chi2 {chi2[worst]:.3g}, theirs {typical:.3g}"
         )
         refused.append(Refusal(odd.x_px, odd.y_px, reason))
         kept = [k for k in range(len(beads)) if k != worst]
@@ -340,7 +341,7 @@ def _fit_without_odd(
 def _finish(
     model: BeadModel, beads: list[Spot], refused: list[Refusal], settings: BeadSettings
 ) -> PSFCalibration:
-    """Fix what the images leave free, and measure the result."""
+    """Settle what the images leave open, and measure the result."""
     settle_background(model, settings.background)
     fit = agreement(model, settings.background, jitter=settings.jitter)
     zero = settle_depth(model, settings.z_start_nm)

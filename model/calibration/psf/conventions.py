@@ -1,7 +1,7 @@
-"""What bead images leave open, and how it is decided.
+"""Conventions for what bead images leave open.
 
-Images do not say what is background and what is the PSF's own far light, which depth
-is 0, where in its image an emitter is, and how bright it is. Each has one rule.
+Images alone do not show what is background and what is the PSF's own far light, which
+depth is 0, where in its image an emitter is, and how bright it is. Each has one rule.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def spline_of(model: BeadModel, pixel_size_nm: float) -> SplinePSF:
-    """Give the fitted shape as a PSF."""
+    """Return the fitted shape as a PSF."""
     knots = model.knots
     return SplinePSF(
         coefficients=model.coefficients.astype(np.float32),
@@ -34,7 +34,7 @@ def spline_of(model: BeadModel, pixel_size_nm: float) -> SplinePSF:
 
 
 def settle_background(model: BeadModel, background: Background) -> None:
-    """Decide what is PSF and what is background: images alone cannot.
+    """Separate PSF and background, which images alone cannot.
 
     A constant in the window can be either. The edge of the window is dark in every
     plane where each has its background, or else in the darkest plane.
@@ -53,7 +53,7 @@ def settle_background(model: BeadModel, background: Background) -> None:
 
 
 def settle_depth(model: BeadModel, z_start_nm: float | None) -> str:
-    """Put z = 0 at the focus unless the first plane's depth is stated; say where."""
+    """Put z = 0 at the focus unless the first plane's depth is stated; return which."""
     if z_start_nm is not None:
         return "as stated by the depth of the first plane"
     psf = spline_of(model, 1.0)
@@ -78,7 +78,7 @@ def settle_place(model: BeadModel) -> None:
 
 
 def settle_scale(model: BeadModel) -> None:
-    """Let the window hold one photon per photon at z = 0."""
+    """Scale the PSF to sum to 1 over the window at z = 0."""
     psf = spline_of(model, 1.0)
     zero = float(np.clip(0.0, psf.z_low_nm, psf.z_high_nm))
     light = float(render_slices(psf, np.array([zero])).sum())

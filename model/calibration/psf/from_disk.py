@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What a calibration left on disk.
+    """What a calibration wrote to disk.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Written:
     metadata : dict
         What the PSF file records.
     text : str
-        A few lines for the screen.
+        Summary of a few lines for the terminal.
     """
 
     psf: Path
@@ -46,7 +46,7 @@ def calibrate_psf_from(
     positions: Path | None = None,
     progress: Progress | None = None,
 ) -> Written:
-    """Calibrate a PSF from files to files.
+    """Calibrate a PSF from a stack on disk, and write PSF and picture.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def calibrate_psf_from(
         Stack of planes; see `read_stack`.
     settings : BeadSettings
     out : Path
-        PSF file to write; the usual ending is added where it lacks. The picture is
-        written beside it.
+        PSF file to write; the suffix is added if missing. The picture is written
+        beside it.
     positions : Path, optional
         Table of true positions; see `read_positions`.
     progress : callable, optional

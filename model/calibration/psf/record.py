@@ -1,4 +1,4 @@
-"""What a PSF calibration says of itself: for its file, for people, and its warnings."""
+"""The record of a PSF calibration: metadata of its file, summary and warnings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEW_BEADS = 3
 
 
 def metadata_of(calibration: PSFCalibration, source: str) -> dict[str, Any]:
-    """Give all that the PSF file records of its origin, as plain JSON data.
+    """Return what the PSF file records of its origin, as plain JSON data.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def metadata_of(calibration: PSFCalibration, source: str) -> dict[str, Any]:
     """
     settings, model = calibration.settings, calibration.model
     fit = calibration.fit
-    known = settings.camera is not None
+    has_noise = settings.camera is not None
     slices = calibration.slices.as_dict()
     return {
         "source": source,
@@ -49,10 +49,10 @@ def metadata_of(calibration: PSFCalibration, source: str) -> dict[str, Any]:
         "window_px": int(model.images.shape[-1]),
         "background": settings.background,
         "camera": _camera(calibration),
-        "chi2": round(fit.chi2_all, 4) if known else None,
-        "chi2_signal": round(fit.chi2_signal, 4) if known else None,
-        "chi2_planes": _rounded(fit.chi2_planes) if known else None,
-        "noise_over_expected": round(fit.noise, 3) if known else None,
+        "chi2": round(fit.chi2_all, 4) if has_noise else None,
+        "chi2_signal": round(fit.chi2_signal, 4) if has_noise else None,
+        "chi2_planes": _rounded(fit.chi2_planes) if has_noise else None,
+        "noise_over_expected": round(fit.noise, 3) if has_noise else None,
         "residual_of_peak": float(f"{_residual(calibration):.3g}"),
         "pixels": fit.pixels,
         "parameters": round(fit.parameters),
@@ -70,38 +70,38 @@ def metadata_of(calibration: PSFCalibration, source: str) -> dict[str, Any]:
 
 
 def remarks(calibration: PSFCalibration) -> list[str]:
-    """Say what a user should know before trusting the calibration."""
+    """Return what a user should know before trusting the calibration."""
     fit, settings = calibration.fit, calibration.settings
     found = []
     if settings.camera is None:
         found.append(
-            "no camera given: all pixels count alike and the noise is what is left "
-            "over, so chi2 says nothing. Give --camera, or --offset and --gain."
+            "no camera given: all pixels weigh the same and the noise is taken from "
+            "the residuals, so chi2 means nothing. Use --camera or --offset and --gain."
         )
     elif not WRONG_NOISE[0] <= fit.noise <= WRONG_NOISE[1]:
         found.append(
             f"the noise per photon is {fit.noise:.2g} times that of the stated camera: "
             "a gain, an EM gain or a quantum efficiency is wrong, or the planes were "
-            f"averaged. It fits {_gain(calibration):.3g} electrons per count."
+            f"averaged. {_gain(calibration):.3g} electrons per count would fit."
         )
     if len(calibration.beads) < FEW_BEADS:
         beads = _beads_in_words(len(calibration.beads))
         found.append(
-            f"only {beads}: what the PSF looks like elsewhere in a pixel is "
-            "interpolated. Ten beads are good."
+            f"only {beads}: the PSF at other positions within a pixel is "
+            "interpolated. Use ten beads if you can."
         )
     odd = fit.chi2_planes > ODD_PLANE * np.median(fit.chi2_planes)
     if settings.camera is not None and odd.any():
         planes = ", ".join(str(k) for k in np.flatnonzero(odd)[:8])
         found.append(
-            f"planes {planes} (from 0) do not fit their neighbours: the stage or the "
-            "lamp moved during the exposure."
+            f"planes {planes} (from 0) do not fit their neighbours: the stage moved "
+            "or the lamp changed during the exposure."
         )
     return found
 
 
 def describe(calibration: PSFCalibration) -> str:
-    """Give a few lines for the screen."""
+    """Return a summary of a few lines for the terminal."""
     fit, slices, model = calibration.fit, calibration.slices, calibration.model
     lines = [
         f"{_beads_in_words(len(calibration.beads))}, {len(model.z_nm)} planes from "
@@ -156,7 +156,7 @@ def _camera(calibration: PSFCalibration) -> dict[str, float] | None:
 
 
 def _jitter(calibration: PSFCalibration) -> dict[str, float] | None:
-    """Give the standard deviations of what changed from plane to plane."""
+    """Return the standard deviations of the jitter from plane to plane."""
     if not calibration.settings.jitter:
         return None
     x, y, z, light = calibration.model.jitter.std(0)
@@ -170,14 +170,14 @@ def _jitter(calibration: PSFCalibration) -> dict[str, float] | None:
 
 
 def _residual(calibration: PSFCalibration) -> float:
-    """Give the root mean square residual relative to the brightest pixel."""
+    """Return the root mean square residual relative to the brightest pixel."""
     model = calibration.model
     left = np.sqrt(np.mean((model.images - model.expected()) ** 2))
     return float(left / np.abs(model.images).max())
 
 
 def _gain(calibration: PSFCalibration) -> float:
-    """Electrons per count that the noise found would mean."""
+    """Return the electrons per count that would explain the measured noise."""
     camera = calibration.settings.camera
     return float(camera.typical.e_per_adu) / calibration.fit.noise if camera else 0.0
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .calibration import PSFCalibration
 
-# Colours that the colour-blind tell apart (M. Okabe, K. Ito).
+# Colours that the colour-blind can distinguish (M. Okabe, K. Ito).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 DEPTHS = 7
 SIGMAS = 4.0  # range of the residuals shown
@@ -71,8 +71,8 @@ class _Bead:
 
 def _headline(calibration: PSFCalibration, title: str) -> str:
     fit, model = calibration.fit, calibration.model
-    known = calibration.settings.camera is not None
-    chi2 = f"χ² per pixel {fit.chi2_signal:.3f}" if known else "noise not known"
+    has_noise = calibration.settings.camera is not None
+    chi2 = f"χ² per pixel {fit.chi2_signal:.3f}" if has_noise else "noise unknown"
     return (
         f"{title}: {_count(len(calibration.beads))}, {len(model.z_nm)} planes, "
         f"{calibration.settings.pixel_size_nm:g} nm pixels, {chi2}"
@@ -103,14 +103,14 @@ def _draw_planes(figure: Any, bead: _Bead, calibration: PSFCalibration) -> None:
                 ax.set_ylabel(rows[row], fontsize=9)
         axes[0, column].set_title(f"z = {bead.z_nm[plane]:+.0f} nm", fontsize=9)
     _bar(axes[0, 0], calibration.settings.pixel_size_nm, bead.measured.shape[-1])
-    note = f"bead {bead.number + 1}, each depth scaled by itself; bar 1 µm"
+    note = f"bead {bead.number + 1}, each depth on its own scale; bar 1 µm"
     figure.supxlabel(note, fontsize=8, color=GREY)
 
 
 def _draw_sections(figure: Any, bead: _Bead, calibration: PSFCalibration) -> None:
     """Show xz and yz sections through the bead, measured, fitted and residual.
 
-    Shown is the square root of the light: the dim ends of the range, too.
+    The square root of the light shows the dim ends of the range, too.
     """
     axes = figure.subplots(2, 3, squeeze=False)
     scale = calibration.settings.pixel_size_nm / 1000
@@ -155,7 +155,7 @@ def _draw_curves(figure: Any, calibration: PSFCalibration) -> None:
 
 
 def _draw_limits(ax: Any, calibration: PSFCalibration) -> None:
-    """Show what precision the PSF allows."""
+    """Show the precision that the PSF allows."""
     settings, psf = calibration.settings, calibration.psf
     camera = settings.camera or CameraCalibration(read_noise_e=0.0)
     z = np.linspace(psf.z_low_nm, psf.z_high_nm, LIMIT_DEPTHS)
@@ -181,8 +181,8 @@ def _draw_chi2(ax: Any, calibration: PSFCalibration) -> None:
     ax.axhspan(0.9, 1.1, color="#dddddd", lw=0)
     ax.plot(model.z_nm[order] / 1000, chi2, color=GREEN, lw=1)
     ax.set_ylim(0, max(1.6, min(1.1 * float(chi2.max()), 4.0)))
-    known = calibration.settings.camera is not None
-    _labels(ax, "χ² per pixel" if known else "χ² (noise not known)", legend=False)
+    has_noise = calibration.settings.camera is not None
+    _labels(ax, "χ² per pixel" if has_noise else "χ² (noise unknown)", legend=False)
 
 
 def _two_or_five(value: float, _: Any) -> str:

@@ -45,12 +45,12 @@ class Slices:
     amplitude: Floats
 
     def as_dict(self) -> dict[str, list[float]]:
-        """Give plain lists for a file."""
+        """Return plain lists for a file."""
         return {k: [round(float(x), 4) for x in v] for k, v in asdict(self).items()}
 
 
 def render_slices(psf: SplinePSF, z_nm: Floats) -> Floats:
-    """Give the images (n, window, window) with the emitter on the middle pixel."""
+    """Return the images (n, window, window) with the emitter on the middle pixel."""
     window = psf.coefficients.shape[-1] - 4
     middle = np.full(len(z_nm), float(window // 2))
     images = psf.images(middle, middle, np.asarray(z_nm, float), (window, window))
@@ -91,7 +91,7 @@ def measure_slices(psf: SplinePSF, z_nm: Floats | None = None) -> Slices:
 
 
 def focus_nm(slices: Slices) -> float | None:
-    """Give the depth where the spot is smallest, to 1 nm; None if it has no focus.
+    """Return the depth where the spot is smallest, to 1 nm; None if it has no focus.
 
     The area of the spot is that of the fitted Gaussian. A double helix keeps its
     area; the focus of an astigmatic PSF is between its two.

@@ -116,7 +116,7 @@ class Knots:
 
 
 def spot(coefficients: Floats, profiles: Profiles) -> Floats:
-    """Give the images of a bead, (planes, window, window).
+    """Return the images of a bead, (planes, window, window).
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class NormalEquations:
         return tuple(result)
 
     def right_side(self, images: Floats) -> Floats:
-        """Give the right-hand side for `images`, shape of the coefficients."""
+        """Return the right-hand side for `images`, shape of the coefficients."""
         total = np.zeros_like(self._information)
         for view, weight, image in zip(self._views, self._weights, images, strict=True):
             total += gathered(weight * image, view)
@@ -255,7 +255,7 @@ class NormalEquations:
         return x
 
     def _bent(self, coefficients: Floats) -> Floats:
-        """Give the gradient of the weighted sum of squared second differences."""
+        """Return the gradient of the weighted sum of squared second differences."""
         total = np.zeros_like(coefficients)
         for axis, stiffness in enumerate(self._stiffness):
             c = np.moveaxis(coefficients, axis, 0)
@@ -269,7 +269,7 @@ class NormalEquations:
 
 
 def _height(shape: Floats, information: Floats) -> Floats:
-    """Say how high a shape may be at each knot; never 0.
+    """Return how high a shape may be at each knot; never 0.
 
     The largest height near by, because flanks bend more than their own height, and no
     less than the noise: a height below it is not known, and taking it for low would
@@ -285,7 +285,7 @@ def _height(shape: Floats, information: Floats) -> Floats:
 
 
 def _rough(coefficients: Floats, height: Floats, axis: int) -> Floats:
-    """Give differences along an axis, relative to the height in their middle."""
+    """Return differences along an axis, relative to the height in their middle."""
     tall = np.moveaxis(height, axis, 0)[1:-1]
     return np.asarray(np.diff(np.moveaxis(coefficients, axis, 0), 2, 0) / tall)
 
