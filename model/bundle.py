@@ -67,7 +67,7 @@ class ModelSpec(BaseModel):
     kflop_per_px : float
         Cost per camera pixel and frame.
     density_response : tuple of (expected, true)
-        What the sum of the probabilities means, emitters per um2; see
+        Calibration of the sum of the probabilities, emitters per um2; see
         `training.response`. Empty: taken as it is.
     """
 
@@ -118,14 +118,17 @@ class Bundle:
     digest: str
     refine: bool = False
 
-    def check_pixel_size(self, pixel_size_nm: float) -> None:
-        """Refuse a camera whose pixels are not those of the network's PSF.
+    @property
+    def identity(self) -> dict[str, str | bool]:
+        """Name, digest and use of the bundle, for a report."""
+        return {
+            "model": self.spec.name,
+            "model_digest": self.digest,
+            "refined": self.refine,
+        }
 
-        Raises
-        ------
-        SettingsError
-            They differ, and depths would be wrong with them.
-        """
+    def check_pixel_size(self, pixel_size_nm: float) -> None:
+        """Raise SettingsError if depths would be wrong with pixels of this size."""
         trained = self.spec.training.pixel_size_nm
         off = abs(pixel_size_nm / trained - 1)
         if self.spec.is_3d and off > PIXEL_SIZE_TOLERANCE:

@@ -245,9 +245,9 @@ class _Noise:
     Parameters
     ----------
     calibration : CameraCalibration
-        Of the whole frame.
+        Calibration of the whole frame.
     shape : tuple[int, int]
-        Of the frame.
+        Shape of the frame.
     """
 
     def __init__(self, calibration: CameraCalibration, shape: tuple[int, ...]) -> None:

@@ -28,7 +28,8 @@ from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver, Op
 
 from .backend import OnnxBackend, versions
 from .bundle import load_bundle
-from .camera_check import camera_report
+from .camera_check import CameraCheck, camera_report
+from .density_blocks import DensityBlocks
 from .frame_memory import check_memory, frames_at_once, warm_up_shape
 from .live_stream import LiveStream
 from .localizer import Localized, Localizer
@@ -209,8 +210,15 @@ class Engine:
             refused=self._disk_refuses,
             resume=self._resume,
         )
+        control, bundle = self._settings.control, self._bundle
+        response, block_frames = bundle.spec.density_response, control.block_frames
         self._stream = LiveStream(
-            start, folder, results, self._bundle, self._backend, self._settings
+            start,
+            folder,
+            results,
+            Localizer.for_stream(start, bundle, self._backend, control.region),
+            DensityBlocks(start.stream_id, response, block_frames=block_frames),
+            CameraCheck(start.calibration),
         )
         self._results = results
         self._publisher.begin(start.stream_id, results.metadata, rows=results.rows)
@@ -284,9 +292,7 @@ class Engine:
             "rejected": dict(self._receiver.rejected),
             "camera": camera_report(stream.camera),
             "engine": {
-                "model": self._bundle.spec.name,
-                "model_digest": self._bundle.digest,
-                "refined": self._bundle.refine,
+                **self._bundle.identity,
                 "backend": self._backend.name,
                 "threads": self._settings.engine.threads,
                 "versions": versions(),

@@ -98,9 +98,7 @@ def fit(
         "session": str(folder),
         "camera": camera_report(camera),
         "engine": {
-            "model": bundle.spec.name,
-            "model_digest": bundle.digest,
-            "refined": bundle.refine,
+            **bundle.identity,
             "backend": backend.name,
             "versions": versions(),
         },

@@ -10,50 +10,29 @@ from typing import TYPE_CHECKING
 from liveloc.stream.latency import Latency
 from liveloc.stream.preview import PreviewTaker
 
-from .camera_check import CameraCheck
-from .density_blocks import DensityBlocks
-from .localizer import Localized, Localizer
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from liveloc.stream.density import BlockDensity
     from liveloc.stream.frames import StreamStart
-    from liveloc.stream.session.settings import SessionSettings
     from liveloc.stream.transport.receiver import Arrived
 
-    from .backend import Backend
-    from .bundle import Bundle
+    from .camera_check import CameraCheck
+    from .density_blocks import DensityBlocks
+    from .localizer import Localized, Localizer
     from .results import Results
 
 
 @dataclass(slots=True)
 class LiveStream:
-    """A stream that is being localized: its localizer and measurements.
-
-    Parameters
-    ----------
-    start : StreamStart
-        Its description by the bridge.
-    folder : Path
-        The session's folder.
-    results : Results
-        Files of its localizations.
-    bundle, backend : Bundle, Backend
-        Network that localizes it.
-    settings : SessionSettings
-        The section ``control`` is used.
-    """
+    """A stream that is being localized: its files, its localizer, its measurements."""
 
     start: StreamStart
     folder: Path
     results: Results
-    bundle: Bundle
-    backend: Backend
-    settings: SessionSettings
-    localizer: Localizer = field(init=False)
-    density: DensityBlocks = field(init=False)
-    camera: CameraCheck = field(init=False)
+    localizer: Localizer
+    density: DensityBlocks
+    camera: CameraCheck
     previews: PreviewTaker = field(default_factory=PreviewTaker)
     latency: Latency = field(default_factory=Latency)
     after_neighbour: Latency = field(default_factory=Latency)
@@ -64,18 +43,6 @@ class LiveStream:
     _last_ns: int = 0
     _frames: int = 0
     _recent: tuple[int, int] = (0, 0)  # frames and time at the last call
-
-    def __post_init__(self) -> None:
-        control = self.settings.control
-        self.localizer = Localizer.for_stream(
-            self.start, self.bundle, self.backend, control.region
-        )
-        self.density = DensityBlocks(
-            self.start.stream_id,
-            self.bundle.spec.density_response,
-            block_frames=control.block_frames,
-        )
-        self.camera = CameraCheck(self.start.calibration)
 
     def take(self, event: Arrived) -> Localized:
         """Localize frames that arrived."""

@@ -91,7 +91,7 @@ class Refinement:
     psf : PSF
         That the emitters have: of the bundle.
     calibration : CameraCalibration
-        Of the camera that took the frames.
+        Calibration of the camera.
     geometry : Geometry
         Shape and place of the frames.
     z_range_nm : tuple[float, float] or None

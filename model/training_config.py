@@ -217,7 +217,7 @@ class Optics:
     psf : PSF
         In the middle of the range if the configuration has one.
     camera : CameraCalibration
-        With its maps, if there are any.
+        Camera with its maps, if it has any.
     """
 
     psf: PSF
@@ -428,6 +428,3 @@ def _check_spline(psf: SplinePSF, config: TrainingConfig, path: Path) -> None:
             f"{path}: measured from {psf.z_low_nm:.0f} to {psf.z_high_nm:.0f} nm, "
             f"z_range_nm is {low:.0f} to {high:.0f}. Set a range within it."
         )
-
-
-__all__ = ["Optics", "SettingsError", "TrainingConfig"]

@@ -1,1 +1,4 @@
-"""From stacks to files: cameras by photon transfer, PSFs from beads."""
+"""From stacks to files: cameras by photon transfer, PSFs from beads.
+
+`camera` and `psf` do not import each other.
+"""

@@ -34,7 +34,7 @@ class Curve:
     property : str
         Its name and unit, for an axis.
     edges : NDArray[np.float64], shape (bins + 1,)
-        Of the bins.
+        Edges of the bins.
     centre : NDArray[np.float64], shape (bins,)
         Median of the property.
     emitters : NDArray[np.int64]
@@ -42,7 +42,7 @@ class Curve:
     jaccard : NDArray[np.float64]
         Percent.
     rmse_lateral_nm, rmse_axial_nm : NDArray[np.float64]
-        Of the pairs, as in `metrics.Score`.
+        RMSE of the pairs, as in `metrics.Score`.
     over_limit : dict[str, NDArray[np.float64]]
         RMSE over the root mean square limit along x, y and z, where limits are known.
     """
@@ -81,10 +81,10 @@ def curves(
     field : Field
         Its area makes densities.
     limits : Limits, optional
-        Of all rows of the truth. With them there is a curve over the
+        Limits of all rows of the truth. With them there is a curve over the
         signal-to-noise ratio: photons over their limit.
     bins : int
-        At most.
+        Largest number of bins.
 
     Returns
     -------

@@ -28,9 +28,9 @@ class Imaging:
     Attributes
     ----------
     psf : PSF
-        Of the microscope.
+        PSF of the microscope.
     camera : CameraCalibration
-        Of the camera.
+        Its camera.
     overlap : bool
         Limits are for emitters fitted together with their neighbours, not alone.
     """
@@ -65,7 +65,7 @@ def imaging_for(
     model : str or None
         Name or path of a bundle.
     metadata : Mapping[str, str]
-        Of the table.
+        Metadata of the table.
     overlap : bool
         See `Imaging`.
 

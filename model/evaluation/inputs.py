@@ -36,7 +36,7 @@ class Inputs:
     metadata : dict[str, str]
         Metadata of both files; the truth takes precedence.
     remarks : list[str]
-        What was assumed or left out, one line each.
+        Assumptions and omissions, one line each.
     """
 
     table: Localizations

@@ -150,7 +150,7 @@ def compare(
     table, truth : Localizations
         Same coordinates, same frame numbers.
     rule : Rule
-        What counts.
+        Matching rule.
     field : Field, optional
         Field of view; needed where a border is left out.
 

@@ -44,7 +44,7 @@ class Score:
     precision, recall : float
         TP / (TP + FP) and TP / (TP + FN), 0 to 1.
     rmse_lateral_nm, rmse_axial_nm : float
-        Of the matched pairs; the lateral one is of the distance in the plane.
+        RMSE of the matched pairs; the lateral one is of the distance in the plane.
     efficiency_lateral, efficiency_axial, efficiency_3d : float
         ``100 - sqrt((100 - jaccard)^2 + (alpha rmse)^2)``, and the mean of both.
     """

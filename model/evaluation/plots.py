@@ -33,7 +33,7 @@ def write_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
     Parameters
     ----------
     evaluation : Evaluation
-        What to draw.
+        Evaluation to draw.
     folder : Path
         Made if need be.
 

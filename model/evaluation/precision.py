@@ -114,8 +114,8 @@ def limits_of(
     background : float
         For emitters whose own is not in the table.
     overlap : bool
-        Of each together with the others in its frame, see `crlb.crlb_crowded`, not
-        of each as if it were alone.
+        Limits of each together with the others in its frame, see `crlb.crlb_crowded`,
+        instead of each by itself.
     """
     ground = truth["background"].astype(np.float64)
     ground = np.where(np.isfinite(ground) & (ground > 0), ground, background)
@@ -161,7 +161,7 @@ def precision(
     matched : Matched
         Pairs.
     limits : Limits, optional
-        Of all rows of its truth, see `limits_of`.
+        Limits of all rows of its truth, see `limits_of`.
 
     Returns
     -------

@@ -42,7 +42,7 @@ class Evaluation:
     Attributes
     ----------
     rule : Rule
-        What counts as found.
+        Matching rule.
     matched : Matched
         The pairs.
     score : Score
@@ -56,7 +56,7 @@ class Evaluation:
     bias : dict[str, PhaseBias]
         By axis and grid, such as ``x in a pixel``.
     limits : Limits or None
-        Of all rows of the truth.
+        Limits of all rows of the truth.
     """
 
     rule: Rule
@@ -142,7 +142,7 @@ def assess(
     rule : Rule
         Matching rule.
     metadata : Mapping[str, str]
-        Of either table: field of view and pixel size, if it has them.
+        Metadata of either table: field of view and pixel size, if present.
     pixel_size_nm : float
         Used if the metadata do not state it.
     imaging : Imaging, optional

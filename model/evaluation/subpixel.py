@@ -61,7 +61,7 @@ class Evenness:
     contrast_error : float
         Its standard error.
     p_value : float
-        Of the chi-squared test against equal numbers in 20 bins.
+        P value of the chi-squared test against equal numbers in 20 bins.
     """
 
     contrast: float

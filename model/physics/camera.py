@@ -81,7 +81,7 @@ def expose(
         Quantum efficiency, EM gain, read noise, gain, offset. Maps, if any, are of
         shape (height, width).
     noise : Noise
-        Of the same array library as `photons`.
+        Noise source in the same array library as `photons`.
     saturation_adu : float, optional
         Largest count, if not the calibration's.
 

@@ -39,11 +39,11 @@ class Limits:
     Attributes
     ----------
     x_nm, y_nm, z_nm : NDArray[np.float64]
-        Of the position; z is NaN where the PSF does not change with depth.
+        Limits of the position; z is NaN where the PSF does not change with depth.
     photons : NDArray[np.float64]
-        Of the photons of the emitter.
+        Limit of the photons of the emitter.
     background : NDArray[np.float64]
-        Of the photons per pixel.
+        Limit of the background per pixel.
     """
 
     x_nm: NDArray[np.float64]
@@ -68,12 +68,12 @@ def crlb(
     Parameters
     ----------
     psf : PSF
-        With NumPy arrays, if any.
+        PSF in NumPy arrays.
     z_nm, photons, background : float or NDArray
         Depth, incident photons, incident photons per pixel; they broadcast, and
         their common shape is that of the limits.
     camera : CameraCalibration
-        Of maps, the medians count.
+        Camera; of maps the medians are used.
     pixel_size_nm : float
         Edge of a camera pixel.
     window_px : int
@@ -122,7 +122,7 @@ def crlb_at(
     psf, camera, pixel_size_nm, window_px
         See `crlb`.
     x_px, y_px, z_nm, photons, background : NDArray, shape (n,)
-        Only the place within a pixel counts: the chip has no edges.
+        Positions, of which only the one within a pixel matters: the chip has no edges.
     """
     alone = x_px[:, None], y_px[:, None], z_nm[:, None], photons[:, None]
     return _of_groups(psf, alone, background, camera, pixel_size_nm, window_px)
@@ -151,7 +151,7 @@ def crlb_crowded(
     psf, camera, pixel_size_nm, window_px
         See `crlb`.
     x_px, y_px, z_nm, photons, background : NDArray, shape (n,)
-        Of all emitters that are on in the frame.
+        Emitters that are on in the frame.
     reach_px : float
         Neighbours up to there are estimated, too; those beyond are left out.
     """
@@ -246,7 +246,7 @@ def images_and_slopes(
     Parameters
     ----------
     psf : PSF
-        With NumPy arrays, if any.
+        PSF in NumPy arrays.
     x_px, y_px, z_nm : NDArray, shape (...)
         Positions on an image of its own for each.
     shape : tuple[int, int]

@@ -92,7 +92,7 @@ class Defocus:
     sigma_px : float
         Standard deviation in focus, camera pixels.
     focus_nm, depth_nm : float
-        Where that is, and after how much defocus the width has grown by sqrt(2).
+        Depth of the focus, and defocus at which the width has grown by sqrt(2).
     cubic, quartic : float
         Deviations from the Gaussian beam.
     """
@@ -159,7 +159,7 @@ class DoubleHelixPSF:
     sigma_px : float
         Standard deviation of each lobe, camera pixels.
     separation_px : float
-        Between the two lobes.
+        Distance between the two lobes.
     angle, turn_per_nm : float
         Radians, and radians per nm; positive turns from x to y.
     """
@@ -213,7 +213,7 @@ class SplinePSF:
     z_low_nm, z_high_nm : float
         Calibrated range; emitters beyond it are rendered as at its ends.
     pixel_size_nm : float
-        Of the camera that took the beads.
+        Pixel size of the camera that recorded the beads.
     """
 
     coefficients: NDArray[Any]
@@ -273,7 +273,7 @@ def half_width_px(psf: PSF, z_range_nm: tuple[float, float]) -> int:
     Parameters
     ----------
     psf : PSF
-        With NumPy arrays, if any.
+        PSF in NumPy arrays.
     z_range_nm : tuple[float, float]
         Depths that emitters have.
     """

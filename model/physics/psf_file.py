@@ -30,9 +30,9 @@ def save_psf(path: Path, psf: SplinePSF, metadata: dict[str, Any]) -> None:
     path : Path
         Usually ``NAME.psf.npz``.
     psf : SplinePSF
-        With NumPy coefficients.
+        PSF with NumPy coefficients.
     metadata : dict
-        Where it comes from and how well it fits; plain JSON data.
+        Origin and quality of the fit, as plain JSON data.
     """
     new = path.with_name(path.name + ".new")
     new.write_bytes(psf_bytes(psf, metadata))

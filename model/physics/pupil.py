@@ -58,7 +58,7 @@ class Optics(BaseModel):
     Attributes
     ----------
     pixel_size_nm : float
-        Of the camera, in the sample.
+        Camera pixel in the sample.
     wavelength_nm : float
         Mean emission wavelength in vacuum.
     na : float

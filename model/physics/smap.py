@@ -85,7 +85,7 @@ def read_smap(
     path : Path
         MATLAB file of version 5 to 7, or 7.3.
     pixel_size_nm : float, optional
-        Of the camera that took the beads. Where the file states it, the file holds.
+        Pixel size of the camera that recorded the beads, if the file does not state it.
 
     Returns
     -------

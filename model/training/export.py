@@ -49,13 +49,13 @@ def export_bundle(
     network : Network
         The trained network.
     config : TrainingConfig
-        What it was trained for.
+        Configuration of its training.
     validation : ValidationResult
         Accuracy to record in it.
     response : tuple of (expected, true)
         See `measure_response`.
     path : Path
-        Of the bundle.
+        File to write.
     """
     network = network.cpu().eval()
     cells = 32 // network.grid.cell_px

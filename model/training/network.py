@@ -35,7 +35,7 @@ class Scaling:
         Anscombe transform, generalized to read noise (Starck, Murtagh and Bijaoui,
         1995), gives every pixel nearly the same noise, whatever its brightness.
     read_variance : float
-        Of a pixel, photons squared, where the camera has no maps.
+        Read variance of a pixel, photons squared, if the camera has no maps.
     photons_typical : float
         Photons of an emitter for a network output of 0.
     z_centre_nm, z_reach_nm : float
@@ -108,7 +108,7 @@ class Network(nn.Module):
     Parameters
     ----------
     shape : CellShape or DecodeShape
-        What defines the halves, and with them the cost; see `PRESETS`.
+        Definition of the two halves, which sets the cost; see `PRESETS`.
     scaling : Scaling
         Kept with the weights for good: the exported graphs contain it.
     context : bool

@@ -38,9 +38,9 @@ def measure_response(
     network : Network
         Trained, on `device`.
     config, optics : TrainingConfig, Optics
-        What it was trained for.
+        Configuration of its training, and its PSF and camera.
     device : torch.device
-        Where to simulate.
+        Device to simulate on.
 
     Returns
     -------

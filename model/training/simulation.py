@@ -38,9 +38,9 @@ class Movies:
     frames : Tensor, shape (b, f, h, w)
         Photons that the calibration would find, noise included.
     read_variance : Tensor or None, shape (b, 1, h, w)
-        Of each pixel, photons squared, where the camera has maps.
+        Read variance of each pixel, photons squared, if the camera has maps.
     targets : Targets
-        Of frames 1 to f - 2 of each movie: b (f - 2) of them, movie by movie.
+        Truth of frames 1 to f - 2 of each movie: b (f - 2) frames, movie by movie.
     """
 
     frames: Tensor
@@ -85,7 +85,7 @@ class Simulator:
     optics : Optics
         PSF and camera, as `TrainingConfig.optics` reads them.
     device : torch.device
-        Where the movies are made.
+        Device to simulate on.
     seed : int
         Same seed, same device, same movies.
     """

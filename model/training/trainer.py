@@ -47,7 +47,7 @@ class Progress:
     windows_per_s : float
         Three-frame windows simulated and trained on, per second.
     validation : ValidationResult or None
-        Of the averaged weights, whenever they were validated.
+        Result of the averaged weights, when they were just validated.
     """
 
     step: int
@@ -91,7 +91,7 @@ class Trainer:
     Parameters
     ----------
     config : TrainingConfig
-        What to train.
+        Configuration of the training.
     device : torch.device
         CPU or CUDA.
     checkpoint : Path
@@ -276,7 +276,7 @@ def train_bundle(
     Returns
     -------
     Path
-        Of the bundle, ``folder/NAME.liveloc``.
+        The bundle, ``folder/NAME.liveloc``.
     """
     from .export import export_bundle
     from .response import measure_response

@@ -59,11 +59,11 @@ class Validation:
     Parameters
     ----------
     config : TrainingConfig
-        What the network is trained for.
+        Configuration of the training.
     optics : Optics
         Its PSF and camera.
     device : torch.device
-        Where the network is.
+        Device of the network.
     """
 
     def __init__(

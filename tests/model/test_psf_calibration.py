@@ -233,7 +233,7 @@ def test_a_z_step_of_the_wrong_unit_is_refused(step):
         (
             np.zeros((31, 40, 40)),
             {"camera": CameraCalibration(read_noise_e=np.ones((8, 8)))},
-            r"maps of \(8, 8\).*same region",
+            r"maps have \(8, 8\).*same ROI",
         ),
     ],
 )

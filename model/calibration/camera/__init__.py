@@ -1,1 +1,4 @@
-"""From dark and illuminated stacks to a camera file (photon transfer)."""
+"""From dark and illuminated stacks to a camera file.
+
+Order of imports: calibration > photon_transfer > stack_statistics.
+"""

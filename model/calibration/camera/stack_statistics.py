@@ -29,13 +29,13 @@ class StackStatistics:
     name : str
         Name of the stack, for messages.
     frames : int
-        At least 2.
+        Number of frames, at least 2.
     mean : NDArray, shape (height, width)
         Counts.
     variance : NDArray, shape (height, width)
         Counts squared, unbiased.
     covariance : NDArray, shape (height, width)
-        Of each pixel with the mean of its frame, counts squared.
+        Covariance of each pixel with the mean of its frame, counts squared.
     frame_means : NDArray, shape (frames,)
         Mean of each frame, counts.
     histogram : NDArray, shape (65536,)

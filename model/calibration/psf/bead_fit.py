@@ -46,7 +46,7 @@ class Agreement:
     pixels : int
         Measured values.
     parameters : float
-        What was fitted to them: the effective number.
+        Effective number of fitted parameters.
     noise : float
         Variance per photon that is left over, relative to the camera's.
     """
@@ -70,7 +70,7 @@ def agreement(
     model : BeadModel
     background : {"bead", "plane", "none"}
     jitter, shape_fitted : bool
-        What else took degrees of freedom from these images.
+        Whether these took degrees of freedom, too.
     """
     spots = model.spots()
     expected = spots + model.background[:, :, None, None]
@@ -165,7 +165,7 @@ def fit_jointly(
     jitter : bool
         Fit what stage and lamp do from plane to plane, too.
     progress : callable, optional
-        Told the number of the round and chi2 over all pixels.
+        Called with the number of the round and chi2 over all pixels.
     """
     home = _gauge(model)
     several = len(model.images) > 1  # one bead's place is a matter of convention

@@ -49,11 +49,11 @@ class BeadModel:
     background : NDArray, shape (beads, planes)
         Photons per pixel.
     jitter : NDArray, shape (planes, 4)
-        What stage and lamp did in each plane: x and y (px), z (nm), and the logarithm
+        Jitter of stage and lamp in each plane: x and y (px), z (nm), and the logarithm
         of the intensity.
     coefficients : NDArray, shape `knots.shape`
     roughness : tuple of float, optional
-        Of the shape along z, y and x, once it is measured; see `NormalEquations`.
+        Roughness of the shape along z, y and x, once measured; see `NormalEquations`.
     """
 
     images: Floats

@@ -159,7 +159,7 @@ def choose_beads(
     window_px : int
         Odd edge of the square of pixels used of each.
     min_distance_px : float, optional
-        To the next spot; default is `window_px`.
+        Smallest distance to the next spot; by default `window_px`.
     saturated : NDArray of bool, shape (height, width), optional
         Pixels that were saturated in any plane.
     most : int

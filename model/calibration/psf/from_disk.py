@@ -28,7 +28,7 @@ class Written:
     psf, picture : Path
         The PSF file, and the report beside it.
     metadata : dict
-        What the PSF file records.
+        Metadata of the PSF file.
     text : str
         Summary of a few lines for the terminal.
     """

@@ -85,7 +85,7 @@ def remarks(calibration: PSFCalibration) -> list[str]:
             f"averaged. {_gain(calibration):.3g} electrons per count would fit."
         )
     if len(calibration.beads) < FEW_BEADS:
-        beads = _beads_in_words(len(calibration.beads))
+        beads = beads_in_words(len(calibration.beads))
         found.append(
             f"only {beads}: the PSF at other positions within a pixel is "
             "interpolated. Use ten beads if you can."
@@ -104,7 +104,7 @@ def describe(calibration: PSFCalibration) -> str:
     """Return a summary of a few lines for the terminal."""
     fit, slices, model = calibration.fit, calibration.slices, calibration.model
     lines = [
-        f"{_beads_in_words(len(calibration.beads))}, {len(model.z_nm)} planes from "
+        f"{beads_in_words(len(calibration.beads))}, {len(model.z_nm)} planes from "
         f"{model.z_nm[0]:.0f} to {model.z_nm[-1]:.0f} nm; z = 0 is {calibration.zero}"
     ]
     lines += [
@@ -128,7 +128,8 @@ def describe(calibration: PSFCalibration) -> str:
     return "\n".join([*lines, *(f"note: {r}" for r in remarks(calibration))])
 
 
-def _beads_in_words(beads: int) -> str:
+def beads_in_words(beads: int) -> str:
+    """Return a number of beads with its noun."""
     return "1 bead" if beads == 1 else f"{beads} beads"
 
 

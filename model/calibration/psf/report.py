@@ -9,6 +9,7 @@ import numpy as np
 from liveloc.stream.calibration import CameraCalibration
 
 from ...physics.crlb import crlb
+from .record import beads_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,13 +75,9 @@ def _headline(calibration: PSFCalibration, title: str) -> str:
     has_noise = calibration.settings.camera is not None
     chi2 = f"χ² per pixel {fit.chi2_signal:.3f}" if has_noise else "noise unknown"
     return (
-        f"{title}: {_count(len(calibration.beads))}, {len(model.z_nm)} planes, "
+        f"{title}: {beads_in_words(len(calibration.beads))}, {len(model.z_nm)} planes, "
         f"{calibration.settings.pixel_size_nm:g} nm pixels, {chi2}"
     )
-
-
-def _count(beads: int) -> str:
-    return "1 bead" if beads == 1 else f"{beads} beads"
 
 
 def _typical(calibration: PSFCalibration) -> int:

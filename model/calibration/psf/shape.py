@@ -28,8 +28,8 @@ class Slices:
     z_nm : NDArray[np.float64], shape (n,)
         Depths.
     dx_nm, dy_nm : NDArray[np.float64], shape (n,)
-        Where a fit of a Gaussian finds an emitter, relative to where it is: the
-        lateral wobble. Subtract it from positions that were fitted with a Gaussian;
+        Position that a Gaussian fit finds, relative to the true one: the lateral
+        wobble. Subtract it from positions that were fitted with a Gaussian;
         positions fitted with this PSF itself have none.
     sigma_x_nm, sigma_y_nm : NDArray[np.float64], shape (n,)
         Standard deviations along columns and rows.
