@@ -52,7 +52,7 @@ def engine(
         typer.Option("--out", help="Serve stream after stream, each in a folder here."),
     ] = None,
     bind: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
-    publish: Annotated[str | None, typer.Option(help="Publishing address.")] = None,
+    publish: Annotated[str | None, typer.Option(help="Address for results.")] = None,
     model: Model = None,
     refine: Refine = None,
     provider: Annotated[str | None, typer.Option(help="cpu, cuda or tensorrt.")] = None,
@@ -123,7 +123,7 @@ def evaluate(
         Path | None, typer.Option(help="Camera file, if the table has no camera.")
     ] = None,
     overlap: Annotated[
-        bool, typer.Option("--overlap", help="Limits that include neighbours.")
+        bool, typer.Option("--overlap", help="Limits that account for neighbours.")
     ] = False,
     plots: Annotated[Path | None, typer.Option(help="Folder for figures.")] = None,
     json_file: JsonFile = None,
@@ -173,12 +173,12 @@ def train(
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Train this long, whatever the number of steps."),
+        typer.Option(min=0.01, help="Duration in minutes, instead of steps."),
     ] = None,
 ) -> None:
     """Train a network on simulated movies and write its bundle.
 
-    An interrupted training resumes when it is started again with the same --out.
+    An interrupted training resumes when started again with the same --out.
 
     Example: liveloc train simulated-microscope --out runs/sim
     """
@@ -218,10 +218,10 @@ def calibrate_camera_file(
     em_gain: Annotated[float, typer.Option(min=1, help="EM gain.")] = 1.0,
     qe: Annotated[float, typer.Option(help="Quantum efficiency.")] = 1.0,
     saturation: Annotated[
-        float | None, typer.Option(min=1, help="Saturation, ADU, if not reached.")
+        float | None, typer.Option(min=1, help="Saturation level, ADU.")
     ] = None,
     maps: Annotated[
-        bool, typer.Option(help="Per-pixel maps, if frames suffice.")
+        bool, typer.Option(help="Per-pixel maps, given enough frames.")
     ] = True,
     name: Annotated[str, typer.Option(help="Camera and readout mode.")] = "",
     pixel_size: Annotated[float | None, typer.Option(help="Pixel size, nm.")] = None,
