@@ -103,8 +103,9 @@ class MDAAcquisition:
         Loaded and owned by the caller.
     plan : MDASequence
         See `check_plan`; an exposure in it wins over `exposure_ms`.
-    camera, binning, properties, exposure_ms, interval_ms, roi, pixel_size_nm,
-    calibration, policy, buffer_mib, laser_seq, metadata, stop
+    camera, binning, properties, exposure_ms, interval_ms, roi
+        See `MicroManagerSource`; set before the plan runs.
+    pixel_size_nm, calibration, policy, buffer_mib, laser_seq, metadata, stop
         See `MicroManagerSource`; set before the plan runs.
     queue_bytes : int
         Pixels that may wait for whoever reads the sources. The acquisition never

@@ -56,8 +56,9 @@ class SequenceFollower:
     ----------
     core : CMMCorePlus
         Driven by somebody else. Nothing in it is set, started or stopped.
-    camera, interval_ms, pixel_size_nm, calibration, policy, patience_s, laser_seq,
-    metadata
+    camera, interval_ms, pixel_size_nm, calibration
+        See `MicroManagerSource`.
+    policy, patience_s, laser_seq, metadata
         See `MicroManagerSource`.
 
     Raises
