@@ -287,13 +287,22 @@ def anchors_of(page):
     return {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
 
 
-@each_page([*PAGES, *sorted((ROOT / "docs" / "decisions").glob("*.md"))])
+@each_page(PAGES)
 def test_links_lead_somewhere(page):
     for target in links_of(page):
         path, _, anchor = target.partition("#")
         there = (page.parent / path).resolve() if path else page
         assert there.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in anchors_of(there), f"{page.name}: {target}"
+
+
+@each_page([page for page in PAGES if page.name != "CHANGELOG.md"])
+def test_files_named_in_documents_are_there(page):
+    rooms = "stream|model|bridge|viewer|tests|docs"
+    for name in re.findall(rf"`((?:{rooms})/[\w/.-]*)`", text_of(page)):
+        made = page.parent.name == "reference" or name == "stream/"
+        there = [ROOT / name, ROOT / f"{name}.py"]
+        assert made or any(map(Path.exists, there)), f"{page.name} names {name}"
 
 
 def test_every_page_is_reached_from_the_index():

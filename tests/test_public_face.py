@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("liveloc.stream", "liveloc.model", "liveloc.bridge", "liveloc.viewer")
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "examples").glob("*.py")),
 ]
