@@ -261,7 +261,7 @@ def _kind(kind: Any, bounds: list[Any] | tuple[Any, ...] = ()) -> str:
     if origin is tuple and parts[-1] is ...:
         return f"list of {_kind(parts[0])}"
     if origin is tuple and len(set(parts)) == 1:
-        return f"{len(parts)} × {_kind(parts[0])}"
+        return f"list of {len(parts)}, each {_kind(parts[0])}"
     if origin is tuple:
         return f"[{', '.join(_kind(part) for part in parts)}]"
     if origin is list:
