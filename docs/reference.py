@@ -1,5 +1,9 @@
 """The reference pages, written from the code whenever the site is built.
 
+    python docs/reference.py docs/reference/settings.md
+
+prints one of them without the site.
+
 A page holds lines such as ``<!-- from the code: command_line -->``; `fill` puts the
 text of that name in their place. Nothing else in the documentation imports what lies
 deeper than the public names of the four rooms.
@@ -11,6 +15,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+import sys
 import types
 from pathlib import Path
 from typing import (
@@ -390,3 +395,7 @@ PARTS = {
     },
 }
 """What can stand in a mark, by name."""
+
+if __name__ == "__main__":
+    for page in sys.argv[1:]:
+        print(fill(Path(page).read_text(encoding="utf-8")))
