@@ -33,11 +33,14 @@ import typer
 from pydantic import BaseModel
 
 from liveloc.__main__ import app
+from liveloc.bridge import SimulatedSettings
 from liveloc.bridge.bridge import TRUTH_FILE
+from liveloc.bridge.simulated.photophysics import Photophysics
+from liveloc.model import Defocus, DoubleHelixPSF
 from liveloc.model.physics.pupil import Optics
 from liveloc.model.results import TABLE_FILE
 from liveloc.model.training_config import TrainingConfig
-from liveloc.stream import LOCALIZATION, balance
+from liveloc.stream import LOCALIZATION, CameraCalibration, balance
 from liveloc.stream.camera_file import CameraFile
 from liveloc.stream.recording.start_file import END_FILE, MAPS_FILE, START_FILE
 from liveloc.stream.session.control_file import CONTROL_FILE
@@ -61,6 +64,16 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "camera": CameraFile,
     "optics": Optics,
     "view": View,
+}
+SAME: dict[str, type[Any]] = {  # parts whose keys another class describes
+    "CameraSection": CameraCalibration,
+    "SimulationSection": SimulatedSettings,
+    "DefocusConfig": Defocus,
+    "DoubleHelixConfig": DoubleHelixPSF,
+}
+POINTED_TO: dict[str, type[Any]] = {  # where "See `...`" leads
+    "CameraCalibration": CameraCalibration,
+    "Photophysics": Photophysics,
 }
 SESSION_FILES = {
     SETTINGS_FILE: "The settings as run. `liveloc run FOLDER` repeats the session.",
@@ -201,7 +214,7 @@ def _sections(model: type[Any], path: str, kind: str = "") -> Iterator[str]:
 
     `kind` names the alternative that the part belongs to.
     """
-    about, notes = _docstring(model)
+    about, notes = _described(model)
     rows, below = [], []
     for key, annotation, default, bounds in _fields(model):
         full = f"{path}.{key}" if path else key
@@ -310,6 +323,19 @@ def _shown(default: Any) -> str:
     if isinstance(default, tuple):
         return f"`[{', '.join(f'{part:g}' for part in default)}]`"
     return f"`{default}`" if default != "" else ""
+
+
+def _described(model: type[Any]) -> tuple[str, Mapping[str, str]]:
+    """Return a part's description and those of its keys, from where they are."""
+    about, notes = _docstring(model)
+    if other := SAME.get(model.__name__):
+        notes = {**_docstring(other)[1], **notes}
+    notes = dict(notes)
+    for key, note in notes.items():
+        pointed = re.match(r"See `(\w+)`", note)
+        if pointed and pointed[1] in POINTED_TO:
+            notes[key] = _docstring(POINTED_TO[pointed[1]])[1].get(key, note)
+    return about, notes
 
 
 def _docstring(model: type[Any]) -> tuple[str, Mapping[str, str]]:
