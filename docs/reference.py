@@ -332,7 +332,7 @@ def _described(model: type[Any]) -> tuple[str, Mapping[str, str]]:
         notes = {**_docstring(other)[1], **notes}
     notes = dict(notes)
     for key, note in notes.items():
-        pointed = re.match(r"See `(\w+)`", note)
+        pointed = re.search(r"[Ss]ee `(\w+)`", note)
         if pointed and pointed[1] in POINTED_TO:
             notes[key] = _docstring(POINTED_TO[pointed[1]])[1].get(key, note)
     return about, notes
