@@ -468,8 +468,8 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
 
     from .model.evaluation.metrics import Field
     from .model.evaluation.metrics import evaluate as score_table
-    from .stream.tables.arrow import read_table
     from .stream.tables.ledger import ProcessedLog
+    from .stream.tables.opening import read_table
 
     found, metadata = read_table(folder / "localizations.arrow")
     truth, about = read_table(folder / "truth.arrow")
@@ -547,7 +547,7 @@ def _send(
 
 def _reconstruct(folder: Path) -> None:
     """Write the super-resolution image of a session."""
-    from .stream.tables.arrow import read_table
+    from .stream.tables.opening import read_table
     from .viewer import Reconstruction
 
     table, metadata = read_table(table_path(folder))

@@ -25,7 +25,7 @@ from .movies.replay import ReplaySource as ReplaySource
 from .recording.recorder import FrameRecorder as FrameRecorder
 from .recording.segments import SegmentReader as SegmentReader
 from .tables.arrow import TableWriter as TableWriter
-from .tables.arrow import read_table as read_table
+from .tables.opening import read_table as read_table
 from .transport.receiver import FrameReceiver as FrameReceiver
 from .transport.sender import FrameSender as FrameSender
 from .transport.transmission import transmit as transmit

@@ -9,7 +9,7 @@ import yaml
 from liveloc.bridge.simulated import SIMULATED_CAMERA, simulated_camera
 from liveloc.stream.camera_file import Camera, CameraFile, load_camera, save_camera
 from liveloc.stream.recording.segments import SegmentReader
-from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.tables.opening import read_table
 
 pytestmark = pytest.mark.timeout(180)  # several whole processes each
 

@@ -12,7 +12,8 @@ import tifffile
 
 from liveloc import __main__ as command_line
 from liveloc.stream.localizations import empty
-from liveloc.stream.tables.arrow import TableWriter, read_table
+from liveloc.stream.tables.arrow import TableWriter
+from liveloc.stream.tables.opening import read_table
 
 
 @pytest.fixture

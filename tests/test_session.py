@@ -14,7 +14,7 @@ import tifffile
 from liveloc.stream.balance import ALARM
 from liveloc.stream.recording.segments import SegmentReader
 from liveloc.stream.session.alarms import Alarm
-from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.tables.opening import read_table
 
 # Several whole processes each: more time than one test usually gets.
 pytestmark = pytest.mark.timeout(180)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
-from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.tables.opening import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path

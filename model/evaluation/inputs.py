@@ -10,8 +10,7 @@ import numpy as np
 from liveloc.stream.console.options import ASSUMED_PIXEL_NM, table_path
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.pixel_size import check_pixel_size
-from liveloc.stream.tables.arrow import read_table
-from liveloc.stream.tables.pieces import open_pieces
+from liveloc.stream.tables.opening import open_pieces, read_table
 
 from .matching import match
 

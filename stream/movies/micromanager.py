@@ -42,16 +42,6 @@ def _word(head: bytes, at: int) -> int:
     return int(struct.unpack_from(f"{order}I", head, at)[0]) if len(head) >= 12 else 0
 
 
-def plain_metadata(value: Any) -> dict[str, Any] | None:
-    """Read what Micro-Manager wrote beside a frame; None if that is not readable."""
-    if isinstance(value, str | bytes):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, dict) else None
-
-
 def movie_facts(about: dict[str, Any]) -> dict[str, Any]:
     """Return what a frame's metadata say of the camera, as fields of a `Movie`."""
     found: dict[str, Any] = {"pixel_size": from_micromanager(about)}

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import SettingsError, SourceError
-from .micromanager import movie_facts, plain_metadata
+from .micromanager import movie_facts
 from .movie import Movie, named
 from .ome import one_axis
+from .pages import plain_metadata
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import struct
@@ -41,6 +42,16 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         _log.disabled = before
+
+
+def plain_metadata(value: Any) -> dict[str, Any] | None:
+    """Read what Micro-Manager wrote beside a frame; None if that is not readable."""
+    if isinstance(value, str | bytes):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
 
 
 class Pages:
@@ -123,8 +134,6 @@ class Pages:
 
     def frame_metadata(self, index: int) -> dict[str, Any] | None:
         """Return what Micro-Manager wrote beside a frame."""
-        from .micromanager import plain_metadata
-
         with quiet():  # tags of some length are read only now
             page = self.first if index == 0 else self.page(index)
             return plain_metadata(page.tags.valueof(51123))

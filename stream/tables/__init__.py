@@ -1,4 +1,5 @@
 """Localizations on disk: our Arrow tables, the ledger, other programs' tables.
 
-``coordinates`` holds the conventions of all of them.
+Imported in this order: ``opening``, then one module a format (``arrow``, ``text``,
+``picasso``), ``pieces``, and ``coordinates``, which holds the conventions of them all.
 """

@@ -13,24 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import RecordingError, SettingsError
-from ..files.input_file import DAMAGED, one_line, regular_file
+from ..files.input_file import DAMAGED, one_line
 from ..localizations import LOCALIZATION, Localizations, empty
-from .coordinates import CONVENTIONS, check_metadata, left_out, placed, stated_metadata
-from .picasso import HDF5, PicassoPieces
-from .text import TextPieces, read_all, recognised, write_csv
+from .coordinates import CONVENTIONS, check_metadata, stated_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from io import IOBase
-
-__all__ = [
-    "TableWriter",
-    "from_batch",
-    "read_table",
-    "table_schema",
-    "to_batch",
-    "write_csv",
-]
 
 ARROW = b"\xff\xff\xff\xff"  # what an Arrow stream begins with
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # end-of-stream marker of Arrow IPC
@@ -286,70 +275,6 @@ class TableWriter:
                 "free some space and resume."
             ) from error
         self._contents.end = start + len(data)
-
-
-def first_bytes(path: Path, count: int = 8) -> bytes:
-    """Read what tells one kind of file from another.
-
-    Raises
-    ------
-    SettingsError
-        No such file, or one that cannot be read.
-    """
-    regular_file(path, "table")
-    try:
-        with path.open("rb") as file:
-            return file.read(count)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from error
-
-
-def read_table(
-    path: str | Path, pixel_size_nm: float | None = None
-) -> tuple[Localizations, dict[str, str]]:
-    """Read a localization table of liveloc or of another program.
-
-    Parameters
-    ----------
-    path : str or Path
-        An Arrow stream, whole or torn, a text table in any dialect of
-        ``coordinates.READABLE``, or Picasso's HDF5.
-    pixel_size_nm : float, optional
-        Only for tables that do not say it.
-
-    Returns
-    -------
-    Localizations, dict[str, str]
-        All whole rows that have a position, and the file's metadata. ``complete`` is
-        ``"no"`` for an Arrow table whose writer runs or was killed, else ``"yes"``;
-        ``remarks`` says what was left out.
-
-    Raises
-    ------
-    SettingsError
-        Missing file, or nothing that can be read as a table.
-    """
-    path = Path(path)
-    beginning = first_bytes(path)
-    if not beginning.startswith(ARROW):
-        if path.suffix.lower() == ".arrow":
-            raise SettingsError(
-                f"{path}: is no Arrow stream (begins with {beginning!r})."
-            )
-        if beginning == HDF5:
-            rows, metadata = read_all(PicassoPieces(path, pixel_size_nm))
-        else:
-            rows, metadata = read_all(TextPieces(recognised(path, pixel_size_nm)))
-        return rows, metadata | {"complete": "yes"}
-    found = _scan(path)
-    if not found.end:
-        raise _torn(path)
-    rows = _read_rows(path, found, 0, found.rows)
-    metadata = found.metadata | {"complete": "yes" if found.closed else "no"}
-    good = placed(rows)
-    if not good.all():
-        metadata["remarks"] = left_out(int((~good).sum()))
-    return rows[good], metadata
 
 
 class ArrowPieces:

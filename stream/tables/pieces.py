@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import SettingsError
-from .arrow import ARROW, ArrowPieces, first_bytes
-from .picasso import HDF5, PIECE_ROWS, PicassoPieces
-from .text import TextPieces, recognised
+import numpy as np
+
+from ..localizations import empty
+from .coordinates import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,31 +48,17 @@ class Pieces(Protocol):
         ...
 
 
-def open_pieces(path: str | Path, pixel_size_nm: float | None = None) -> Pieces:
-    """Open a table: ours (Arrow), a text table of another program, Picasso's HDF5.
+def read_all(pieces: Pieces) -> tuple[Localizations, dict[str, str]]:
+    """Read a table to its end, with what was left out as ``remarks``."""
+    found = list(pieces.read())
+    rows = np.concatenate(found) if found else empty()
+    remarks = remarks_on(pieces)
+    return rows, pieces.metadata | ({"remarks": remarks} if remarks else {})
 
-    Parameters
-    ----------
-    path : str or Path
-        See `read_table`; besides, ``.hdf5`` with the ``.yaml`` that Picasso writes
-        beside it.
-    pixel_size_nm : float, optional
-        For tables that do not say it.
 
-    Raises
-    ------
-    SettingsError
-        Missing file, or nothing that can be read as a table.
-    """
-    path = Path(path)
-    beginning = first_bytes(path)
-    if beginning == HDF5:
-        return PicassoPieces(path, pixel_size_nm)
-    if beginning.startswith(ARROW):
-        return ArrowPieces(path, PIECE_ROWS)
-    if path.suffix.lower() == ".arrow":
-        raise SettingsError(
-            f"{path}: is no Arrow stream (begins with {beginning!r}). Was it written "
-            "by another program, or cut off at once?"
-        )
-    return TextPieces(recognised(path, pixel_size_nm))
+def remarks_on(pieces: Pieces) -> str:
+    """Say what was left out of a table as far as it was read; "" for nothing."""
+    said = [pieces.metadata["not_read"]] if "not_read" in pieces.metadata else []
+    if pieces.left_out:
+        said.append(left_out(pieces.left_out))
+    return "; ".join(said)

@@ -22,7 +22,6 @@ from .coordinates import (
     check_metadata,
     found_column,
     from_localizations,
-    left_out,
     stated_metadata,
     to_localizations,
 )
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..localizations import Localizations
-    from .pieces import Pieces
 
 
 def sidecar(path: Path) -> Path:
@@ -117,31 +115,6 @@ _NO_NUMBER = (
     "None", "none", "-", "--", "#NUM!", "#DIV/0!", "#VALUE!", "-nan(ind)", "nan(ind)",
     "1.#QNAN", "-1.#IND", "1.#IND",
 )  # fmt: skip
-
-
-def read_csv(
-    path: str | Path, pixel_size_nm: float | None = None
-) -> tuple[Localizations, dict[str, str]]:
-    """Read a text table in any dialect of `READABLE`, recognised by its column names.
-
-    Parameters
-    ----------
-    pixel_size_nm : float, optional
-        For tables without a ``-metadata.json`` beside them.
-
-    Returns
-    -------
-    Localizations, dict[str, str]
-        The rows that have a position, and what the file beside it says, with
-        ``dialect`` and, where rows were left out or columns not understood,
-        ``remarks`` set.
-
-    Raises
-    ------
-    SettingsError
-        Missing file, unknown columns, a cell that is no number, no pixel size.
-    """
-    return read_all(TextPieces(recognised(path, pixel_size_nm)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,29 +270,13 @@ class TextPieces:
         self.complete = True
 
 
-def read_all(pieces: Pieces) -> tuple[Localizations, dict[str, str]]:
-    """Read a table to its end; see `read_csv`."""
-    found = list(pieces.read())
-    rows = np.concatenate(found) if found else empty()
-    remarks = remarks_on(pieces)
-    return rows, pieces.metadata | ({"remarks": remarks} if remarks else {})
-
-
-def remarks_on(pieces: Pieces) -> str:
-    """Say what was left out of a table as far as it was read; "" for nothing."""
-    said = [pieces.metadata["not_read"]] if "not_read" in pieces.metadata else []
-    if pieces.left_out:
-        said.append(left_out(pieces.left_out))
-    return "; ".join(said)
-
-
 def recognised(path: str | Path, pixel_size_nm: float | None = None) -> TextTable:
     """Find layout and dialect of a text table, and read the file beside it.
 
     Raises
     ------
     SettingsError
-        See `read_csv`.
+        Missing file, unknown columns, or two columns of one name.
     """
     path = Path(path)
     layout = layout_of(path)

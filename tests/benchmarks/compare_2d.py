@@ -24,7 +24,7 @@ from liveloc.model.physics.camera import NumpyNoise, expose
 from liveloc.model.physics.psf import GaussianPSF
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.localizations import empty
-from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.tables.opening import read_table
 
 SIDE, PIXEL_NM, BORDER_NM = 128, 100.0, 450.0
 CALIBRATION = CameraCalibration(offset_adu=100, e_per_adu=0.5, read_noise_e=1.6)

@@ -34,7 +34,7 @@ from liveloc.stream.camera_estimate import estimate_calibration
 from liveloc.stream.camera_file import load_camera
 from liveloc.stream.localizations import empty
 from liveloc.stream.movies import open_movie
-from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.tables.opening import read_table
 
 RADIUS_PX = 1.0
 MOVED_PX = ((9, 4), (-4, 9), (-9, -4), (4, -9), (13, -6), (-6, -13))

@@ -25,7 +25,7 @@ from liveloc.stream.frames import StreamStart
 from liveloc.stream.recording.segments import SegmentReader
 from liveloc.stream.session.processes import StopEvent
 from liveloc.stream.session.settings import SessionSettings
-from liveloc.stream.tables.arrow import read_table
+from liveloc.stream.tables.opening import read_table
 from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
 from liveloc.stream.transport.sender import FrameSender
 

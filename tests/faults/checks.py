@@ -16,8 +16,8 @@ from typing import Any
 from liveloc.stream.errors import LivelocError
 from liveloc.stream.recording.segments import SegmentReader
 from liveloc.stream.session.control_file import ControlFile
-from liveloc.stream.tables.arrow import read_table
 from liveloc.stream.tables.ledger import ProcessedLog
+from liveloc.stream.tables.opening import read_table
 
 MARK = "LIVELOC_CAMPAIGN"  # in the environment of every process of a fault
 ORPHANS_S = 30.0  # in which all processes have ended; some still load on a busy machine

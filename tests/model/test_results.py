@@ -12,8 +12,8 @@ from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import RecordingError
 from liveloc.stream.frames import StreamEnd, StreamStart
 from liveloc.stream.localizations import empty
-from liveloc.stream.tables.arrow import read_table
 from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
+from liveloc.stream.tables.opening import read_table
 
 START = StreamStart(
     stream_id=bytes(range(16)),

@@ -35,10 +35,10 @@ from liveloc.stream.recording.segments import SegmentWriter
 from liveloc.stream.session.control_file import ControlFile
 from liveloc.stream.session.settings import SessionSettings
 from liveloc.stream.session.target_file import read_target
-from liveloc.stream.tables.arrow import TableWriter, read_table
+from liveloc.stream.tables.arrow import TableWriter
 from liveloc.stream.tables.coordinates import stream_metadata
 from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
-from liveloc.stream.tables.pieces import open_pieces
+from liveloc.stream.tables.opening import open_pieces, read_table
 from liveloc.stream.tables.text import write_csv
 from liveloc.viewer.view_file import View
 

@@ -11,7 +11,6 @@ from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.frames import StreamStart
 from liveloc.stream.localizations import LOCALIZATION, empty
-from liveloc.stream.tables.arrow import read_table
 from liveloc.stream.tables.coordinates import (
     DIALECTS,
     from_localizations,
@@ -20,7 +19,8 @@ from liveloc.stream.tables.coordinates import (
     stream_metadata,
     to_localizations,
 )
-from liveloc.stream.tables.text import read_csv, write_csv
+from liveloc.stream.tables.opening import read_table
+from liveloc.stream.tables.text import write_csv
 
 START = StreamStart(
     stream_id=bytes(range(16)),
@@ -131,8 +131,8 @@ def test_a_half_pixel_shift_without_a_pixel_size_is_refused(tmp_path):
     with pytest.raises(
         SettingsError, match=r"truth\.csv: .*0\.5 px.*Give the pixel size"
     ):
-        read_csv(path)
-    rows, _ = read_csv(path, pixel_size_nm=10.0)
+        read_table(path)
+    rows, _ = read_table(path, pixel_size_nm=10.0)
     assert rows["x_nm"].tolist() == [0]
 
 
@@ -143,7 +143,7 @@ def test_frames_before_the_first_and_between_are_refused(tmp_path):
             f"frame,xnano,ynano,znano,intensity\n1,1,1,1,1\n{frame},5,6,7,8\n"
         )
         with pytest.raises(SettingsError, match=r"row 2: frame number .* from 1 on"):
-            read_csv(path, 100.0)
+            read_table(path, 100.0)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_is_no_table_is_refused_by_name(tmp_path, content, complaint):
     path = tmp_path / "t.csv"
     path.write_text(content)
     with pytest.raises(SettingsError, match=rf"t\.csv: {complaint}"):
-        read_csv(path)
+        read_table(path)
 
 
 def test_a_table_without_rows_is_a_table(tmp_path):
@@ -170,7 +170,7 @@ def test_a_table_without_rows_is_a_table(tmp_path):
 def test_a_binary_file_is_no_text_table(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\x80\x81\xff")
     with pytest.raises(SettingsError, match="is not a text table"):
-        read_csv(tmp_path / "t.csv")
+        read_table(tmp_path / "t.csv")
 
 
 def test_an_unknown_dialect_and_a_missing_folder_are_named(tmp_path):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.localizations import LOCALIZATION, empty
-from liveloc.stream.tables.arrow import TableWriter, from_batch, read_table, to_batch
+from liveloc.stream.tables.arrow import TableWriter, from_batch, to_batch
+from liveloc.stream.tables.opening import read_table
 
 METADATA = {"pixel_size_nm": "100.0", "roi_origin": "[0, 0]", "shape": "[64, 64]"}
 

@@ -6,9 +6,9 @@ import pytest
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import LOCALIZATION, empty
-from liveloc.stream.tables.arrow import TableWriter, read_table
+from liveloc.stream.tables.arrow import TableWriter
 from liveloc.stream.tables.coordinates import DIALECTS
-from liveloc.stream.tables.pieces import open_pieces
+from liveloc.stream.tables.opening import open_pieces, read_table
 from liveloc.stream.tables.text import write_csv
 
 METADATA = {"pixel_size_nm": "100.0", "roi_origin": "[2, 3]", "shape": "[64, 48]"}

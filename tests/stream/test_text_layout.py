@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.tables.arrow import read_table
-from liveloc.stream.tables.pieces import open_pieces
-from liveloc.stream.tables.text import remarks_on
+from liveloc.stream.tables.opening import open_pieces, read_table
+from liveloc.stream.tables.pieces import remarks_on
 
 NAMES = ("id", "frame", "x [nm]", "y [nm]")
 ROWS = [(k, 1 + k // 3, 450.25 + 10 * k, 80.75 + k) for k in range(30)]

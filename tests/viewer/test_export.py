@@ -15,8 +15,9 @@ from PIL import Image
 
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.stream.tables.arrow import TableWriter, read_table
+from liveloc.stream.tables.arrow import TableWriter
 from liveloc.stream.tables.coordinates import DIALECTS
+from liveloc.stream.tables.opening import read_table
 from liveloc.viewer import Look, Reconstruction, save_picture
 from liveloc.viewer.data.document import Document
 from liveloc.viewer.data.drift_curve import Drift

@@ -368,7 +368,7 @@ def test_damaged_settings_are_said_and_the_window_opens(
 def test_filter_region_and_exports_while_rows_stream_in(
     live: tuple[ViewerWindow, Engine], application: Any, tmp_path: Path
 ) -> None:
-    from liveloc.stream.tables.arrow import read_table
+    from liveloc.stream.tables.opening import read_table
 
     window, engine = live
     press(window, "S")
@@ -681,7 +681,7 @@ def test_the_dialog_saves_what_the_name_ends_in(
     import tifffile
     from PySide6.QtWidgets import QFileDialog
 
-    from liveloc.stream.tables.arrow import read_table
+    from liveloc.stream.tables.opening import read_table
 
     session = told(emitters(depth=0.5))
     window = opened(session)

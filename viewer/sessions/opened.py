@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.tables.arrow import ArrowPieces
-from liveloc.stream.tables.pieces import open_pieces
-from liveloc.stream.tables.text import remarks_on
+from liveloc.stream.tables.opening import open_pieces
+from liveloc.stream.tables.pieces import remarks_on
 
 from ..curves.traces import Traces
 from ..data.document import Document
