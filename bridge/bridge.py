@@ -13,7 +13,7 @@ import numpy as np
 from liveloc.stream.errors import (
     RecordingError,
     SettingsError,
-    SourceEnded,
+    SourceFinished,
     StreamError,
 )
 from liveloc.stream.localizations import empty
@@ -26,7 +26,6 @@ from liveloc.stream.transport.transmission import transmit
 from .camera.mda import MDAAcquisition, load_plan
 from .camera.mda_plan import TIME, axes_of
 from .camera.python_core import close_core
-from .camera.recording import record
 from .camera.sequence_source import MicroManagerSource, open_core
 from .feedback_setup import ControlLog, laser_state, lease_s, open_feedback
 from .laser.interlock import LaserInterlock
@@ -125,7 +124,7 @@ def run_bridge(
         standstills: list[Standstill] = []
         try:
             if recorder is not None and settings.without_engine:
-                end = record(watched, recorder, progress)
+                end = transmit(watched, None, recorder, progress)
             else:
 
                 def stand(now: Standstill) -> None:
@@ -454,7 +453,7 @@ class _WatchedSource:
                 if self._truth is not None and count % TRUTH_EVERY == 0:
                     self._truth.update(frame.header.seq)
             if self._feedback is not None and self._feedback.stopped_by:
-                raise SourceEnded(self._feedback.stopped_by)
+                raise SourceFinished(self._feedback.stopped_by)
         finally:
             if self._interlock is not None:
                 self._interlock.close()

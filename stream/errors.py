@@ -8,9 +8,10 @@
     │   ├── MessageError (ValueError) a message that breaks the protocol
     │   └── OverflowStop (BufferError) policy ``stop``: no room for a frame
     ├── SourceError (OSError)         the camera or the movie failed
-    │   ├── SourceAborted             it was stopped on purpose, before its end
-    │   └── SourceEnded               it reached what it was for, before its end
+    │   └── SourceAborted             it was stopped on purpose, before its end
     └── RecordingError (OSError)      the disk refused a frame
+
+`SourceFinished` is none of them: an acquisition that a rule ended has succeeded.
 """
 
 from __future__ import annotations
@@ -91,11 +92,11 @@ class SourceError(LivelocError, OSError):
 
 
 class SourceAborted(SourceError):
-    """Somebody stopped the acquisition before its end; its frames so far are good."""
+    """The acquisition was stopped before its end; its frames so far are good."""
 
 
-class SourceEnded(SourceError):
-    """The acquisition reached what it was for before its last frame; all is well."""
+class SourceFinished(Exception):
+    """Ends `FrameSource.frames` early, with the reason: as planned, and no error."""
 
 
 class RecordingError(LivelocError, OSError):

@@ -168,6 +168,8 @@ class FrameSource(Protocol):
         ------
         SourceError
             The camera or the file failed; frames yielded before are good.
+        SourceFinished
+            A rule ended the acquisition, which has succeeded.
         """
         ...
 

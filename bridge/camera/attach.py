@@ -21,7 +21,6 @@ from .handover import QUEUE_BYTES, HandedSource
 from .mda_frames import MDAFrames, MDAStream
 from .mda_plan import describe_key
 from .python_core import PatientMDA
-from .recording import record as record_frames
 from .running_queries import keep_quiet
 from .sequence_follower import SequenceFollower, current_camera
 from .setup import frame_interval_ms, pixel_size_nm_of, read_camera
@@ -344,6 +343,7 @@ class Attached:
             stack.callback(source.close)
             folder = self._folder()
             recorder = self._recorder(folder, source.start, stack)
+            sender = None
             if self._engine is not None:
                 sender = FrameSender(
                     self._engine,
@@ -351,9 +351,7 @@ class Attached:
                     on_standstill=lambda now: _log.warning("%s", now.text),
                 )
                 stack.callback(sender.close)
-                end = transmit(source, sender, recorder)
-            elif recorder is not None:
-                end = record_frames(source, recorder)
+            end = transmit(source, sender, recorder)
         shed = stream.handover.shed if isinstance(stream, MDAStream) else 0
         written = recorder.written if recorder is not None else None
         self._streams.append(

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from liveloc.stream.errors import SourceAborted, SourceError
+from liveloc.stream.shedding import Shedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from liveloc.stream.errors import LivelocError
     from liveloc.stream.frames import Frame, Policy, StreamStart
 
-BLOCK = 32  # frames shed at a time: the three-frame windows of the others stay whole
 QUEUE_BYTES = 256 << 20
 WAIT_S = 0.25
 
@@ -44,8 +44,7 @@ class Handover:
         self._policy = policy
         self._changed = threading.Condition()
         self._frames: deque[Frame] = deque()
-        self._bytes = 0
-        self._shedding = 0  # frames of the present block, 0: not shedding
+        self._shedding = Shedding()
         self._ended = False
         self._error: LivelocError | None = None
         self.shed = 0
@@ -65,13 +64,12 @@ class Handover:
                 self.shed += 1
                 return False
             self._frames.append(frame)
-            self._bytes += frame.pixels.nbytes
             self._changed.notify_all()
             return True
 
     def _must_shed(self, nbytes: int) -> bool:
-        full = bool(self._frames) and self._bytes + nbytes > self._queue_bytes
-        if not self._shedding and not full:
+        capacity = max(1, self._queue_bytes // max(1, nbytes))
+        if not self._shedding.sheds(len(self._frames), capacity):
             return False
         if self._policy == "stop":
             self._end(
@@ -82,12 +80,8 @@ class Handover:
                 ),
             )
             return True
-        if self._shedding >= BLOCK and self._bytes <= self._queue_bytes // 2:
-            self._shedding = 0
-            return False
-        if not self._shedding:
+        if self._shedding.in_block == 1:
             _log.warning("frames are shed: the disk or the engine takes them too slow.")
-        self._shedding += 1
         return True
 
     def end(self, error: LivelocError | None = None, planned: int = 0) -> None:
@@ -122,9 +116,7 @@ class Handover:
             self._changed.wait_for(lambda: self._frames or self._ended, wait_s)
             if not self._frames:
                 return None
-            frame = self._frames.popleft()
-            self._bytes -= frame.pixels.nbytes
-            return frame
+            return self._frames.popleft()
 
     @property
     def drained(self) -> bool:

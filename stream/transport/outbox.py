@@ -11,13 +11,12 @@ import numpy as np
 
 from ..errors import MessageError
 from ..frames import EndStatus, Frame, StreamEnd, StreamStart
+from ..shedding import BLOCK, Shedding
 from .localization_watch import LocalizationWatch
 from .messages import Mark
 
 if TYPE_CHECKING:
     from ..laser_state import LaserState
-
-BLOCK = 32  # frames shed at a time: the three-frame windows of the others stay whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class Outbox:
         if start.policy == "drop_block" and start.interval_ms > 0:
             live = round(queue_s * 1000 / start.interval_ms)
             self._capacity = min(self._capacity, max(live, 2 * BLOCK))
-        self._shed_in_block = 0  # 0: not shedding
+        self._shedding = Shedding()
 
     @property
     def waiting(self) -> int:
@@ -130,18 +129,9 @@ class Outbox:
         return True
 
     def _must_shed(self, frame: Frame) -> bool:
-        """Shed whole blocks: at least 32 frames, and until half the room is free."""
         if self.start.policy != "drop_block":
             return not self.has_room(frame)
-        if self._shed_in_block:
-            enough = self._shed_in_block >= BLOCK
-            if enough and len(self._queue) <= self._capacity // 2:
-                self._shed_in_block = 0
-                return False
-        elif self.has_room(frame):
-            return False
-        self._shed_in_block += 1
-        return True
+        return self._shedding.sheds(len(self._queue), self._capacity)
 
     def front(self) -> Waiting | None:
         """Look at the frame to be sent next."""
@@ -157,12 +147,12 @@ class Outbox:
         """Shed everything that waits."""
         self.dropped += len(self._queue)
         self._queue.clear()
-        self._shed_in_block = 0
+        self._shedding = Shedding()
         self.changed.notify_all()
 
     def go_on(self) -> None:
         """After an outage go on with the present frame, if the queue overflowed."""
-        if self.start.policy == "drop_block" and self._shed_in_block:
+        if self.start.policy == "drop_block" and self._shedding.in_block:
             self.shed_waiting()
 
     def mark(self) -> Mark:

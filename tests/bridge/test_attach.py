@@ -13,7 +13,7 @@ import useq
 from pymmcore_plus.experimental.unicore import CameraDevice
 
 from liveloc.bridge import attach
-from liveloc.bridge.camera.handover import BLOCK, HandedSource, Handover
+from liveloc.bridge.camera.handover import HandedSource, Handover
 from liveloc.bridge.camera.python_core import FrameExactCore, close_core
 from liveloc.bridge.camera.sequence_follower import SequenceFollower
 from liveloc.bridge.camera.sequence_reader import CAMERA_FRAME_TAG
@@ -22,6 +22,7 @@ from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceAborted, SourceError
 from liveloc.stream.frames import Frame, FrameHeader
 from liveloc.stream.recording.segments import SegmentReader
+from liveloc.stream.shedding import BLOCK
 from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
 
 TOLD = {"pixel_size_nm": 100.0, "calibration": CameraCalibration()}

@@ -10,11 +10,11 @@ from liveloc.bridge.camera.handover import Handover
 from liveloc.bridge.camera.mda import MDAAcquisition, check_plan, load_plan
 from liveloc.bridge.camera.mda_plan import alternating_axis, axes_of
 from liveloc.bridge.camera.python_core import close_core
-from liveloc.bridge.camera.recording import record
 from liveloc.bridge.camera.sequence_source import open_core
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, SourceAborted, SourceError
 from liveloc.stream.recording.recorder import FrameRecorder
+from liveloc.stream.transport.transmission import transmit
 
 TOLD = {"pixel_size_nm": 100.0, "calibration": CameraCalibration()}
 SMALL = {"roi": (8, 4, 64, 48), "exposure_ms": 1.0, **TOLD}
@@ -105,7 +105,7 @@ def test_a_cancelled_plan_is_aborted_with_its_reason(core, tmp_path):
     with MDAAcquisition(core, loops(5000), **SMALL) as run:
         for source in run.sources():
             recorder = FrameRecorder(tmp_path / "stream", source.start)
-            end = record(source, recorder, lambda n: n == 30 and run.cancel())
+            end = transmit(source, None, recorder, lambda n: n == 30 and run.cancel())
     assert end.status == "aborted"
     assert "cancelled after" in end.reason
     assert 30 <= end.sent < 5000
