@@ -38,7 +38,7 @@ from .stream.console.options import (
     Model,
     Refine,
     RoiOrigin,
-    SessionFolder,
+    SessionPath,
     TargetDensity,
     aimed,
     given_camera,
@@ -46,7 +46,6 @@ from .stream.console.options import (
     recorded_settings,
     session_folder,
     settings_from,
-    table_path,
 )
 from .stream.console.terminal import (
     complain,
@@ -61,6 +60,7 @@ from .stream.errors import (
     StreamError,
     refused_by_system,
 )
+from .stream.files.session_folder import SessionFolder
 from .stream.session.processes import StopEvent, orphaned
 from .stream.sockets.endpoints import FRAMES_AT, FREE
 from .stream.sockets.session_key import FRAMES_KEY, SessionKey
@@ -113,7 +113,7 @@ def demo(
     target_density: TargetDensity = None,
     law: Law = None,
     record: Annotated[bool, typer.Option(help="Keep every frame.")] = False,
-    session: SessionFolder = None,
+    session: SessionPath = None,
     json_file: JsonFile = None,
 ) -> None:
     """Watch a super-resolution image grow from a simulated microscope.
@@ -160,7 +160,7 @@ def run(
     law: Law = None,
     record: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
     headless: Annotated[bool, typer.Option(help="No window.")] = False,
-    session: SessionFolder = None,
+    session: SessionPath = None,
     json_file: JsonFile = None,
 ) -> None:
     """Run a live session: camera, engine and viewer on this machine.
@@ -330,7 +330,7 @@ def _run(
     """Run a live session and finish its report."""
     from .stream.broadcast.status import Activation
     from .stream.console.launch import REFUSED, run_session
-    from .stream.session.end import VIEWER_FILE, read_object
+    from .stream.session.end import read_object
     from .viewer.display import display_available
 
     folder = session_folder(session)
@@ -356,7 +356,7 @@ def _run(
             notice=say,
             finish=finish,
         )
-    if (viewer := read_object(folder / VIEWER_FILE)) is not None:
+    if (viewer := read_object(SessionFolder(folder).viewer_result)) is not None:
         report["viewer"] = viewer
         _write_session_report(report, folder)
     if json_file is not None:
@@ -389,7 +389,7 @@ def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str
         report["accuracy"] = _accuracy(folder)
 
     def picture() -> None:
-        if table_path(folder).exists():
+        if SessionFolder(folder).table.exists():
             _reconstruct(folder)
 
     not_made: dict[str, str] = {}
@@ -412,14 +412,13 @@ def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str
 def _finish_orphan(folder: Path) -> None:
     """Finish a session whose supervising process was killed, from its engine."""
     from .stream.session.alarms import AlarmFollower, Alarms
-    from .stream.session.control_file import CONTROL_FILE
-    from .stream.session.end import BRIDGE_FILE, Outcome
+    from .stream.session.end import Outcome
 
     until = time.monotonic() + ORPHAN_S
-    while not (folder / BRIDGE_FILE).exists() and time.monotonic() < until:
+    while not SessionFolder(folder).bridge_result.exists() and time.monotonic() < until:
         time.sleep(0.1)
     alarms = Alarms(complain)
-    alarms.add(AlarmFollower(folder / CONTROL_FILE, 0).read())
+    alarms.add(AlarmFollower(SessionFolder(folder).control, 0).read())
     outcome = Outcome(
         failure="the process that supervised the session was killed; its bridge and "
         "engine ended in order.",
@@ -439,7 +438,7 @@ def _write_session_report(report: dict[str, Any], folder: Path) -> None:
     try:
         write_report_page(report, folder)
     except (OSError, LivelocError) as error:
-        refused = refused or f"{folder / 'report.html'} cannot be written: {error}"
+        refused = refused or f"{SessionFolder(folder).page} cannot be written: {error}"
     if refused:
         complain(refused)
         report["not_made"] = report.get("not_made", {}) | {"report": refused}
@@ -451,7 +450,7 @@ def _feedback(folder: Path, told: dict[str, Any] | None) -> dict[str, Any] | Non
         return told
     from .bridge.control.settling import judge, measured_density, true_density
 
-    truth = folder / "truth.arrow"
+    truth = SessionFolder(folder).truth
     density = true_density(truth) if truth.exists() else measured_density(folder)
     judged = judge(density[told["target_since_frame"] :], told["target_per_um2"])
     return {**told, **judged.as_dict(), "judged_by_truth": truth.exists()}
@@ -462,7 +461,8 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
 
     None without a truth, or where the bridge could not write all of it.
     """
-    if not (folder / "truth.arrow").exists() or not table_path(folder).exists():
+    paths = SessionFolder(folder)
+    if not paths.truth.exists() or not paths.table.exists():
         return None
     import numpy as np
 
@@ -471,11 +471,11 @@ def _accuracy(folder: Path) -> dict[str, Any] | None:
     from .stream.tables.ledger import ProcessedLog
     from .stream.tables.opening import read_table
 
-    found, metadata = read_table(folder / "localizations.arrow")
-    truth, about = read_table(folder / "truth.arrow")
+    found, metadata = read_table(paths.table)
+    truth, about = read_table(paths.truth)
     if about["complete"] != "yes":
         return None
-    done = ProcessedLog(folder / "processed.jsonl").localized_frames()
+    done = ProcessedLog(paths.ledger).localized_frames()
     found, truth = (rows[np.isin(rows["frame"], done)] for rows in (found, truth))
     score = score_table(
         found,
@@ -550,11 +550,12 @@ def _reconstruct(folder: Path) -> None:
     from .stream.tables.opening import read_table
     from .viewer import Reconstruction
 
-    table, metadata = read_table(table_path(folder))
+    paths = SessionFolder(folder)
+    table, metadata = read_table(paths.table)
     image = Reconstruction.from_metadata(metadata)
     image.add(table)
-    image.save_png(folder / "reconstruction.png")
-    image.save_tiff(folder / "reconstruction.tif")
+    image.save_png(paths.picture)
+    image.save_tiff(paths.picture_tiff)
 
 
 def _finish_report(
@@ -563,7 +564,7 @@ def _finish_report(
     """Write the report for programs and for people."""
     from .viewer.report.page import write_report_page
 
-    for path in filter(None, (folder / "report.json", json_file)):
+    for path in filter(None, (SessionFolder(folder).report, json_file)):
         path.write_text(json.dumps(report, indent=1), encoding="utf-8")
     write_report_page(report, folder)
 

@@ -16,6 +16,7 @@ from liveloc.stream.errors import (
     SourceFinished,
     StreamError,
 )
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.localizations import empty
 from liveloc.stream.recording.recorder import FrameRecorder
 from liveloc.stream.tables.arrow import TableWriter
@@ -53,8 +54,6 @@ TRUTH_EVERY = 500  # frames
 WAIT_SLICE_S = 0.25
 STALL_S = 0.9  # without a frame, or
 STALL_FRAMES = 3  # these, if longer: then the laser goes safe
-RECORDING_FOLDER = "stream"
-TRUTH_FILE = "truth.arrow"
 
 _log = logging.getLogger(__name__)
 
@@ -294,7 +293,7 @@ def _open_recorder(
     """Open the recording if one is asked for; `transmit` closes it."""
     if not settings.record or settings.session is None:
         return None
-    folder = settings.session / RECORDING_FOLDER
+    folder = SessionFolder(settings.session).recording
     recorder = FrameRecorder(folder, start, queue_bytes=settings.record_queue_bytes)
     stack.callback(recorder.close)
     return recorder
@@ -375,7 +374,7 @@ def _open_truth(
     if microscope is None or settings.session is None:
         return None
     settings.session.mkdir(parents=True, exist_ok=True)
-    path = settings.session / TRUTH_FILE
+    path = SessionFolder(settings.session).truth
     truth = _TruthFile(microscope, TableWriter(path, stream_metadata(start)))
     stack.callback(truth.close)
     return truth

@@ -13,7 +13,7 @@ from liveloc.stream.camera_maps import replace_file
 from liveloc.stream.console.options import (
     Config,
     Frames,
-    SessionFolder,
+    SessionPath,
     Supervised,
     session_folder,
     settings_from,
@@ -21,8 +21,7 @@ from liveloc.stream.console.options import (
 from liveloc.stream.console.terminal import complain, progress_bar, say
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.files.reserve import Reserve
-from liveloc.stream.files.results_folder import make_folder
-from liveloc.stream.session.end import BRIDGE_FILE
+from liveloc.stream.files.session_folder import SessionFolder, make_folder
 from liveloc.stream.session.processes import signal_name, stop_event
 from liveloc.stream.sockets.session_key import FRAMES_KEY, SessionKey
 
@@ -40,7 +39,7 @@ def bridge(
     frames: Frames = None,
     connect: Annotated[str | None, typer.Option(help="The engine's address.")] = None,
     record_too: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
-    session: SessionFolder = None,
+    session: SessionPath = None,
     supervised: Supervised = False,
 ) -> None:
     """Send a camera's frames to an engine.
@@ -72,7 +71,9 @@ def target(
     from liveloc.stream.session.target_file import write_target
 
     write_target(session, density, origin="command line")
-    say(f"asked for {density}; what became of it is in {session / 'control.jsonl'}")
+    say(
+        f"asked for {density}; what became of it is in {SessionFolder(session).control}"
+    )
 
 
 def record(
@@ -81,7 +82,7 @@ def record(
     ] = None,
     config: Config = None,
     frames: Frames = None,
-    session: SessionFolder = None,
+    session: SessionPath = None,
 ) -> None:
     """Record a camera without localizing; replay it later.
 
@@ -132,7 +133,7 @@ def _acquire(
             reserve.release()
     result["stopped_by"] = signal_name(stop.signal) if stop.signal else ""
     if folder is not None:
-        _write_result(folder / BRIDGE_FILE, result)
+        _write_result(SessionFolder(folder).bridge_result, result)
     frames = result["frames"]
     say(
         f"{frames['camera']} exposures: {frames['sent']} frames sent, "

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.errors import RecordingError, SettingsError
 from liveloc.stream.files.line_file import LineFile
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.laser_state import LaserState
 from liveloc.stream.session.alarms import Alarm
-from liveloc.stream.session.control_file import CONTROL_FILE
 
 from .control.feedback import Feedback
 from .control.guard import GuardedPower, GuardOptions
@@ -54,7 +54,7 @@ class ControlLog:
         self._lock = threading.Lock()
         self._file: LineFile | None = None
         if session is not None:
-            self._file = LineFile(session / CONTROL_FILE)
+            self._file = LineFile(SessionFolder(session).control)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
+from liveloc.stream.files.session_folder import SessionFolder
+from liveloc.stream.session.control_file import ControlFile
 
 from .control.feedback import decision
 from .control.guard import GuardedPower, GuardOptions
@@ -64,7 +65,7 @@ def rerun_session(
     limits = (laser.lowest or 0.0, laser.highest or most)
     guard = GuardedPower(*limits, laser.power, GuardOptions(**laser.guard))
     control = settings.control
-    recorded = ControlFile.read(recording / CONTROL_FILE)
+    recorded = ControlFile.read(SessionFolder(recording).control)
     law = open_law(control.law, control.options, power=laser.power)
     try:
         lines = rerun(
@@ -79,7 +80,7 @@ def rerun_session(
     finally:
         close_law(law)
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    (out / CONTROL_FILE).write_text(text, encoding="utf-8")
+    SessionFolder(out).control.write_text(text, encoding="utf-8")
     path = out / PICTURE_FILE
     if lines:
         draw(path, lines, control.law, laser.unit)

@@ -34,24 +34,15 @@ from pydantic import BaseModel
 
 from liveloc.__main__ import app
 from liveloc.bridge import SimulatedSettings
-from liveloc.bridge.bridge import TRUTH_FILE
 from liveloc.bridge.simulated.photophysics import Photophysics
 from liveloc.model import Defocus, DoubleHelixPSF
 from liveloc.model.physics.pupil import Optics
-from liveloc.model.results import TABLE_FILE
 from liveloc.model.training_config import TrainingConfig
 from liveloc.stream import LOCALIZATION, CameraCalibration, balance
 from liveloc.stream.camera_file import CameraFile
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.recording.start_file import END_FILE, MAPS_FILE, START_FILE
-from liveloc.stream.session.control_file import CONTROL_FILE
-from liveloc.stream.session.end import (
-    BRIDGE_FILE,
-    LEDGER_FILE,
-    REPORT_FILE,
-    VIEWER_FILE,
-)
-from liveloc.stream.session.settings import CAMERA_FILE, SETTINGS_FILE, SessionSettings
-from liveloc.stream.session.target_file import TARGET_FILE
+from liveloc.stream.session.settings import SessionSettings
 from liveloc.viewer.view_file import View
 
 if TYPE_CHECKING:
@@ -75,20 +66,21 @@ POINTED_TO: dict[str, type[Any]] = {  # where "See `...`" leads
     "CameraCalibration": CameraCalibration,
     "Photophysics": Photophysics,
 }
+PATHS = SessionFolder("SESSION")
 SESSION_FILES = {
-    SETTINGS_FILE: "The settings as run. `liveloc run FOLDER` repeats the session.",
-    CAMERA_FILE: "The camera's calibration, if a file was given; its maps beside it.",
-    TABLE_FILE: "The localizations, an Arrow stream.",
-    LEDGER_FILE: "Which frames are dealt with, how many rows they gave, what was lost.",
-    CONTROL_FILE: "Every laser setting, decision, target and alarm, one JSON a line.",
-    REPORT_FILE: "Settings, frames and losses, latency, alarms, status.",
-    "report.html": "The same for people, with curves.",
-    BRIDGE_FILE: "How the bridge ended, and what the camera took.",
-    VIEWER_FILE: "How the window ended, and how fast it drew.",
-    TARGET_FILE: "The density asked for while the session runs.",
-    TRUTH_FILE: "Every emitter, in sessions of the simulated microscope.",
-    "reconstruction.png": "The picture.",
-    "reconstruction.tif": "The picture, 32 bits, for ImageJ.",
+    PATHS.settings.name: "The settings as run. `liveloc run FOLDER` repeats the session.",
+    PATHS.camera.name: "The camera's calibration, if a file was given; its maps beside it.",
+    PATHS.table.name: "The localizations, an Arrow stream.",
+    PATHS.ledger.name: "Which frames are dealt with, how many rows they gave, what was lost.",
+    PATHS.control.name: "Every laser setting, decision, target and alarm, one JSON a line.",
+    PATHS.report.name: "Settings, frames and losses, latency, alarms, status.",
+    PATHS.page.name: "The same for people, with curves.",
+    PATHS.bridge_result.name: "How the bridge ended, and what the camera took.",
+    PATHS.viewer_result.name: "How the window ended, and how fast it drew.",
+    PATHS.target.name: "The density asked for while the session runs.",
+    PATHS.truth.name: "Every emitter, in sessions of the simulated microscope.",
+    PATHS.picture.name: "The picture.",
+    PATHS.picture_tiff.name: "The picture, 32 bits, for ImageJ.",
     "logs/": "What bridge, engine and viewer wrote.",
     f"stream/{START_FILE}": "With `--record`: camera, ROI, calibration, time.",
     f"stream/{MAPS_FILE}": "The camera's maps, if it has any.",

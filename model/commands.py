@@ -15,7 +15,7 @@ from liveloc.stream.console.options import (
     JsonFile,
     Model,
     Refine,
-    SessionFolder,
+    SessionPath,
     Supervised,
     given_camera,
     session_folder,
@@ -30,7 +30,7 @@ from liveloc.stream.console.terminal import (
     waiting,
 )
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.files.results_folder import make_folder
+from liveloc.stream.files.session_folder import SessionFolder, make_folder
 from liveloc.stream.pixel_size import check_pixel_size
 from liveloc.stream.session.processes import stop_event
 from liveloc.stream.sockets.session_key import FRAMES_KEY, VIEWING_KEY, SessionKey
@@ -46,7 +46,7 @@ def engine(
     settings_path: Annotated[
         Path | None, typer.Option("--settings", help="Session settings (YAML).")
     ] = None,
-    session: SessionFolder = None,
+    session: SessionPath = None,
     keep: Annotated[
         Path | None,
         typer.Option("--out", help="Serve stream after stream, each in a folder here."),
@@ -64,7 +64,7 @@ def engine(
     """
     from .engine import Engine
 
-    if settings_path is None and session and (session / "session.yaml").exists():
+    if settings_path is None and session and SessionFolder(session).settings.exists():
         settings_path = session
     settings = settings_from(settings_path).changed(
         stream__frames_endpoint=bind,

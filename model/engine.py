@@ -20,6 +20,7 @@ from liveloc.stream.broadcast.channel import LocalizationPublisher
 from liveloc.stream.camera_maps import replace_file
 from liveloc.stream.errors import MessageError, SettingsError
 from liveloc.stream.files.reserve import Reserve
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.sockets.endpoints import FRAMES_AT, LOCALIZATIONS_AT
 from liveloc.stream.tables.arrow import to_batch
@@ -33,7 +34,7 @@ from .density_blocks import DensityBlocks
 from .frame_memory import check_memory, frames_at_once, warm_up_shape
 from .live_stream import LiveStream
 from .localizer import Localized, Localizer
-from .results import PROCESSED_FILE, REPORT_FILE, Results
+from .results import Results
 
 if TYPE_CHECKING:
     import threading
@@ -265,7 +266,7 @@ class Engine:
             self._receiver.localized(-owed)
             self._receiver.lose(NOT_WRITTEN, owed)
         report = self._report(stream, end)
-        path = stream.folder / REPORT_FILE
+        path = SessionFolder(stream.folder).report
         try:
             replace_file(path, json.dumps(report, indent=1).encode())
         except OSError as error:  # a session reports that itself, from the last status
@@ -348,7 +349,7 @@ class Engine:
         blank = np.zeros(corner.shape, corner.dtype)
         trial.feed(list(range(WARM_UP_FRAMES)), [blank] * WARM_UP_FRAMES)
         to_batch(empty(1)).serialize()
-        log = self._folder_for(start) / PROCESSED_FILE
+        log = SessionFolder(self._folder_for(start)).ledger
         self._resume = ProcessedLog(log).resume(start) if log.exists() else None
         return self._resume
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
 from liveloc.stream.errors import SourceError
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.tables.ledger import ResumePoint
 
 from .backend import versions
 from .camera_check import CameraCheck, camera_report
 from .frame_memory import frames_at_once
 from .localizer import Localizer
-from .results import REPORT_FILE, Results
+from .results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ def fit(
             "versions": versions(),
         },
     }
-    path = folder / REPORT_FILE
+    path = SessionFolder(folder).report
     path.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
 

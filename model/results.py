@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from liveloc.stream.errors import RecordingError
-from liveloc.stream.files.results_folder import make_folder
+from liveloc.stream.files.session_folder import SessionFolder, make_folder
 from liveloc.stream.tables.arrow import TableWriter
 from liveloc.stream.tables.coordinates import stream_metadata
 from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from .bundle import Bundle
     from .localizer import Localized
 
-TABLE_FILE = "localizations.arrow"
-PROCESSED_FILE = "processed.jsonl"
-REPORT_FILE = "report.json"
 HELD_ROWS = 4_000_000  # kept in memory while the disk is full, about 200 MB
 BLOCK_FRAMES = 8  # frames of one batch in the table, aligned: no file depends on timing
 
@@ -105,11 +102,11 @@ class Results:
         self._written, self._refused = written, refused
         self._pending: deque[_PendingRows] = deque()
         self._table = TableWriter(
-            folder / TABLE_FILE,
+            SessionFolder(folder).table,
             self.metadata,
             resume_rows=resume.rows if resume else None,
         )
-        self._log = ProcessedLog(folder / PROCESSED_FILE)
+        self._log = ProcessedLog(SessionFolder(folder).ledger)
         self._block: _Block | None = None
         self._closed = False
 

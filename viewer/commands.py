@@ -14,6 +14,7 @@ import typer
 from liveloc.stream.console.options import JsonFile, Supervised
 from liveloc.stream.console.terminal import say, waiting
 from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.pixel_size import check_pixel_size
 from liveloc.stream.sockets.endpoints import LOCALIZATIONS_AT
 from liveloc.stream.sockets.session_key import VIEWING_KEY, SessionKey
@@ -84,7 +85,7 @@ def view(
 
 def _session_of(folder: Path | None) -> Path | None:
     """Give the folder that pictures go to if that is the session's own."""
-    if folder is not None and (folder / "session.yaml").exists():
+    if folder is not None and SessionFolder(folder).settings.exists():
         return folder
     return None
 

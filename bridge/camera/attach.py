@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.errors import LivelocError, SettingsError, SourceError
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.recording.recorder import FrameRecorder
 from liveloc.stream.sockets.endpoints import FRAMES_AT, loopback
 from liveloc.stream.transport.sender import FrameSender
@@ -374,7 +375,7 @@ class Attached:
     ) -> FrameRecorder | None:
         if folder is None:
             return None
-        recorder = FrameRecorder(folder / "stream", start)
+        recorder = FrameRecorder(SessionFolder(folder).recording, start)
         stack.callback(recorder.close)
         return recorder
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
+from liveloc.stream.files.session_folder import SessionFolder
+from liveloc.stream.session.control_file import ControlFile
 from liveloc.stream.tables.opening import read_table
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def true_density(truth: Path) -> NDArray[np.float64]:
 
 def measured_density(session: Path) -> NDArray[np.float64]:
     """Give the density of each frame as the decisions of a session had it."""
-    decisions = ControlFile.read(session / CONTROL_FILE).decisions
+    decisions = ControlFile.read(SessionFolder(session).control).decisions
     if not decisions:
         return np.empty(0)
     decisions.sort(key=lambda line: line["frames"][1])

@@ -9,9 +9,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.session.target_file import (
     PRESENT,
-    TARGET_FILE,
     AskedTarget,
     read_target,
 )
@@ -55,7 +55,7 @@ class TargetFile:
         if self._folder is None or now_s < self._next_s:
             return None
         self._next_s = now_s + LOOK_S
-        seen = _signature(self._folder / TARGET_FILE)
+        seen = _signature(SessionFolder(self._folder).target)
         if seen is None or seen == self._done:
             return None
         try:

@@ -12,19 +12,9 @@ from ..balance import UNEXPLAINED, WINDOW_CLOSED
 from ..broadcast.channel import LocalizationSubscriber, Status
 from ..errors import LivelocError, SettingsError
 from ..files.reserve import Reserve
-from ..files.results_folder import make_folder
+from ..files.session_folder import SessionFolder, make_folder
 from ..session.alarms import AlarmFollower, Alarms, one_line
-from ..session.control_file import CONTROL_FILE
-from ..session.end import (
-    BRIDGE_FILE,
-    LEDGER_FILE,
-    REPORT_FILE,
-    STALE_FILES,
-    VIEWER_FILE,
-    Outcome,
-    laser_words,
-    read_object,
-)
+from ..session.end import Outcome, laser_words, read_object
 from ..session.processes import Child, StopEvent, as_argument, exit_words, signal_name
 from ..sockets.ports import ReservedPorts
 from ..sockets.session_key import FRAMES_KEY, VIEWING_KEY, SessionKey
@@ -88,7 +78,7 @@ def run_session(
     SettingsError
         The folder already holds a session, or the disk has no room for one.
     """
-    logs = _make_folder(folder)
+    paths = _make_folder(folder)
     children: list[Child] = []
     frames = SessionKey.new()
     viewing = SessionKey.from_environment(VIEWING_KEY) or SessionKey.new()
@@ -100,7 +90,7 @@ def run_session(
 
     def start(name: str, *arguments: str) -> Child:
         gently = name == "view"  # looking never slows the acquisition
-        log = logs / f"{name}.log"
+        log = paths.logs / f"{name}.log"
         child = Child(
             name, [name, *arguments], log, gently=gently, environment=keys[name]
         )
@@ -124,12 +114,12 @@ def run_session(
             viewer = None
             if window:
                 pixel = str(settings.viewer.super_pixel_nm)
-                report = as_argument(folder / VIEWER_FILE)
+                report = as_argument(paths.viewer_result)
                 look = ("--super-pixel", pixel, "--save", as_argument(folder), "--keep")
                 viewer = start("view", "--connect", endpoint, *look, "--report", report)
             bridge = start("bridge", as_argument(folder))
             watch = _Watch(
-                folder,
+                paths,
                 subscriber,
                 engine,
                 bridge,
@@ -152,7 +142,7 @@ def run_session(
             for child in children:
                 child.stop()
             with suppress(OSError):  # empty where nothing was processed
-                (folder / LEDGER_FILE).touch()
+                paths.ledger.touch()
     return outcome
 
 
@@ -160,7 +150,7 @@ def run_session(
 class _Watch:
     """Passes status on, notices which process ends how, and ends them in order."""
 
-    folder: Path
+    paths: SessionFolder
     subscriber: LocalizationSubscriber
     engine: Child
     bridge: Child
@@ -180,7 +170,7 @@ class _Watch:
     def __post_init__(self) -> None:
         self.alarms = Alarms(self.notice)
         self.outcome.begun_ns = self.alarms.begun_ns
-        self._follower = AlarmFollower(self.folder / CONTROL_FILE, self.alarms.begun_ns)
+        self._follower = AlarmFollower(self.paths.control, self.alarms.begun_ns)
 
     def until_the_engine_is_done(self) -> None:
         """Wait for the engine to finish its stream, or for what prevents it."""
@@ -212,7 +202,7 @@ class _Watch:
             children["viewer"] = self.viewer
         for name, child in children.items():
             self.outcome.processes[name] = child.ending() or "runs"
-        if read_object(self.folder / REPORT_FILE):  # its exit code speaks of the stream
+        if read_object(self.paths.report):  # its exit code speaks of the stream
             self.outcome.processes["engine"] = exit_words(0)
         self.outcome.alarms = self.alarms.as_list()
         return self.outcome
@@ -260,15 +250,15 @@ class _Watch:
             return
         self._disk_at = time.monotonic()
         try:
-            free = shutil.disk_usage(self.folder).free
+            free = shutil.disk_usage(self.paths.path).free
         except OSError as error:
-            self.alarms.raise_(f"{self.folder} cannot be reached any more: {error}")
+            self.alarms.raise_(f"{self.paths.path} cannot be reached any more: {error}")
             return
         self._disk_full = free < FULL_BYTES
         if self._disk_full:
             self.alarms.raise_(
-                f"the disk of {self.folder} is full. What it refuses is not kept: free "
-                "some space now."
+                f"the disk of {self.paths.path} is full. What it refuses is not kept: "
+                "free some space now."
             )
 
     def _check_viewer(self) -> None:
@@ -280,7 +270,7 @@ class _Watch:
             return
         self.alarms.raise_(
             f"the window has ended: {self.viewer.ending()}. The session goes on; look "
-            f"again with 'liveloc view {self.folder}'",
+            f"again with 'liveloc view {self.paths.path}'",
             serious=False,
         )
         self.outcome.processes["viewer"] = self.viewer.ending()
@@ -291,9 +281,9 @@ class _Watch:
         code = self.bridge.poll()
         if code is None or self._done:
             return
-        result = read_object(self.folder / BRIDGE_FILE)
+        result = read_object(self.paths.bridge_result)
         if code != 0 and not (result and result["frames"]["sent"]):
-            laser = laser_words(self.folder, self.outcome.begun_ns)
+            laser = laser_words(self.paths.path, self.outcome.begun_ns)
             self._failed(
                 f"the bridge {self.bridge.ending()}. {laser}".strip(),
                 refused=code == REFUSED and not self.outcome.status.get("frames"),
@@ -314,7 +304,7 @@ class _Watch:
         if code is None or self._done:
             return
         how = self.engine.ending()
-        if code in (0, UNEXPLAINED) or read_object(self.folder / REPORT_FILE):
+        if code in (0, UNEXPLAINED) or read_object(self.paths.report):
             self._done = True
         elif self._stream_is_done():
             self.alarms.raise_(
@@ -339,13 +329,13 @@ class _Watch:
     def _stream_is_done(self) -> bool:
         """Whether the ledger has the end of the stream."""
         try:
-            return ProcessedLog(self.folder / LEDGER_FILE).last()[1] is not None
+            return ProcessedLog(self.paths.ledger).last()[1] is not None
         except LivelocError:
             return False
 
     def _ledger_bytes(self) -> int:
         try:
-            return (self.folder / LEDGER_FILE).stat().st_size
+            return self.paths.ledger.stat().st_size
         except OSError:
             return 0
 
@@ -356,16 +346,17 @@ def _texts(status: dict[str, Any], name: str) -> list[str]:
     return [str(text) for text in found] if isinstance(found, list) else []
 
 
-def _make_folder(folder: Path) -> Path:
+def _make_folder(folder: Path) -> SessionFolder:
     """Make the session's folder and the one for its logs."""
-    logs = folder / "logs"
-    if (folder / "localizations.arrow").exists():
+    paths = SessionFolder(folder)
+    if paths.table.exists():
         raise SettingsError(
             f"{folder} already holds a session. Give another folder; results are "
             "never overwritten."
         )
     make_folder(folder)
-    make_folder(logs)
-    for name in STALE_FILES:  # of a start that was refused
-        (folder / name).unlink(missing_ok=True)
-    return logs
+    make_folder(paths.logs)
+    of_bridge, of_viewer = paths.bridge_result, paths.viewer_result
+    for stale in (of_bridge, paths.report, paths.page, of_viewer):
+        stale.unlink(missing_ok=True)  # of a start that was refused
+    return paths

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
+from ..files.session_folder import SessionFolder
 from ..pixel_size import UNSAID, PixelSize, from_user
 from .terminal import say
 
@@ -33,7 +34,7 @@ Refine = Annotated[
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Also write the report here.")
 ]
-SessionFolder = Annotated[
+SessionPath = Annotated[
     Path | None, typer.Option("--session", help="Folder for the results.")
 ]
 Config = Annotated[
@@ -79,7 +80,7 @@ def aimed(
 
 def recorded_settings(path: Path) -> SessionSettings:
     """Use the settings that a recorded session ran with, if there are any."""
-    recorded = path / "session.yaml"
+    recorded = SessionFolder(path).settings
     return settings_from(recorded if recorded.exists() else None)
 
 
@@ -172,7 +173,7 @@ def _pixel_size(movie: Movie, given: PixelSize) -> PixelSize:
 
 def table_path(path: Path) -> Path:
     """Take a session's folder for its table."""
-    return path / "localizations.arrow" if path.is_dir() else path
+    return SessionFolder(path).table if path.is_dir() else path
 
 
 def session_folder(given: Path | None) -> Path:

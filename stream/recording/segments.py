@@ -31,6 +31,7 @@ import numpy as np
 from crc32c import crc32c
 
 from ..errors import RecordingError, SettingsError, SourceError
+from ..files.session_folder import SessionFolder
 from ..frames import Frame, FrameHeader, StreamEnd, StreamStart
 from .start_file import START_FILE, read_end, read_start, write_end, write_start
 
@@ -419,7 +420,7 @@ def recording_folder(path: str | Path) -> Path:
         Neither holds a ``stream.json``.
     """
     path = Path(path)
-    for folder in (path, path / "stream"):
+    for folder in (path, SessionFolder(path).recording):
         if (folder / START_FILE).exists():
             return folder
     raise SettingsError(

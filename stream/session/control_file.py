@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-CONTROL_FILE = "control.jsonl"
 LONGEST_LINE = 64 * 1024  # bytes; ours have about 300
 HIGHEST_FRAME = 2**40  # a number above it is damage
 LATEST_NS = 2**63
@@ -83,7 +82,7 @@ class ControlFile:
             return ""
         lines = "1 line is" if self.damaged == 1 else f"{self.damaged} lines are"
         return (
-            f"{CONTROL_FILE}: {lines} damaged and left out, the first is line "
+            f"control.jsonl: {lines} damaged and left out, the first is line "
             f"{self.first_damaged}. Was the disk full, or the session killed?"
         )
 

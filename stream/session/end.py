@@ -18,20 +18,16 @@ from typing import TYPE_CHECKING, Any
 from ..balance import BRIDGE_SHED, CAMERA_MISSING, NOT_PROCESSED
 from ..camera_maps import replace_file
 from ..errors import LivelocError
+from ..files.session_folder import SessionFolder
 from ..recording.segments import SegmentReader
 from ..tables.ledger import ProcessedLog
-from .control_file import CONTROL_FILE, ControlFile
+from .control_file import ControlFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..frames import StreamEnd
 
-BRIDGE_FILE = "bridge.json"
-REPORT_FILE = "report.json"
-VIEWER_FILE = "viewer.json"
-LEDGER_FILE = "processed.jsonl"
-STALE_FILES = (BRIDGE_FILE, REPORT_FILE, "report.html", VIEWER_FILE)
 _WORST_LAST = ("ok", "aborted", "lost", "failed")
 
 
@@ -88,7 +84,7 @@ def collect(folder: Path, outcome: Outcome) -> dict[str, Any]:
     dict
         As in ``report.json``, without what has to be computed from the table.
     """
-    bridge = read_object(folder / BRIDGE_FILE)
+    bridge = read_object(SessionFolder(folder).bridge_result)
     engine = (
         _of_engine(folder) or _of_status(outcome.status) or _of_ledger(folder, outcome)
     )
@@ -135,13 +131,13 @@ def write_report(report: Mapping[str, Any], folder: Path) -> str:
         Empty, or one line that says what was refused and where the report is.
     """
     content = json.dumps(report, indent=1, default=str).encode()
-    path = folder / REPORT_FILE
+    path = SessionFolder(folder).report
     try:
         replace_file(path, content)
     except OSError as error:
         refused = f"{path} cannot be written: {error.strerror or error}."
         try:
-            elsewhere = Path(tempfile.mkdtemp(prefix="liveloc-")) / REPORT_FILE
+            elsewhere = Path(tempfile.mkdtemp(prefix="liveloc-")) / path.name
             replace_file(elsewhere, content)
         except OSError:
             return f"{refused} There is no report."
@@ -160,7 +156,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 def _of_engine(folder: Path) -> dict[str, Any] | None:
     """Return the engine's own report if it wrote one."""
-    report = read_object(folder / REPORT_FILE)
+    report = read_object(SessionFolder(folder).report)
     frames = report.get("frames") if report else None
     return report if isinstance(frames, dict) and "camera" in frames else None
 
@@ -187,7 +183,7 @@ def _of_ledger(folder: Path, outcome: Outcome) -> dict[str, Any]:
     """Make a report of what is on the disk for an engine that left none."""
     end: StreamEnd | None = None
     try:
-        point, end = ProcessedLog(folder / LEDGER_FILE).last()
+        point, end = ProcessedLog(SessionFolder(folder).ledger).last()
     except LivelocError:
         return _nothing()
     # What reached the engine after its last line in the ledger died with it.
@@ -312,7 +308,7 @@ def _laser(
 def _last_power(folder: Path, begun_ns: int) -> tuple[float | None, str, float | None]:
     """Return the last power that the laser took, its unit, and the safe level."""
     try:
-        trace = ControlFile.read(folder / CONTROL_FILE)
+        trace = ControlFile.read(SessionFolder(folder).control)
     except LivelocError:
         return None, "", None
     settings = [line for line in trace.settings if line["t_ns"] >= begun_ns]

@@ -13,6 +13,7 @@ from ..camera_file import Camera, load_camera, save_camera
 from ..density import BLOCK_FRAMES
 from ..errors import SettingsError
 from ..files.input_file import regular_file
+from ..files.session_folder import SessionFolder
 from ..files.yaml_file import check, load_yaml, to_yaml
 from ..pixel_size import PixelSizeNm
 
@@ -26,8 +27,6 @@ PerArea = Annotated[float, Field(ge=0, le=1000)]
 Frames = Annotated[float, Field(gt=0, le=1e6)]
 Drift = Annotated[float, Field(ge=-1e6, le=1e6)]
 Edge = Annotated[int, Field(ge=1, le=8192)]
-SETTINGS_FILE = "session.yaml"
-CAMERA_FILE = "camera.yaml"
 _GUARD = (
     "slew_percent_per_s",
     "floor",
@@ -419,7 +418,7 @@ class SessionSettings(_Section):
             One line that names the file, the key and the remedy.
         """
         path = Path(path)
-        path = path / SETTINGS_FILE if path.is_dir() else path
+        path = SessionFolder(path).settings if path.is_dir() else path
         settings = load_yaml(path, cls)
         file, plan = settings.camera.calibration_file, settings.camera.plan
         options = settings.control.options
@@ -459,11 +458,12 @@ class SessionSettings(_Section):
         SettingsError
             A file that they name cannot be read.
         """
-        path = folder / SETTINGS_FILE
+        path = SessionFolder(folder).settings
         plain = self.model_dump(mode="json")
         if camera := self.camera.load_file():
-            save_camera(folder / CAMERA_FILE, camera)
-            plain["camera"]["calibration_file"] = CAMERA_FILE
+            file = SessionFolder(folder).camera
+            save_camera(file, camera)
+            plain["camera"]["calibration_file"] = file.name
         if self.camera.plan is not None:
             plain["camera"]["plan"] = _copied(self.camera.plan, folder)
         if isinstance(named := self.control.options.get("path"), str):

@@ -17,13 +17,12 @@ from typing import Any, Literal
 
 from ..errors import SettingsError
 from ..files.input_file import regular_file
-from .settings import SETTINGS_FILE, SessionSettings
+from ..files.session_folder import SessionFolder
+from .settings import SessionSettings
 
-TARGET_FILE = "target.json"
 PRESENT: Literal["present"] = "present"
 MOST_BYTES = 4096
 ORIGIN_LETTERS = 80
-ENDED_FILE = "bridge.json"  # the bridge of the session has ended
 TRIES, PAUSE_S = 50, 0.01  # on Windows nobody replaces what somebody reads
 _KEYS = {"target_per_um2", "origin", "written"}
 
@@ -73,8 +72,8 @@ def write_target(folder: Path, target: float | str, *, origin: str = "") -> Path
     asked = _checked(target, "target density")
     _check_session(folder, asked)
     told = {"target_per_um2": asked, "origin": _line(origin), "written": time.time()}
-    part = folder / f".{TARGET_FILE}.{os.getpid()}.{time.monotonic_ns()}"
-    path = folder / TARGET_FILE
+    path = SessionFolder(folder).target
+    part = folder / f".{path.name}.{os.getpid()}.{time.monotonic_ns()}"
     try:
         part.write_text(json.dumps(told), encoding="utf-8")
         _replace(part, path)
@@ -94,7 +93,7 @@ def read_target(folder: Path) -> AskedTarget | None:
     SettingsError
         What is there is no target.
     """
-    path = Path(folder) / TARGET_FILE
+    path = SessionFolder(folder).target
     if not path.exists():
         return None
     regular_file(path)
@@ -156,9 +155,9 @@ def _check_session(folder: Path, asked: float | Literal["present"]) -> None:
     """Refuse a folder where nobody would look, and what its session does not allow."""
     if not folder.is_dir():
         raise SettingsError(f"{folder}: no such session. Check the path.")
-    if (folder / ENDED_FILE).exists():
+    if SessionFolder(folder).bridge_result.exists():
         raise SettingsError(f"{folder}: this session has ended. Name one that runs.")
-    if not (folder / SETTINGS_FILE).exists():
+    if not SessionFolder(folder).settings.exists():
         return
     highest = SessionSettings.load(folder).control.highest_target_per_um2
     if asked != PRESENT and asked > highest:

@@ -6,14 +6,13 @@ import time
 from liveloc.bridge.feedback_setup import ControlLog
 from liveloc.stream.balance import ALARM, exit_code
 from liveloc.stream.session.alarms import KEPT, AlarmFollower, Alarms
-from liveloc.stream.session.control_file import CONTROL_FILE
 from liveloc.viewer.report.page import write_report_page
 
 REPORT = {"frames": {"unexplained": 0}}
 
 
 def test_what_the_bridge_raises_is_read_while_the_file_grows(tmp_path):
-    path = tmp_path / CONTROL_FILE
+    path = tmp_path / "control.jsonl"
     follower = AlarmFollower(path, time.monotonic_ns())
     assert follower.read() == []  # no file yet
     log = ControlLog(tmp_path, "mW")
@@ -32,7 +31,7 @@ def test_what_the_bridge_raises_is_read_while_the_file_grows(tmp_path):
 
 
 def test_torn_foreign_and_old_lines_are_no_alarms(tmp_path):
-    path = tmp_path / CONTROL_FILE
+    path = tmp_path / "control.jsonl"
     new = json.dumps({"kind": "alarm", "t_ns": 200, "text": "new\nline"})
     old = json.dumps({"kind": "alarm", "t_ns": 99, "text": "old"})
     odd = ["[" * 5000 + '"alarm"', '{"kind": "alarm"', "\x00\xff", '["alarm"]']

@@ -22,9 +22,6 @@ from liveloc.stream.files.reserve import Reserve
 from liveloc.stream.frames import Frame, FrameHeader, StreamEnd, StreamStart
 from liveloc.stream.recording.segments import SegmentWriter
 from liveloc.stream.session.end import (
-    BRIDGE_FILE,
-    LEDGER_FILE,
-    REPORT_FILE,
     Outcome,
     collect,
     laser_words,
@@ -41,13 +38,13 @@ COUNT = st.integers(0, 500)
 def bridge_took(folder, camera, *, dropped=0, missing=0, status="ok", **more):
     frames = {"camera": camera, "sent": camera, "dropped": dropped, "missing": missing}
     told = {"status": status, "reason": "", "frames": frames, "laser": None, **more}
-    (folder / BRIDGE_FILE).write_text(json.dumps(told))
+    (folder / "bridge.json").write_text(json.dumps(told))
 
 
 def engine_did(folder, localized, *, end=False, lost=None):
     lost = lost or {}
     next_seq = localized + sum(lost.values())
-    with ProcessedLog(folder / LEDGER_FILE) as log:
+    with ProcessedLog(folder / "processed.jsonl") as log:
         point = ResumePoint(next_seq=next_seq, localized=localized, lost=lost)
         log.append(STREAM, 0, next_seq - 1, point)
         if end:
@@ -132,7 +129,7 @@ def test_the_last_status_of_an_engine_stands_for_a_report_it_could_not_write(tmp
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff" * 9, b"[" * 9000])
 def test_damaged_parts_are_done_without(tmp_path, content):
-    for name in (BRIDGE_FILE, REPORT_FILE, LEDGER_FILE, "control.jsonl"):
+    for name in ("bridge.json", "report.json", "processed.jsonl", "control.jsonl"):
         (tmp_path / name).write_bytes(content)
     report = collect(tmp_path, Outcome(failure="the bridge was killed by SIGKILL"))
     assert report["status"] == "failed" and exit_code(report) == FAILED

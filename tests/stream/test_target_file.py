@@ -12,7 +12,6 @@ from liveloc.stream.errors import SettingsError
 from liveloc.stream.session.settings import SessionSettings
 from liveloc.stream.session.target_file import (
     MOST_BYTES,
-    TARGET_FILE,
     AskedTarget,
     read_target,
     write_target,
@@ -25,13 +24,13 @@ from liveloc.stream.session.target_file import (
 def test_what_is_asked_for_is_read(tmp_path, asked, read):
     assert read_target(tmp_path) is None
     path = write_target(tmp_path, asked, origin="viewer\nx")
-    assert path.name == TARGET_FILE
+    assert path.name == "target.json"
     assert read_target(tmp_path) == AskedTarget(read, "viewer x")
-    assert [one.name for one in tmp_path.iterdir()] == [TARGET_FILE]
+    assert [one.name for one in tmp_path.iterdir()] == ["target.json"]
 
 
 def test_a_person_may_write_it_with_an_editor(tmp_path):
-    (tmp_path / TARGET_FILE).write_text('{"target_per_um2": 0.8}\n')
+    (tmp_path / "target.json").write_text('{"target_per_um2": 0.8}\n')
     assert read_target(tmp_path) == AskedTarget(0.8)
 
 
@@ -64,7 +63,7 @@ def test_what_is_no_density_is_not_written(tmp_path, asked):
     ],
 )
 def test_nonsense_is_refused_with_one_line(tmp_path, content, message):
-    (tmp_path / TARGET_FILE).write_bytes(content)
+    (tmp_path / "target.json").write_bytes(content)
     with pytest.raises(SettingsError, match=message) as refused:
         read_target(tmp_path)
     assert "\n" not in str(refused.value)
@@ -80,7 +79,7 @@ def test_nonsense_is_refused_with_one_line(tmp_path, content, message):
     ).map(lambda told: json.dumps(told).encode())
 )
 def test_whatever_is_in_it_is_a_density_or_is_refused(tmp_path, content):
-    (tmp_path / TARGET_FILE).write_bytes(content)
+    (tmp_path / "target.json").write_bytes(content)
     try:
         asked = read_target(tmp_path)
     except SettingsError:
@@ -89,7 +88,7 @@ def test_whatever_is_in_it_is_a_density_or_is_refused(tmp_path, content):
 
 
 def test_a_folder_in_its_place_is_refused(tmp_path):
-    (tmp_path / TARGET_FILE).mkdir()
+    (tmp_path / "target.json").mkdir()
     with pytest.raises(SettingsError, match="is a folder"):
         read_target(tmp_path)
 
@@ -111,7 +110,7 @@ def test_it_is_never_seen_half_written(tmp_path):
     assert {len(asked.origin) for asked in seen} == {
         round(100 * asked.per_um2) % 80 for asked in seen
     }
-    assert [one.name for one in tmp_path.iterdir()] == [TARGET_FILE]
+    assert [one.name for one in tmp_path.iterdir()] == ["target.json"]
 
 
 def test_only_a_running_session_and_what_it_allows_can_be_asked(tmp_path):

@@ -6,7 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
+from liveloc.stream.files.session_folder import SessionFolder
+from liveloc.stream.session.control_file import ControlFile
 
 from .control_plots import control_plots
 
@@ -72,15 +73,15 @@ def write_report_page(report: dict[str, Any], folder: Path) -> Path:
         if isinstance(report.get(name), dict)
     ]
     picture = ""
-    if (folder / "reconstruction.png").exists():
-        picture = '<img src="reconstruction.png" alt="super-resolution image">'
+    if (file := SessionFolder(folder).picture).exists():
+        picture = f'<img src="{file.name}" alt="super-resolution image">'
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>liveloc report'
         f"</title><style>{_STYLE}</style><h1>{escape(folder.name)}</h1>{verdict}"
         f"{picture}"
         f"{_control(report.get('feedback'), folder)}{''.join(sections)}</html>\n"
     )
-    path = folder / "report.html"
+    path = SessionFolder(folder).page
     path.write_text(page, encoding="utf-8")
     return path
 
@@ -91,7 +92,7 @@ def _control(feedback: dict[str, Any] | None, folder: Path) -> str:
         return ""
     trace, problem = ControlFile(), ""
     try:
-        trace = ControlFile.read(folder / CONTROL_FILE)
+        trace = ControlFile.read(SessionFolder(folder).control)
         problem = trace.problem
     except SettingsError as error:
         problem = str(error)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.tables.arrow import ArrowPieces
 from liveloc.stream.tables.opening import open_pieces
 from liveloc.stream.tables.pieces import remarks_on
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from .live import State
 
-TABLE_FILE = "localizations.arrow"
 STILL_S = 3.0  # a table that has not grown for so long is whole
 FOLLOW_S = 0.5  # from look to look at a table that may still grow
 NEEDED = ("shape", "roi_origin", "pixel_size_nm")  # of metadata, to know the field
@@ -60,13 +60,13 @@ def open_session(
     path = Path(path)
     folder = path if path.is_dir() else None
     if folder is not None:
-        path = folder / TABLE_FILE
+        path = SessionFolder(folder).table
         if not path.exists():
             raise SettingsError(
-                f"{folder}: holds no {TABLE_FILE}, so it is no session's folder. Give "
+                f"{folder}: holds no {path.name}, so it is no session's folder. Give "
                 "the folder of a session, or the file of a table."
             )
-    elif path.name == TABLE_FILE:
+    elif path == SessionFolder(path.parent).table:
         folder = path.parent
     pieces = open_pieces(path, pixel_size_nm)
     past = Past.read(folder) if folder is not None else Past()

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.files.input_file import read_file
-from liveloc.stream.session.control_file import CONTROL_FILE, ControlFile
+from liveloc.stream.files.session_folder import SessionFolder
+from liveloc.stream.session.control_file import ControlFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..curves.traces import Traces
 
-REPORT_FILE = "report.json"
 LARGEST_BYTES = 16 << 20
 
 
@@ -40,9 +40,9 @@ class Past:
     @classmethod
     def read(cls, folder: Path) -> Past:
         """Read a session's folder; what is missing or damaged is left out."""
-        report = _read_json(folder / REPORT_FILE)
+        report = _read_json(SessionFolder(folder).report)
         try:
-            trace = ControlFile.read(folder / CONTROL_FILE)
+            trace = ControlFile.read(SessionFolder(folder).control)
         except SettingsError:
             trace = ControlFile()
         status = _status(report) if report else {}

@@ -14,7 +14,7 @@ from liveloc.bridge.control.target import Target, TargetFile
 from liveloc.stream.density import BlockDensity
 from liveloc.stream.latency import Latency
 from liveloc.stream.session.settings import ControlSection, StopSection
-from liveloc.stream.session.target_file import TARGET_FILE, write_target
+from liveloc.stream.session.target_file import write_target
 
 HIGHEST = 20.0
 LOOK_S = 0.1
@@ -328,12 +328,12 @@ def test_no_emitters_and_too_many_are_no_target(tmp_path):
 def test_nonsense_in_its_place_raises_one_alarm_and_changes_nothing(tmp_path, content):
     with Loop(folder=tmp_path) as loop:
         loop.decide(block(0))
-        (tmp_path / TARGET_FILE).write_bytes(content)
+        (tmp_path / "target.json").write_bytes(content)
         lines = after_a_look(loop, 5, looks=4)
         assert set(targets_of(lines)) == {0.5}
         assert len(loop.alarms) == 1
         assert "The target stays" in loop.alarms[0]
-        (tmp_path / TARGET_FILE).unlink()
+        (tmp_path / "target.json").unlink()
         assert set(targets_of(after_a_look(loop, 500))) == {0.5}
         lines = asked(loop, tmp_path, 0.8, 700)
         assert targets_of(lines)[-1] == 0.8
@@ -343,9 +343,9 @@ def test_nonsense_in_its_place_raises_one_alarm_and_changes_nothing(tmp_path, co
 def test_who_is_just_writing_is_not_blamed(tmp_path):
     alarms = []
     looks = TargetFile(tmp_path, alarms.append)
-    (tmp_path / TARGET_FILE).write_text('{"target_per')
+    (tmp_path / "target.json").write_text('{"target_per')
     assert looks.news(0.0) is None
-    (tmp_path / TARGET_FILE).write_text('{"target_per_um2": 0.8}')
+    (tmp_path / "target.json").write_text('{"target_per_um2": 0.8}')
     assert looks.news(0.05) is None  # not that often
     assert looks.news(1.0).per_um2 == 0.8
     assert looks.news(2.0) is None  # once
