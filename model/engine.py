@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from liveloc.stream.balance import NOT_FINITE, NOT_WRITTEN
-from liveloc.stream.broadcast.channel import LocalizationPublisher
+from liveloc.stream.broadcast.publisher import LocalizationPublisher
 from liveloc.stream.camera_maps import replace_file
 from liveloc.stream.errors import MessageError, SettingsError
 from liveloc.stream.files.reserve import Reserve

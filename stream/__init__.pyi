@@ -1,6 +1,6 @@
 from .balance import Balance as Balance
-from .broadcast.channel import LocalizationPublisher as LocalizationPublisher
-from .broadcast.channel import LocalizationSubscriber as LocalizationSubscriber
+from .broadcast.publisher import LocalizationPublisher as LocalizationPublisher
+from .broadcast.subscriber import LocalizationSubscriber as LocalizationSubscriber
 from .calibration import CameraCalibration as CameraCalibration
 from .camera_estimate import estimate_calibration as estimate_calibration
 from .camera_file import load_camera as load_camera

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..balance import UNEXPLAINED, WINDOW_CLOSED
-from ..broadcast.channel import LocalizationSubscriber, Status
+from ..broadcast.subscriber import LocalizationSubscriber, Status
 from ..errors import LivelocError, SettingsError
 from ..files.reserve import Reserve
 from ..files.session_folder import SessionFolder, make_folder

@@ -11,19 +11,19 @@ from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liveloc.stream.broadcast.channel import (
-    LocalizationPublisher,
-    LocalizationSubscriber,
-    Reset,
-    Rows,
-    Status,
-)
 from liveloc.stream.broadcast.messages import (
     pack_preview,
     pack_rows,
     unpack,
     unpack_preview,
     unpack_rows,
+)
+from liveloc.stream.broadcast.publisher import LocalizationPublisher
+from liveloc.stream.broadcast.subscriber import (
+    LocalizationSubscriber,
+    Reset,
+    Rows,
+    Status,
 )
 from liveloc.stream.errors import MessageError, SettingsError, StreamError
 from liveloc.stream.localizations import empty

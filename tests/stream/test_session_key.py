@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 import zmq
 
-from liveloc.stream.broadcast.channel import (
-    LocalizationPublisher,
-    LocalizationSubscriber,
-    Status,
-)
+from liveloc.stream.broadcast.publisher import LocalizationPublisher
+from liveloc.stream.broadcast.subscriber import LocalizationSubscriber, Status
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError, StreamError
 from liveloc.stream.frames import Frame, FrameHeader, StreamStart

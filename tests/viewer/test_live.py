@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from liveloc.stream.broadcast.channel import LocalizationPublisher, Reset, Rows, Status
+from liveloc.stream.broadcast.publisher import LocalizationPublisher
 from liveloc.stream.broadcast.status import Activation
+from liveloc.stream.broadcast.subscriber import Reset, Rows, Status
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.preview import Preview
@@ -22,7 +23,7 @@ from liveloc.viewer.sessions.live import SILENCE_S, Figures, LiveSession
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from liveloc.stream.broadcast.channel import Update
+    from liveloc.stream.broadcast.subscriber import Update
 
 FIELD = {"shape": "[32, 24]", "roi_origin": "[3, 5]", "pixel_size_nm": "100.0"}
 STREAM = bytes(range(16))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from liveloc.stream.broadcast.channel import LocalizationPublisher, Reset, Rows, Status
+from liveloc.stream.broadcast.publisher import LocalizationPublisher
+from liveloc.stream.broadcast.subscriber import Reset, Rows, Status
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.viewer import Look, display_available

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from liveloc.stream.broadcast.channel import LocalizationPublisher
+from liveloc.stream.broadcast.publisher import LocalizationPublisher
 from liveloc.stream.localizations import Localizations, empty
 
 SIDE = 64  # camera pixels

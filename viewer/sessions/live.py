@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from liveloc.stream.broadcast.channel import LocalizationSubscriber, Reset, Rows, Status
 from liveloc.stream.broadcast.status import Activation, finite
+from liveloc.stream.broadcast.subscriber import (
+    LocalizationSubscriber,
+    Reset,
+    Rows,
+    Status,
+)
 from liveloc.stream.localizations import empty
 from liveloc.stream.preview import Preview
 
@@ -20,7 +25,7 @@ from ..image.reconstruction import SUPER_PIXEL_NM
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from liveloc.stream.broadcast.channel import Update
+    from liveloc.stream.broadcast.subscriber import Update
     from liveloc.stream.localizations import Localizations
     from liveloc.stream.sockets.session_key import SessionKey
 
