@@ -33,9 +33,12 @@ from .stream.console.options import (
     CameraPath,
     Config,
     Frames,
+    Gain,
+    Headless,
     JsonFile,
     Law,
     Model,
+    Offset,
     Refine,
     RoiOrigin,
     SessionPath,
@@ -67,8 +70,6 @@ from .stream.sockets.session_key import FRAMES_KEY, SessionKey
 from .viewer.commands import bench, render, view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .stream.density import BlockDensity
     from .stream.movies.replay import ReplaySource
     from .stream.session.end import Outcome
@@ -82,8 +83,6 @@ app = typer.Typer(
 )
 
 ORPHAN_S = 5.0  # for a bridge to end whose session was killed
-ENGINE_WAIT_S = 10.0  # for an engine that is being started
-BORDER_NM = 450.0  # left out of accuracies, as in the SMLM challenge
 
 
 def _show_version(asked: bool) -> None:
@@ -96,7 +95,12 @@ def _show_version(asked: bool) -> None:
 def options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show."),
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
     ] = False,
 ) -> None:
     """Live single-molecule localization: see the image while you acquire."""
@@ -104,22 +108,26 @@ def options(
 
 @app.command()
 def demo(
-    headless: Annotated[bool, typer.Option(help="No window.")] = False,
-    frames: Annotated[int, typer.Option(min=3, help="Exposures to take.")] = 3000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulated sample.")] = 1,
-    size: Annotated[int, typer.Option(min=32, help="Field of view, pixels.")] = 128,
+    headless: Headless = False,
+    frames: Annotated[int, typer.Option(min=3, help="Number of exposures.")] = 3000,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed of the simulated sample.")
+    ] = 1,
+    size: Annotated[
+        int, typer.Option(min=32, help="Width and height of the camera image, pixels.")
+    ] = 128,
     model: Model = "simulated-microscope",
     refine: Refine = None,
     target_density: TargetDensity = None,
     law: Law = None,
-    record: Annotated[bool, typer.Option(help="Keep every frame.")] = False,
+    record: Annotated[bool, typer.Option(help="Record every frame to disk.")] = False,
     session: SessionPath = None,
     json_file: JsonFile = None,
 ) -> None:
     """Watch a super-resolution image grow from a simulated microscope.
 
-    Real Micro-Manager core, real sockets, real network; only the sample is
-    simulated, so the result is compared with the truth.
+    The Micro-Manager core, the sockets and the neural network are real; the sample is
+    simulated, so the result can be compared with the truth.
 
     Example: liveloc demo --frames 1000
     """
@@ -135,7 +143,8 @@ def demo(
         engine__refine=refine,
     )
     settings = aimed(settings, target_density, law)
-    _run(settings, session, headless=headless, json_file=json_file)
+    folder = session_folder(session)
+    raise typer.Exit(_run(settings, folder, headless=headless, json_file=json_file))
 
 
 @app.command()
@@ -148,18 +157,26 @@ def run(
     frames: Frames = None,
     model: Model = None,
     refine: Refine = None,
-    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Camera pixel size in the sample, nm.")
+    ] = None,
     plan: Annotated[
-        Path | None, typer.Option(help="useq MDASequence (YAML) to run.")
+        Path | None, typer.Option(help="Acquisition to run, a useq MDASequence (YAML).")
     ] = None,
     repeat: Annotated[
-        int, typer.Option(min=1, help="Acquisitions, each in a folder of its own.")
+        int,
+        typer.Option(min=1, help="Number of acquisitions, each in its own folder."),
     ] = 1,
-    pause: Annotated[float, typer.Option(min=0, help="Seconds between them.")] = 0,
+    pause: Annotated[
+        float, typer.Option(min=0, help="Time between acquisitions, s.")
+    ] = 0,
     target_density: TargetDensity = None,
     law: Law = None,
-    record: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
-    headless: Annotated[bool, typer.Option(help="No window.")] = False,
+    record: Annotated[
+        bool | None,
+        typer.Option("--record/--no-record", help="Record every frame to disk."),
+    ] = None,
+    headless: Headless = False,
     session: SessionPath = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -177,16 +194,13 @@ def run(
         stream__record=record,
     )
     settings = aimed(settings.with_camera_file(camera), target_density, law)
-    if repeat == 1:
-        _run(settings, session, headless=headless, json_file=json_file)
     root, worst = session_folder(session), 0
     for number in range(1, repeat + 1):
-        try:
-            _run(settings, root / str(number), headless=headless, json_file=json_file)
-        except typer.Exit as ended:
-            worst = max(worst, ended.exit_code)
-            if ended.exit_code > SIGNALLED:  # the user ended all of it
-                raise
+        folder = root / str(number) if repeat > 1 else root
+        code = _run(settings, folder, headless=headless, json_file=json_file)
+        worst = max(worst, code)
+        if code > SIGNALLED:  # the user ends all of them
+            raise typer.Exit(code)
         if number < repeat:
             time.sleep(pause)
     raise typer.Exit(worst)
@@ -202,41 +216,49 @@ app.command()(engine)
 def replay(
     path: Annotated[Path, typer.Argument(help="Recorded session, .tif or .dax.")],
     engine_at: Annotated[
-        str, typer.Option("--engine", help="A running engine.")
+        str, typer.Option("--engine", help="Address of a running engine.")
     ] = FRAMES_AT,
     folder: Annotated[
         Path | None,
-        typer.Option("--out", help="Start an engine of its own, results go here."),
+        typer.Option("--out", help="Start a separate engine; folder for its results."),
     ] = None,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, help="1: as recorded, 2: twice that; else: fast."),
+        typer.Option(
+            min=0.001,
+            help="1: as recorded, 2: twice as fast. Default: as fast as possible.",
+        ),
     ] = None,
     model: Model = None,
     refine: Refine = None,
-    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Camera pixel size in the sample, nm.")
+    ] = None,
     camera: CameraPath = None,
-    offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
-    gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
+    offset: Offset = None,
+    gain: Gain = None,
     roi_origin: RoiOrigin = None,
     control: Annotated[
         str | None,
-        typer.Option(help="With --out: what this control law would have done."),
+        typer.Option(help="With --out: show what this control law would have done."),
     ] = None,
     target_density: TargetDensity = None,
 ) -> None:
     """Send a recording through the same path as a live camera.
 
-    Example: liveloc replay cell1 --out again, or beside 'liveloc engine':
+    Example: liveloc replay cell1 --out again, or with 'liveloc engine' running:
     liveloc replay movie.tif --speed 2
     """
     if control is not None and folder is None:
         raise SettingsError("--control needs --out, the folder for its decisions.")
+    from .stream.console.sending import send_recording
+    from .viewer.report.picture import write_picture
+
     given = given_camera(camera, offset, gain)
     with open_given_movie(path, pixel_size, given, roi_origin, speed) as source:
         if folder is None:
             key = SessionKey.from_environment(FRAMES_KEY)
-            raise typer.Exit(_send(source, engine_at, key))
+            raise typer.Exit(send_recording(source, engine_at, key))
         settings = recorded_settings(path).changed(
             engine__model=model,
             engine__refine=refine,
@@ -246,7 +268,7 @@ def replay(
         settings = aimed(settings.with_camera_file(camera), target_density, control)
         report, densities = _localize(source, settings, folder)
     settings.save(folder)
-    _reconstruct(folder)
+    write_picture(folder)
     if control is not None:
         from .bridge.rerun import rerun_session
 
@@ -261,24 +283,29 @@ def replay(
 
 @app.command()
 def fit(
-    path: Annotated[Path, typer.Argument(help="Movie: .tif, .dax or a session.")],
+    path: Annotated[
+        Path, typer.Argument(help="Movie (.tif, .dax) or a recorded session.")
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     model: Model = None,
     refine: Refine = None,
-    pixel_size: Annotated[float | None, typer.Option(help="nm.")] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Camera pixel size in the sample, nm.")
+    ] = None,
     camera: CameraPath = None,
-    offset: Annotated[float | None, typer.Option(help="Camera offset, ADU.")] = None,
-    gain: Annotated[float | None, typer.Option(help="Electrons per ADU.")] = None,
+    offset: Offset = None,
+    gain: Gain = None,
     roi_origin: RoiOrigin = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Localize a movie file, without a stream.
+    """Localize a movie file, as fast as this machine can.
 
     Example: liveloc fit movie.tif --out results --camera camera.yaml
     """
     from .model.backend import OnnxBackend
     from .model.bundle import load_bundle
     from .model.fitting import fit as fit_movie
+    from .viewer.report.picture import write_picture
 
     settings = recorded_settings(path).changed(
         engine__model=model, engine__refine=refine
@@ -290,7 +317,7 @@ def fit(
         progress_bar("localizing", source.start.expected_frames) as advance,
     ):
         report = fit_movie(source, folder, bundle, OnnxBackend(bundle), advance)
-    _reconstruct(folder)
+    write_picture(folder)
     _finish_report(report, folder, json_file)
     say(summary(report))
     if report["reason"]:
@@ -308,7 +335,7 @@ app.add_typer(bench, name="bench")
 
 @app.command()
 def doctor(json_file: JsonFile = None) -> None:
-    """Say what works on this machine, and what to do about the rest.
+    """Check what works on this machine, and what to do about the rest.
 
     Example: liveloc doctor
     """
@@ -322,18 +349,17 @@ def doctor(json_file: JsonFile = None) -> None:
 
 def _run(
     settings: SessionSettings,
-    session: Path | None,
+    folder: Path,
     *,
     headless: bool,
     json_file: Path | None,
-) -> None:
-    """Run a live session and finish its report."""
+) -> int:
+    """Run a live session and finish its report; return the exit code."""
     from .stream.broadcast.status import Activation
     from .stream.console.launch import REFUSED, run_session
     from .stream.session.end import read_object
     from .viewer.display import display_available
 
-    folder = session_folder(session)
     window, reason = (False, "") if headless else display_available()
     if not headless and not window:
         say(f"no window: {reason}")
@@ -366,9 +392,7 @@ def _run(
     if outcome.failure:
         complain(outcome.failure)
     say(summary(report, with_end=not outcome.failure))
-    if outcome.refused:
-        raise typer.Exit(REFUSED)
-    raise typer.Exit(exit_code(report, outcome.signal))
+    return REFUSED if outcome.refused else exit_code(report, outcome.signal)
 
 
 def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str, Any]:
@@ -377,20 +401,25 @@ def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str
     What fails is named in the report's ``not_made``; the rest is made all the same.
     """
     from .stream.session.end import collect, write_report
+    from .viewer.report.picture import write_picture
 
     report = collect(folder, outcome)
     write_report(report, folder)
     bridge = report["bridge"] or {}
 
     def feedback() -> None:
-        report["feedback"] = _feedback(folder, bridge.get("feedback"))
+        from .bridge.control.settling import judged_feedback
+
+        report["feedback"] = judged_feedback(folder, bridge.get("feedback"))
 
     def accuracy() -> None:
-        report["accuracy"] = _accuracy(folder)
+        from .model.evaluation.session_accuracy import session_accuracy
+
+        report["accuracy"] = session_accuracy(folder)
 
     def picture() -> None:
         if SessionFolder(folder).table.exists():
-            _reconstruct(folder)
+            write_picture(folder)
 
     not_made: dict[str, str] = {}
     for step in (feedback, accuracy, picture):
@@ -444,53 +473,12 @@ def _write_session_report(report: dict[str, Any], folder: Path) -> None:
         report["not_made"] = report.get("not_made", {}) | {"report": refused}
 
 
-def _feedback(folder: Path, told: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Judge how well the density was held: by the truth, else as it was measured."""
-    if told is None or not told["target_per_um2"]:
-        return told
-    from .bridge.control.settling import judge, measured_density, true_density
-
-    truth = SessionFolder(folder).truth
-    density = true_density(truth) if truth.exists() else measured_density(folder)
-    judged = judge(density[told["target_since_frame"] :], told["target_per_um2"])
-    return {**told, **judged.as_dict(), "judged_by_truth": truth.exists()}
-
-
-def _accuracy(folder: Path) -> dict[str, Any] | None:
-    """Score the localized frames against the simulated microscope's own truth.
-
-    None without a truth, or where the bridge could not write all of it.
-    """
-    paths = SessionFolder(folder)
-    if not paths.truth.exists() or not paths.table.exists():
-        return None
-    import numpy as np
-
-    from .model.evaluation.metrics import Field
-    from .model.evaluation.metrics import evaluate as score_table
-    from .stream.tables.ledger import ProcessedLog
-    from .stream.tables.opening import read_table
-
-    found, metadata = read_table(paths.table)
-    truth, about = read_table(paths.truth)
-    if about["complete"] != "yes":
-        return None
-    done = ProcessedLog(paths.ledger).localized_frames()
-    found, truth = (rows[np.isin(rows["frame"], done)] for rows in (found, truth))
-    score = score_table(
-        found,
-        truth,
-        field=Field.of(truth, metadata),
-        border_nm=BORDER_NM,
-    ).as_dict()
-    return {**score, "border_nm": BORDER_NM}
-
-
 def _localize(
     source: ReplaySource, settings: SessionSettings, folder: Path
 ) -> tuple[dict[str, Any], list[BlockDensity]]:
-    """Send a recording to an engine of its own; give report and densities."""
+    """Send a recording to an engine of its own; return its report and densities."""
     from .model.engine import Engine
+    from .stream.console.sending import send_recording
 
     key = SessionKey.new()  # no other program gets into this engine
     stop, failures = threading.Event(), list[Exception]()
@@ -498,8 +486,8 @@ def _localize(
 
     def send(endpoint: str) -> None:
         try:
-            _send(source, endpoint, key, densities.append)
-        except Exception as error:  # raised below; the engine would wait for ever
+            send_recording(source, endpoint, key, densities.append)
+        except Exception as error:  # raised below, once the engine has stopped waiting
             failures.append(error)
             stop.set()
 
@@ -518,44 +506,6 @@ def _localize(
     if failures or report is None:
         raise failures[0] if failures else StreamError("the recording is empty")
     return report, densities
-
-
-def _send(
-    source: ReplaySource,
-    endpoint: str,
-    key: SessionKey | None,
-    on_density: Callable[[BlockDensity], None] | None = None,
-) -> int:
-    """Send a recording to an engine; give the exit code."""
-    from .stream.transport.sender import FrameSender
-    from .stream.transport.transmission import transmit
-
-    with FrameSender(endpoint, source.start, on_density=on_density, key=key) as sender:
-        if not sender.wait_connected(ENGINE_WAIT_S):
-            if sender.refusal:
-                raise StreamError(
-                    f"the engine at {endpoint} refuses the stream: {sender.refusal}"
-                )
-            raise SettingsError(
-                f"no engine answers at {endpoint}. Start one with 'liveloc engine', or "
-                "give --out to let replay start its own."
-            )
-        end = transmit(source, sender)
-    say(f"sent {end.sent} of {end.last_seq + 1} frames: {end.status} {end.reason}")
-    return 0 if end.status == "ok" else 1
-
-
-def _reconstruct(folder: Path) -> None:
-    """Write the super-resolution image of a session."""
-    from .stream.tables.opening import read_table
-    from .viewer import Reconstruction
-
-    paths = SessionFolder(folder)
-    table, metadata = read_table(paths.table)
-    image = Reconstruction.from_metadata(metadata)
-    image.add(table)
-    image.save_png(paths.picture)
-    image.save_tiff(paths.picture_tiff)
 
 
 def _finish_report(
@@ -588,7 +538,7 @@ def _examine() -> list[tuple[str, bool, str]]:
 
 
 def main() -> None:
-    """Run the command line; the user's mistakes give one line and exit code 2."""
+    """Run the command line; a user's mistake is one line and exit code 2."""
     if "--supervised" in sys.argv:
         outlive_terminal()
     warnings_only = logging.StreamHandler()
@@ -608,7 +558,7 @@ def main() -> None:
         sys.exit(130)
     finally:
         if orphaned.is_set() and sys.argv[1:3] == ["engine", "--session"]:
-            _finish_orphan(Path(sys.argv[3]))  # nobody else is left to do it
+            _finish_orphan(Path(sys.argv[3]))  # no other process is left to do it
 
 
 if __name__ == "__main__":

@@ -68,11 +68,11 @@ POINTED_TO: dict[str, type[Any]] = {  # where "See `...`" leads
 }
 PATHS = SessionFolder("SESSION")
 SESSION_FILES = {
-    PATHS.settings.name: "The settings as run. `liveloc run FOLDER` repeats the session.",
-    PATHS.camera.name: "The camera's calibration, if a file was given; its maps beside it.",
+    PATHS.settings.name: "The settings as run; `liveloc run FOLDER` repeats them.",
+    PATHS.camera.name: "The camera's calibration, if it has a file; maps beside it.",
     PATHS.table.name: "The localizations, an Arrow stream.",
-    PATHS.ledger.name: "Which frames are dealt with, how many rows they gave, what was lost.",
-    PATHS.control.name: "Every laser setting, decision, target and alarm, one JSON a line.",
+    PATHS.ledger.name: "Which frames are dealt with, their rows, what was lost.",
+    PATHS.control.name: "Laser settings, decisions, targets and alarms, one a line.",
     PATHS.report.name: "Settings, frames and losses, latency, alarms, status.",
     PATHS.page.name: "The same for people, with curves.",
     PATHS.bridge_result.name: "How the bridge ended, and what the camera took.",

@@ -56,7 +56,7 @@ class Balance:
             self.lost[reason] += frames
 
     def as_dict(self) -> dict[str, int | dict[str, int]]:
-        """Give the ``frames`` entry of a report."""
+        """Return the ``frames`` entry of a report."""
         return {
             "camera": self.camera,
             "localized": self.localized,

@@ -130,7 +130,7 @@ class CameraCalibration:
         return result
 
     def cropped(self, x: int, y: int, width: int, height: int) -> CameraCalibration:
-        """Give the calibration of a region of the chip.
+        """Return the calibration of a region of the chip.
 
         Parameters
         ----------

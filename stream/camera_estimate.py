@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 USUAL_OFFSET_ADU = 100.0  # of a dark pixel in most cameras
 LARGEST_E_PER_ADU = 50.0  # no camera has more: less noise is no shot noise
 ORDER = 6  # of the differences that pass noise and hardly any spot
-FEWEST_FRAMES = 4  # tell what stands still from noise
+FEWEST_FRAMES = 4  # to distinguish what stands still from noise
 STILL = 0.5  # share of the squared response that stands still: more is a hot pixel
 FEWEST = 100  # independent windows of similar brightness
 BINS = 24  # of brightness, each half as many pixels as the one before
@@ -279,7 +279,7 @@ def _variance(squares: Floats) -> float:
     """Return the mean of squared deviations without the few that are structure.
 
     The median alone would do for Gaussian noise; that of a few counts is too
-    coarse for it, so it only gives the first guess of what lies beyond four
+    coarse for it, so it is only the first guess of what lies beyond four
     standard deviations.
     """
     variance = float(np.median(squares)) / _MEDIAN_OF_SQUARES

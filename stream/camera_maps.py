@@ -55,7 +55,7 @@ _SINCE_1_1 = {"saturation_adu": CameraCalibration().saturation_adu, "maps": {}}
 
 
 def to_plain(calibration: CameraCalibration) -> dict[str, Any]:
-    """Give the record of a calibration: numbers, flags and checksums only."""
+    """Return the record of a calibration: numbers, flags and checksums only."""
     numbers = calibration.typical
     plain = {name: getattr(numbers, name) for name in _FIELDS if name != "maps"}
     sums = {name: crc32c(_bytes(value)) for name, value in calibration.maps.items()}
@@ -141,7 +141,7 @@ def check_map(
 
 
 def pack_maps(calibration: CameraCalibration) -> list[memoryview]:
-    """Give the maps as raw little-endian float32, in the order of `MAPS`."""
+    """Return the maps as raw little-endian float32, in the order of `MAPS`."""
     return [_bytes(value) for value in calibration.maps.values()]
 
 

@@ -23,7 +23,7 @@ class Latency:
         self._counts[min(int(place), len(self._counts) - 1)] += 1
 
     def percentile(self, percent: float) -> float:
-        """Give the upper edge of the bin that holds `percent`; 0 without times."""
+        """Return the upper edge of the bin that holds `percent`; 0 without times."""
         total = int(self._counts.sum())
         if not total:
             return 0.0
@@ -32,7 +32,7 @@ class Latency:
         return float(LEAST_MS * 10.0 ** ((place + 1) / BINS_PER_DECADE))
 
     def as_dict(self) -> dict[str, float]:
-        """Give p50, p95 and p99 in milliseconds."""
+        """Return p50, p95 and p99 in milliseconds."""
         return {
             name: round(self.percentile(value), 3)
             for name, value in (("p50", 50), ("p95", 95), ("p99", 99))

@@ -78,7 +78,7 @@ class PreviewTaker:
     def found(
         self, frames: NDArray[np.int64], localizations: Localizations
     ) -> Preview | None:
-        """Give the frame that was taken, once it is among localized ones.
+        """Return the frame that was taken, once it is among localized ones.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class PreviewTaker:
 
 
 def fitting_binning(shape: tuple[int, ...]) -> int:
-    """Give the smallest whole factor with which a frame is small enough."""
+    """Return the smallest whole factor with which a frame is small enough."""
     factor = 1
     while -(-shape[0] // factor) * -(-shape[1] // factor) > PREVIEW_PIXELS:
         factor += 1

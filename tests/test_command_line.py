@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tifffile
 
-from liveloc import __main__ as command_line
 from liveloc.stream.localizations import empty
 from liveloc.stream.tables.arrow import TableWriter
 from liveloc.stream.tables.opening import read_table
@@ -49,7 +48,7 @@ def test_every_command_has_help_with_an_example(liveloc, command):
 def test_a_mistake_is_one_line_and_exit_code_2(
     liveloc, tmp_path, movie, float_movie, monkeypatch
 ):
-    monkeypatch.setattr(command_line, "ENGINE_WAIT_S", 0.5)
+    monkeypatch.setattr("liveloc.stream.console.sending.ENGINE_WAIT_S", 0.5)
     monkeypatch.chdir(tmp_path)
     bad_key = tmp_path / "key.yaml"
     bad_key.write_text("camera: {exposre_ms: 10}\n")

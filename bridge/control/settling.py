@@ -96,3 +96,24 @@ def measured_density(session: Path) -> NDArray[np.float64]:
     density = np.array([line["per_um2"] for line in decisions])
     frames = np.arange(decisions[0]["frames"][0], last[-1] + 1)
     return density[np.searchsorted(last, frames)]
+
+
+def judged_feedback(
+    folder: Path, feedback: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Judge how well a session held its density: by the truth, else as measured.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the session.
+    feedback : dict or None
+        What its bridge reported; returned as it is without a target.
+    """
+    if feedback is None or not feedback["target_per_um2"]:
+        return feedback
+    truth = SessionFolder(folder).truth
+    density = true_density(truth) if truth.exists() else measured_density(folder)
+    since, target = feedback["target_since_frame"], feedback["target_per_um2"]
+    judged = judge(density[since:], target).as_dict()
+    return {**feedback, **judged, "judged_by_truth": truth.exists()}

@@ -95,8 +95,8 @@ def pack_rows(
 ) -> list[bytes]:
     """Build a ROWS message; `first` is the number of the first row."""
     payload = to_batch(rows).serialize().to_pybytes()
-    told = {"first": first, "rows": len(rows), "crc": crc32c(payload), **times_ns}
-    return pack("rows", run, payload, **told)
+    header = {"first": first, "rows": len(rows), "crc": crc32c(payload), **times_ns}
+    return pack("rows", run, payload, **header)
 
 
 def pack_preview(run: bytes, preview: Preview) -> list[bytes]:

@@ -65,7 +65,7 @@ class PreviewReceiver:
         self.socket, self.port = socket, port
 
     def newest(self, run: bytes, rejected: Counter[str]) -> Preview | None:
-        """Take what waits and give the newest frame of table `run`; count bad ones."""
+        """Take what waits; return the newest frame of table `run`; count bad ones."""
         found: Preview | None = None
         for parts in waiting(self.socket):
             try:

@@ -30,7 +30,7 @@ def open_socket(
 
 
 def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
-    """Bind to a port, 0 is any free one, and give its number, or SettingsError."""
+    """Bind to a port, 0 is any free one, and return its number, or SettingsError."""
     try:
         socket.bind(f"tcp://{host}:{port}")
     except zmq.ZMQError as error:

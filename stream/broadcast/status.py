@@ -16,7 +16,7 @@ ABSURD = 1e12  # nothing here gets near it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation:
-    """Density and laser of a running session; None where nobody said.
+    """Density and laser of a running session; None where it is not known.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Activation:
 
 
 def finite(value: Any) -> float | None:
-    """Give a number as it is, and None for what is none or not finite."""
+    """Return a number as it is, and None for anything else or not finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -108,6 +108,6 @@ def _amount(value: Any) -> float | None:
 
 
 def _line(value: Any, letters: int) -> str:
-    """Give a text on one line, without letters that cannot be shown."""
+    """Return a text on one line, without letters that cannot be shown."""
     text = value[:letters] if isinstance(value, str) else ""
     return "".join(c if c.isprintable() else " " for c in text).strip()

@@ -79,7 +79,7 @@ class LocalizationSubscriber:
     endpoint : str
         The publisher's.
     queue_messages : int
-        Messages that wait here while nobody polls; what does not fit is fetched.
+        Messages that wait here between polls; what does not fit is fetched.
     previews : bool
         Whether raw frames are wanted, too.
     key : SessionKey, optional
@@ -140,7 +140,7 @@ class LocalizationSubscriber:
         return max(0, self._total - self._next) if self._run == self._heard else 0
 
     def poll(self, timeout_s: float = 0.0) -> list[Update]:
-        """Give what arrived; wait up to `timeout_s` when there is nothing.
+        """Return what arrived; wait up to `timeout_s` when there is nothing.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class LocalizationSubscriber:
                 return updates + status[-1:]
 
     def _knock(self) -> None:
-        """Connect anew after a refusal, as ZeroMQ does not; without a key give up."""
+        """Connect anew after a refusal, as ZeroMQ does not; without a key, fail."""
         if waiting(self._monitor):
             if self._key is None:
                 raise StreamError(
@@ -240,7 +240,7 @@ class LocalizationSubscriber:
         return Reset(header["stream_id"], text)
 
     def _in_order(self, rows: Rows) -> list[Update]:
-        """Give what of `rows`, and of those that came early, is due now."""
+        """Return what of `rows`, and of those that came early, is due now."""
         self._total = max(self._total, rows.first_row + len(rows.localizations))
         self._early.append(rows)
         due: list[Update] = []

@@ -23,41 +23,55 @@ ASSUMED_PIXEL_NM = 100.0  # of a movie that does not say it
 ALIKE = 0.005  # relative difference of pixel sizes that are one
 
 Model = Annotated[
-    str | None, typer.Option(help="Shipped model, or path of a .liveloc bundle.")
+    str | None,
+    typer.Option(help="Name of a shipped model, or path of a .liveloc bundle."),
 ]
 Refine = Annotated[
     bool | None,
     typer.Option(
-        "--refine/--no-refine", help="Fit emitters again with the model's PSF."
+        "--refine/--no-refine", help="Refine each emitter by a fit of the model's PSF."
     ),
 ]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Also write the report here.")
+    Path | None, typer.Option("--json", help="Also write the report to this file.")
 ]
 SessionPath = Annotated[
     Path | None, typer.Option("--session", help="Folder for the results.")
 ]
+Headless = Annotated[bool, typer.Option(help="Do not open a window.")]
 Config = Annotated[
     str | None,
-    typer.Option(help="Micro-Manager .cfg, 'demo' (DemoCamera) or 'simulated'."),
+    typer.Option(help="Micro-Manager .cfg file, 'demo' (DemoCamera) or 'simulated'."),
 ]
-Frames = Annotated[int | None, typer.Option(min=0, help="0: until stopped.")]
+Frames = Annotated[
+    int | None, typer.Option(min=0, help="Number of exposures; 0: until stopped.")
+]
 CameraPath = Annotated[
     Path | None,
-    typer.Option("--camera", help="Camera file; see 'liveloc calibrate camera'."),
+    typer.Option(
+        "--camera", help="Camera calibration file; see 'liveloc calibrate camera'."
+    ),
 ]
+PixelSizeNm = Annotated[
+    float | None, typer.Option(help="Camera pixel size in the sample, nm.")
+]
+Offset = Annotated[float | None, typer.Option(help="Camera offset, ADU.")]
+Gain = Annotated[float | None, typer.Option(help="Camera gain, electrons per ADU.")]
 RoiOrigin = Annotated[
     tuple[int, int] | None,
-    typer.Option(help="Column and row of the first pixel on the chip, if not said."),
+    typer.Option(
+        help="Column and row of the first pixel on the chip, where the file has none."
+    ),
 ]
 TargetDensity = Annotated[
     str | None,
     typer.Option(
-        help="Hold this many emitters per um2 with the laser, or 'present' ones."
+        help="Emitters per um2 for the laser to hold, or 'present' for those now there."
     ),
 ]
 Law = Annotated[
-    str | None, typer.Option(help="Control law, see docs/control.md; else 'ratio'.")
+    str | None,
+    typer.Option(help="Control law, see docs/control.md. Default: 'ratio'."),
 ]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 

@@ -1,4 +1,4 @@
-"""What a person reads in the terminal while a job runs and when it has ended."""
+"""What the user reads in the terminal while a job runs and when it has ended."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def show(tables: Iterable[Table]) -> None:
 
 
 def complain(text: str) -> None:
-    """Print what the user has to mend as one line."""
+    """Print what the user has to fix as one line."""
     complaints.print(f"[bold red]liveloc:[/] {escape(text)}", soft_wrap=True)
 
 
@@ -137,7 +137,7 @@ def reading_bar() -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def waiting(what: str) -> Iterator[Callable[[str], None]]:
-    """Show what goes on, and how far it is in words, while nobody knows how long."""
+    """Show what goes on, and how far it is in words, when its length is unknown."""
     with out.status(what) as status:
         yield lambda text: status.update(f"{what}: {text}")
 
@@ -177,7 +177,7 @@ def training_bar() -> Iterator[Callable[[Any], None]]:
 
 
 def summary(report: dict[str, Any], *, with_end: bool = True) -> str:
-    """Say in a few lines how it went; `with_end`: also why it ended before its end."""
+    """Summarize a report in a few lines; `with_end`: also why it ended early."""
     frames = report["frames"]
     lost = ", ".join(f"{n} {name}" for name, n in frames["lost"].items()) or "none lost"
     lines = [
@@ -213,7 +213,7 @@ def summary(report: dict[str, Any], *, with_end: bool = True) -> str:
 
 
 def _of_feedback(feedback: dict[str, Any]) -> list[str]:
-    """Say how the density was held, and why it ended if a rule ended it."""
+    """Summarize how the density was held, and which rule ended the session."""
     lines = []
     if feedback.get("settled_after_frames") is not None:
         took = feedback["frame_to_laser_ms"]

@@ -54,7 +54,7 @@ class Reserve:
             ) from None
 
     def release(self) -> None:
-        """Give the room back. Idempotent."""
+        """Release the room. Idempotent."""
         with suppress(OSError):
             self._file.close()
 

@@ -195,7 +195,7 @@ def check(data: Any, model: type[Model], where: str) -> Model:
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say the first thing that is wrong; an unknown key explains a missing one."""
+    """Describe the first thing that is wrong; an unknown key explains a missing one."""
     errors = error.errors()
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
     first = (unknown or errors)[0]

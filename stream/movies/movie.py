@@ -38,7 +38,7 @@ class Movie:
     shape : tuple[int, int]
         (height, width) of every frame.
     dtype : {"u1", "u2"}
-        As `read` gives them.
+        Type of the pixels that `read` returns.
     length : int
         Frames.
     pixel_size : PixelSize

@@ -182,7 +182,7 @@ def time_axis(text: OmeText, path: Path) -> tuple[str, int]:
 
 
 def one_axis(sizes: Mapping[str, int], path: Path) -> tuple[str, int]:
-    """Choose the axis that is time; programs that were not told call it Z or C.
+    """Choose the axis that is time; some programs call it Z or C.
 
     Raises
     ------

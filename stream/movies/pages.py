@@ -112,7 +112,7 @@ class Pages:
 
     @property
     def dtype(self) -> PixelType:
-        """As a `Movie` gives the pixels."""
+        """Type of the pixels that a `Movie` returns."""
         return "u1" if self.stored == np.uint8 else "u2"
 
     @property

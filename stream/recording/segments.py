@@ -233,10 +233,10 @@ class SegmentWriter:
 
 
 class SegmentReader:
-    """Reads a recording, whole or torn; iterating gives its frames in order.
+    """Reads a recording, whole or torn; iterating yields its frames in order.
 
     Every frame is checked. The first bad record ends the iteration, and
-    `recovered` says where; `read` still gives good frames behind it.
+    `recovered` says where; `read` still returns good frames behind it.
 
     Parameters
     ----------
@@ -328,7 +328,7 @@ class SegmentReader:
 
     @contextmanager
     def _named(self, index: int) -> Iterator[None]:
-        """Say of which recording a record is missing or damaged."""
+        """Name the recording of which a record is missing or damaged."""
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         try:
@@ -357,7 +357,7 @@ class SegmentReader:
         return Recovery(index, _name(segment), place * self._record, reason)
 
     def _torn(self, frames: int) -> str:
-        """Say what is wrong behind the last whole record, if anything."""
+        """Describe what is wrong behind the last whole record, if anything."""
         segment, place = divmod(frames, self._per_segment)
         path = self._folder / _name(segment)
         rest = path.stat().st_size - place * self._record if path.exists() else 0
@@ -393,7 +393,7 @@ class SegmentReader:
         return Frame(header, pixels)
 
     def _at(self, index: int) -> BinaryIO:
-        """Give the file of a record, at its beginning."""
+        """Return the file of a record, at its beginning."""
         segment, place = divmod(index, self._per_segment)
         if segment != self._open_segment:
             self.close()

@@ -1,4 +1,4 @@
-"""Alarms of a session: what somebody at the microscope has to know at once.
+"""Alarms of a session: what the user at the microscope has to know at once.
 
 The bridge writes them to ``control.jsonl``, the engine sends them with its status, and
 the process that supervises the session raises its own. All meet in one `Alarms`: each

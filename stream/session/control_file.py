@@ -101,7 +101,7 @@ class ControlFile:
 
 
 def frame_to_laser_ms(trace: ControlFile, law: str) -> list[float]:
-    """Give the time from exposure to laser for every power that a law set.
+    """Return the time from exposure to laser for every power that a law set.
 
     A setting answers the newest exposure for which its power was decided. Where
     several decisions in a row gave the same power it answers the first of them: the

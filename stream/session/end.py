@@ -110,7 +110,7 @@ def collect(folder: Path, outcome: Outcome) -> dict[str, Any]:
 
 
 def laser_words(folder: Path, begun_ns: int) -> str:
-    """Say where the laser was when its bridge died; empty without a laser."""
+    """Describe where the laser was when its bridge died; empty without a laser."""
     power, unit, safe = _last_power(folder, begun_ns)
     if power is None:
         return ""
@@ -252,7 +252,7 @@ def _verdict(
     outcome: Outcome,
     frames: Mapping[str, Any],
 ) -> tuple[str, str]:
-    """Say how the session ended: the worst that anyone knows, and why."""
+    """Return how the session ended: the worst that is known, and why."""
     if outcome.failure:
         return "failed", outcome.failure
     said = [(str(engine["status"]), str(engine["reason"]))]

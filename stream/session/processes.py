@@ -152,7 +152,7 @@ class Child:
         return last.strip().removeprefix("liveloc: ")
 
     def ending(self) -> str:
-        """Say how it ended, without a full stop; empty while it runs."""
+        """Describe how it ended, without a full stop; empty while it runs."""
         code = self.poll()
         if code is None:
             return ""
@@ -162,7 +162,7 @@ class Child:
 
 
 def exit_words(code: int) -> str:
-    """Say what the exit code of a child means."""
+    """Describe what the exit code of a child means."""
     if code == 0:
         return "ended"
     if code < 0:  # Unix

@@ -243,7 +243,7 @@ class LaserSection(_Section):
     shutter: ShutterSection | None = None
 
     def guard(self) -> dict[str, Any]:
-        """Give what a power passes: see ``bridge.control.guard.GuardOptions``."""
+        """Return what a power passes: see ``bridge.control.guard.GuardOptions``."""
         return {name: getattr(self, name) for name in _GUARD}
 
 
@@ -474,7 +474,7 @@ class SessionSettings(_Section):
 
 
 def _copied(file: Path, folder: Path) -> str:
-    """Copy a file that settings name beside them; give its name."""
+    """Copy a file that settings name beside them; return its name."""
     target = folder / regular_file(file).name
     try:
         if file.resolve() != target.resolve():

@@ -23,13 +23,13 @@ from .settings import SessionSettings
 PRESENT: Literal["present"] = "present"
 MOST_BYTES = 4096
 ORIGIN_LETTERS = 80
-TRIES, PAUSE_S = 50, 0.01  # on Windows nobody replaces what somebody reads
+TRIES, PAUSE_S = 50, 0.01  # Windows does not replace a file that is being read
 _KEYS = {"target_per_um2", "origin", "written"}
 
 
 @dataclass(frozen=True, slots=True)
 class AskedTarget:
-    """What somebody asks for.
+    """A density that was asked for.
 
     Attributes
     ----------
@@ -71,11 +71,11 @@ def write_target(folder: Path, target: float | str, *, origin: str = "") -> Path
     folder = Path(folder)
     asked = _checked(target, "target density")
     _check_session(folder, asked)
-    told = {"target_per_um2": asked, "origin": _line(origin), "written": time.time()}
+    request = {"target_per_um2": asked, "origin": _line(origin), "written": time.time()}
     path = SessionFolder(folder).target
     part = folder / f".{path.name}.{os.getpid()}.{time.monotonic_ns()}"
     try:
-        part.write_text(json.dumps(told), encoding="utf-8")
+        part.write_text(json.dumps(request), encoding="utf-8")
         _replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -109,19 +109,19 @@ def read_target(folder: Path) -> AskedTarget | None:
             f"{path}: longer than {MOST_BYTES} bytes. {_example(path.name)}"
         )
     try:
-        told: Any = json.loads(content.decode("utf-8"))
+        request: Any = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError):
         raise SettingsError(f"{path}: not JSON. {_example(path.name)}") from None
-    if not isinstance(told, dict) or "target_per_um2" not in told:
+    if not isinstance(request, dict) or "target_per_um2" not in request:
         raise SettingsError(f"{path}: names no target. {_example(path.name)}")
-    if unknown := sorted(set(told) - _KEYS):
+    if unknown := sorted(set(request) - _KEYS):
         raise SettingsError(
             f"{path}: {_line(unknown[0])!r} cannot be asked for here. "
             f"{_example(path.name)}"
         )
-    origin = told.get("origin", "")
+    origin = request.get("origin", "")
     return AskedTarget(
-        _checked(told["target_per_um2"], str(path), text=False),
+        _checked(request["target_per_um2"], str(path), text=False),
         _line(origin) if isinstance(origin, str) else "",
     )
 
@@ -152,7 +152,7 @@ def _checked(
 
 
 def _check_session(folder: Path, asked: float | Literal["present"]) -> None:
-    """Refuse a folder where nobody would look, and what its session does not allow."""
+    """Refuse a folder without a running session, and what its session forbids."""
     if not folder.is_dir():
         raise SettingsError(f"{folder}: no such session. Check the path.")
     if SessionFolder(folder).bridge_result.exists():
@@ -180,6 +180,6 @@ def _replace(part: Path, path: Path) -> None:
 
 
 def _line(text: str) -> str:
-    """Give a text on one line and not too long."""
+    """Return a text on one line and not too long."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return shown.strip()[:ORIGIN_LETTERS]

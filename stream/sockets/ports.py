@@ -46,7 +46,7 @@ class ReservedPorts:
         return f"{host}:{probe.getsockname()[1]}"
 
     def close(self) -> None:
-        """Give the ports up. Idempotent."""
+        """Release the ports. Idempotent."""
         for probe in self._sockets:
             probe.close()
         self._sockets.clear()

@@ -44,7 +44,7 @@ class SessionKey:
 
     @classmethod
     def new(cls) -> SessionKey:
-        """Make a key that nobody knows yet."""
+        """Make a new random key."""
         return cls(secrets.token_bytes(_KEY_BYTES))
 
     @classmethod

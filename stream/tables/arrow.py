@@ -37,7 +37,7 @@ _FIELDS = [
 
 
 def table_schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """Give the Arrow schema of the table; keys sorted, so equal text, equal bytes."""
+    """Return the Arrow schema of the table; keys sorted, so equal text, equal bytes."""
     return pa.schema(_FIELDS, dict(sorted((metadata or {}).items())) or None)
 
 
@@ -329,7 +329,7 @@ class ArrowPieces:
         return self._path.stat().st_size < self._end
 
     def read(self) -> Iterator[Localizations]:
-        """Give whole batches that were not given yet, joined."""
+        """Yield whole batches not yet read, joined."""
         waiting: list[pa.RecordBatch] = []
         held = 0
         with self._path.open("rb") as file:
@@ -392,7 +392,7 @@ def _torn(path: Path) -> SettingsError:
 
 
 def _checked_metadata(path: Path, schema: pa.Schema) -> dict[str, str]:
-    """Give the metadata of a table's schema; another schema is a SettingsError."""
+    """Return the metadata of a table's schema; another schema is a SettingsError."""
     try:
         names = ", ".join(schema.names)
         pairs = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}

@@ -61,11 +61,11 @@ def nm_to_px(
 
 
 def stream_metadata(start: StreamStart) -> dict[str, str]:
-    """Say of a stream what its tables must state: text only, nothing that varies.
+    """Return what the tables of a stream must state: text only, nothing that varies.
 
     ``roi_origin`` is JSON ``[x, y]``, ``shape`` JSON ``[height, width]``, both
     camera pixels; ``calibration`` has the medians and checksums of maps. The same
-    recording gives the same text, always.
+    recording has the same text, always.
     """
     said = {
         "calibration": json.dumps(to_plain(start.calibration), sort_keys=True),
@@ -90,7 +90,7 @@ class Dialect:
     columns : Mapping[str, tuple[str, ...]]
         Our field -> the names it may have there, the first is written.
     known_by : tuple[str, ...]
-        Columns that together tell this dialect from all others.
+        Columns that together distinguish this dialect from all others.
     written : tuple[str, ...]
         Columns of a file we write, in order.
     frame_base : int
@@ -377,14 +377,14 @@ def _to_ours(
 
 
 def placed(rows: Mapping[str, NDArray[Any]] | Localizations) -> NDArray[np.bool_]:
-    """Say which rows have a place."""
+    """Return which rows have a position."""
     x, y = np.abs(rows["x_nm"]), np.abs(rows["y_nm"])
     good: NDArray[np.bool_] = (x < FARTHEST_NM) & (y < FARTHEST_NM)  # False for NaN
     return good
 
 
 def left_out(rows: int) -> str:
-    """Say how many rows of a table were left out."""
+    """Describe how many rows of a table were left out."""
     return f"{rows} {'row' if rows == 1 else 'rows'} without a position left out"
 
 

@@ -90,7 +90,7 @@ class ProcessedLog:
         first, last : int
             Range of this entry, for readers of the file.
         point : ResumePoint
-            As `FrameReceiver.checkpoint` gives it for `last`.
+            Result of `FrameReceiver.checkpoint` for `last`.
 
         Raises
         ------

@@ -38,7 +38,7 @@ class Pieces(Protocol):
         ...
 
     def read(self) -> Iterator[Localizations]:
-        """Give the rows not given yet, about 65,536 at a time.
+        """Yield the rows not yet read, about 65,536 at a time.
 
         Raises
         ------
@@ -57,7 +57,7 @@ def read_all(pieces: Pieces) -> tuple[Localizations, dict[str, str]]:
 
 
 def remarks_on(pieces: Pieces) -> str:
-    """Say what was left out of a table as far as it was read; "" for nothing."""
+    """Describe what was left out of a table as far as it was read; "" for nothing."""
     said = [pieces.metadata["not_read"]] if "not_read" in pieces.metadata else []
     if pieces.left_out:
         said.append(left_out(pieces.left_out))

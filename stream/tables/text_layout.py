@@ -195,7 +195,7 @@ def _dialect(path: Path, names: tuple[str, ...], separator: str) -> str:
 
 
 def _decimal(path: Path, rows: list[tuple[str, ...]]) -> str:
-    """Tell decimal commas from points, and refuse what may be thousands."""
+    """Distinguish decimal commas from points; refuse what may be thousands."""
     found = [
         m for row in rows for cell in row if (m := _COMMA_NUMBER.match(cell.strip()))
     ]

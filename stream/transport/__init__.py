@@ -1,5 +1,5 @@
 """Frames on their way from a bridge to an engine, with credit, losses named.
 
 ``sender`` and ``receiver`` are the two ends. Their threads speak the protocol of
-``messages``, packed by ``wire``; ``accounting`` gives every gap its name.
+``messages``, packed by ``wire``; ``accounting`` names every gap.
 """

@@ -93,7 +93,7 @@ class StreamAccount:
         return self._settled
 
     def place(self, seq: int) -> Place:
-        """Say whether a frame is new, here already, or too late."""
+        """Return whether a frame is new, here already, or too late."""
         if seq >= self.expected:
             return "duplicate" if seq in self._waiting else "next"
         hole = self._hole(seq)
@@ -106,7 +106,7 @@ class StreamAccount:
         return None
 
     def frame(self, header: FrameHeader, dropped_total: int) -> list[FrameHeader]:
-        """Take in a frame that `place` called next; give those now in order."""
+        """Take in a frame that `place` called next; return those now in order."""
         self._waiting[header.seq] = (header, dropped_total)
         self._refused.discard(header.seq)
         self.received += 1
@@ -172,7 +172,7 @@ class StreamAccount:
         return self.mark(mark, rest)
 
     def finish(self) -> list[FrameHeader]:
-        """Give everything that is still held back."""
+        """Return everything that is still held back."""
         ready = []
         while self._waiting:
             ready += self._deliver(force=True)
@@ -184,7 +184,7 @@ class StreamAccount:
         self._settled_lost[reason] += frames
 
     def point(self, seq: int) -> ResumePoint:
-        """Say where a restarted engine goes on after frame `seq`, with no rows."""
+        """Return where a restarted engine goes on after frame `seq`, with no rows."""
         behind = self._settled.next_seq
         totals = self._settled.missing_total, self._settled.dropped_total
         for number, *before in self._open:

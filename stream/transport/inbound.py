@@ -42,17 +42,17 @@ class Incoming:
     rest : str
         Name of frames that are missing when the sender connects again.
     heard_s : float
-        When the sender last said anything, monotonic seconds.
+        Time of the last message from the sender, monotonic seconds.
     bytes_in, granted, highest : int
         Pixel bytes since START, last exposure allowed, last exposure seen.
     localized, reported : int
         Newest frame whose emitters are published, and the newest of which the sender
-        was told so; -1: none.
+        has been informed; -1: none.
     end : StreamEnd or None
         How it ended.
     taken, done, acked, confirmed : bool
-        The consumer took the end; has dealt with everything; the sender was
-        told; it has heard it.
+        The consumer took the end; has dealt with everything; the sender was sent
+        the acknowledgement; it has confirmed it.
     """
 
     start: StreamStart

@@ -59,7 +59,7 @@ class Start:
     start : StreamStart
         The stream.
     sender : bytes
-        16 random bytes that tell one sender from another with the same stream.
+        16 random bytes that distinguish one sender from another of the same stream.
     mark : Mark
         How far the sender is.
     maps : dict[str, int]
@@ -141,7 +141,7 @@ class HelloOk:
         As in `Credit`.
     proof : bytes or None
         That the engine knows the session's key, bound to sender and stream: the
-        `ENGINE_PROOF`, which no START gives away.
+        `ENGINE_PROOF`, which no START reveals.
     """
 
     stream_id: bytes

@@ -156,7 +156,7 @@ class Outbox:
             self.shed_waiting()
 
     def mark(self) -> Mark:
-        """Say how far sending is."""
+        """Return how far sending is."""
         front = self.front()
         if front is not None:
             return Mark(

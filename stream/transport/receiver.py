@@ -92,7 +92,7 @@ class FrameReceiver:
     """The engine's end of the frame stream.
 
     A thread of its own takes frames from the socket straight into the ring and
-    gives the sender credit; one consumer thread calls `next` and `release`.
+    grants the sender credit; one consumer thread calls `next` and `release`.
     Whatever breaks the protocol is refused, counted in `rejected` and has no
     other consequence.
 
@@ -252,7 +252,7 @@ class FrameReceiver:
         return self._stream
 
     def release(self, seq: int) -> None:
-        """Give the pixels of frames up to `seq` back: their slots become credit.
+        """Release the pixels of frames up to `seq`: their slots become credit.
 
         Do it as soon as the pixels are not needed. Whatever a consumer waits for
         with frames that it has not released, it may wait for in vain: the sender may
@@ -319,12 +319,12 @@ class FrameReceiver:
         return state if state.stream_id == stream.start.stream_id else None
 
     def tell(self, density: BlockDensity) -> None:
-        """Tell the sender how many emitters are on. It is not said twice."""
+        """Send the density of a block of frames to the sender, once."""
         self._inbox.densities.append(density)
         self._waker.ring()
 
     def checkpoint(self, seq: int, rows: int = 0) -> ResumePoint:
-        """Give what a ledger must hold for an engine to go on after `seq`.
+        """Return what a ledger must hold for an engine to go on after `seq`.
 
         Call it when `localized` and `lose` have counted exactly the frames up
         to `seq`, and before these are released.

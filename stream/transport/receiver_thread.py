@@ -47,7 +47,7 @@ Resume = Callable[[StreamStart], ResumePoint | None]
 
 _BURST = 32  # messages between two looks at everything else
 _REPORT_S = 0.05  # between two reports of what is localized
-_LEAVE_S = 0.5  # for the sender to hear that its stream is dealt with
+_LEAVE_S = 0.5  # for the sender to learn that its stream is dealt with
 
 
 class Intake:
@@ -94,7 +94,7 @@ class Intake:
         self._next_beat_s = self._next_report_s = 0.0
 
     def run(self) -> None:
-        """Take in messages until told to stop; a bug is handed to the consumer."""
+        """Receive messages until asked to stop; a bug is passed to the consumer."""
         try:
             poller = zmq.Poller()
             poller.register(self._socket, zmq.POLLIN)
@@ -191,7 +191,7 @@ class Intake:
     def _refuse(
         self, identity: bytes, peer: Peer, error: MessageError, now_s: float
     ) -> None:
-        """Count a refused message and tell its sender why."""
+        """Count a refused message and send its sender the reason."""
         self._inbox.reject(error.reason)
         detail, proof = error.detail[:2048], peer.proof
         self._send(identity, Reject(reason=error.reason, detail=detail, proof=proof))
@@ -383,7 +383,7 @@ class Intake:
             self._inbox.changed.notify_all()
 
     def _of_stream(self, identity: bytes, stream_id: bytes) -> Incoming:
-        """Give the stream that a message belongs to, or refuse it."""
+        """Return the stream that a message belongs to, or refuse it."""
         stream = self._stream
         if stream is None or stream.start.stream_id != stream_id:
             raise MessageError(
@@ -408,7 +408,7 @@ class Intake:
             and stream.peer == identity
         ):
             self._inbox.reject("duplicate")
-            stream.acked = False  # tell it again
+            stream.acked = False  # acknowledge again
             return
         stream = self._of_stream(identity, end.stream_id)
         mark = Mark(
@@ -499,7 +499,7 @@ class Intake:
             self._send(stream.peer, Density(self._inbox.densities.popleft()))
 
     def _grant(self, stream: Incoming, beat: bool) -> None:
-        """Tell the sender what it may send, and what is dealt with."""
+        """Send credit, and how far the stream is dealt with."""
         stream_id = stream.start.stream_id
         with self._inbox.changed:
             account = stream.account
@@ -522,7 +522,7 @@ class Intake:
             self._send(stream.peer, Heartbeat(stream_id, mark))
 
     def _acknowledge_end(self, stream: Incoming) -> bool:
-        """Tell the sender that all is dealt with; False when it has left."""
+        """Acknowledge the whole stream; False when the sender has left."""
         if stream.end is None:
             return False
         stream.acked = True
@@ -530,7 +530,7 @@ class Intake:
         return self._send(stream.peer, Ack(stream_id=stream_id, seq=last_seq, end=True))
 
     def _take_leave(self, stream: Incoming) -> None:
-        """Make sure that the sender heard the end before the line is dropped.
+        """Wait until the sender has the acknowledgement, then drop the connection.
 
         A peer's ZeroMQ forgets what it has not handed over when we disconnect.
         """
@@ -542,7 +542,7 @@ class Intake:
             self._receive()
 
     def _send(self, identity: bytes | None, message: Message) -> bool:
-        """Send; False when the peer is gone. What is lost is said again."""
+        """Send; False when the peer is gone. A lost message is sent again later."""
         if identity is None:
             return False
         try:

@@ -57,7 +57,7 @@ class FrameRing:
         return self._released
 
     def slot(self, seq: int) -> NDArray[Any]:
-        """Give the place to receive frame `seq` into.
+        """Return the place to receive frame `seq` into.
 
         What the slot held is not readable any more; the new frame is not
         readable before `commit`. Waits while a reader copies the old frame.
@@ -179,7 +179,7 @@ class FrameRing:
         return held is not None and held.seq == seq
 
     def pixels(self, seq: int) -> NDArray[Any]:
-        """Give a read-only view of a frame, valid until its release.
+        """Return a read-only view of a frame, valid until its release.
 
         Raises
         ------

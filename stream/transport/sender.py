@@ -52,12 +52,12 @@ class FrameSender:
         With ``drop_block``: time that frames may wait, by the stream's frame
         interval. Older frames are of no use to a live image.
     on_peer : Callable[[bool], None], optional
-        Told True when the engine accepts the stream and False when it is lost:
+        Called with True when the engine accepts the stream and False when it is lost:
         after three heartbeats without a word, at once when the connection
         breaks, and when the sender stops. Called in the sender's thread, must
         not block.
     on_density : Callable[[BlockDensity], None], optional
-        Told what the engine says of the density of emitters. In the same thread.
+        Called with each density of emitters from the engine. In the same thread.
     on_standstill : Callable[[Standstill], None], optional
         Called when frames have been arriving for a second and none was localized,
         whatever the cause, and again when localizing goes on. In the same thread.
@@ -221,7 +221,7 @@ class FrameSender:
         return kept
 
     def tell(self, state: LaserState) -> None:
-        """Tell the engine what the laser does; only the newest is sent."""
+        """Send the state of the laser to the engine; only the newest is sent."""
         self._outbox.laser = state
         self._waker.ring()
 

@@ -82,9 +82,9 @@ class Uplink:
     limits : Limits
         Heartbeat and sizes.
     on_peer : Callable[[bool], None], optional
-        Told when the engine comes and goes.
+        Called when the engine comes and goes.
     on_density : Callable[[BlockDensity], None], optional
-        Told what the engine says of the density.
+        Called with each density that the engine measured.
     on_standstill : Callable[[Standstill], None], optional
         Called when frames are not localized any more, and when they are again.
     key : SessionKey, optional
@@ -131,7 +131,7 @@ class Uplink:
         self._blocked = False  # the socket's buffer is full
 
     def run(self) -> None:
-        """Serve the connection until told to stop; a bug is handed to the camera."""
+        """Serve the connection until asked to stop; a bug is passed to the camera."""
         monitor = self._socket.get_monitor_socket(
             zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED
         )
@@ -223,7 +223,7 @@ class Uplink:
             _log.warning(text)
 
     def _set_peer(self, there: bool) -> None:
-        """Tell the camera's side that the engine came or went."""
+        """Report to the camera's side that the engine came or went."""
         box = self._box
         with box.changed:
             if box.connected == there:
@@ -257,7 +257,7 @@ class Uplink:
             self._send(Alarm(stream_id=self._stream_id, text=text))
 
     def _cause(self) -> str:
-        """Say why nothing may be localized, as far as this side can see."""
+        """Describe why nothing may be localized, as far as this side can see."""
         if not self._online:
             return "no engine is connected"
         if not self._accepted:
@@ -371,14 +371,14 @@ class Uplink:
         with box.changed:
             box.acked = max(box.acked, ack.seq)
             over = ack.end and box.end is not None
-        if over:  # tell the engine, which may wait for it to leave
+        if over:  # let the engine know, which may wait for it to leave
             self._send_mark()
         with box.changed:
             box.end_acked = box.end_acked or over
             box.changed.notify_all()
 
     def _refused(self, reason: str, detail: str) -> None:
-        """Start over, or give up a stream that was never accepted."""
+        """Start over, or abandon a stream that was never accepted."""
         raised = reason in _FATAL and not self._ever_accepted
         if not raised:
             self._log_once(reason, f"the engine refuses a message: {reason}: {detail}")
@@ -404,7 +404,7 @@ class Uplink:
     # Frames
 
     def _may_send(self) -> Waiting | None:
-        """Give the front frame if there is credit for it."""
+        """Return the front frame if there is credit for it."""
         if not self._box.connected or not self._accepted:
             return None
         with self._box.changed:
@@ -452,7 +452,7 @@ class Uplink:
         return True
 
     def _announce(self) -> None:
-        """Send an engine that gives no credit which exposure comes next."""
+        """Send an engine that grants no credit the number of the next exposure."""
         if not self._accepted or not self._box.connected:
             return
         with self._box.changed:

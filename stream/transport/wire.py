@@ -217,8 +217,8 @@ def _start_fields(message: Start) -> dict[str, Any]:
     calibration = to_plain(start.calibration)
     calibration["maps"] = calibration["maps"] or message.maps
     body["calibration"] = calibration
-    told = {"sender": message.sender, "proof": message.proof}
-    return body | told | asdict(message.mark)
+    sender = {"sender": message.sender, "proof": message.proof}
+    return body | sender | asdict(message.mark)
 
 
 def _frame_fields(message: FrameUp) -> dict[str, Any]:
