@@ -138,7 +138,7 @@ def record(
         Reason ``field``: a field is missing, unknown or has a wrong value.
     """
     if type(raw) is not dict:
-        raise MessageError("field", f"{where} is no map")
+        raise MessageError("field", f"{where} is not a map")
     values = {}
     for name, check in checks.items():
         if name not in raw:

@@ -27,7 +27,7 @@ _REMEDIES = {
     errno.EDQUOT: "Make room, or choose another disk.",
     errno.EEXIST: "Choose another name.",
     errno.ENOTDIR: "A part of the path is a file: check the path.",
-    errno.EISDIR: "Give a file, not a folder.",
+    errno.EISDIR: "Name a file, not a folder.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.ELOOP: "Its links lead in a circle: check the path.",
     errno.EIO: "Check the disk.",

@@ -87,9 +87,9 @@ def misfit(nm: float) -> str:
     guess = ""
     for unit, factor in {"um": 1e3, "m": 1e9}.items():
         if LEAST_NM <= nm * factor <= MOST_NM:
-            guess = f" Is it {unit}? Give nm."
+            guess = f" Is it {unit}? Write it in nm."
     if nm > MOST_NM:
-        guess = " Give nm in the sample: the chip's pixel divided by the magnification."
+        guess = " Needed is the chip's pixel divided by the magnification."
     return (
         f"no microscope has pixels of {nm:g} nm in the sample, needed are "
         f"{LEAST_NM:g} to {MOST_NM:g}.{guess}"

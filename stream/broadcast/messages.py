@@ -194,7 +194,9 @@ def _read_batch(header: dict[str, Any], payload: pa.Buffer) -> Localizations:
         batch = pa.ipc.read_record_batch(payload, _SCHEMA)
         batch.validate(full=True)
     except (pa.ArrowException, OSError, EOFError) as error:
-        raise MessageError("arrow", f"is no batch of localizations: {error}") from error
+        raise MessageError(
+            "arrow", f"is not a batch of localizations: {error}"
+        ) from error
     if batch.num_rows != header["rows"]:
         raise MessageError("rows", f"{batch.num_rows}, the header says otherwise")
     return from_batch(batch)

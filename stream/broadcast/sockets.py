@@ -36,7 +36,7 @@ def bind(socket: zmq.Socket[bytes], host: str, port: int) -> int:
     except zmq.ZMQError as error:
         raise SettingsError(
             f"tcp://{host}:{port} cannot be used: {error}. Does another engine run? "
-            "Stop it or give another port."
+            "Stop it or choose another port."
         ) from error
     return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
 

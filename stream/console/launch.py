@@ -351,7 +351,7 @@ def _make_folder(folder: Path) -> SessionFolder:
     paths = SessionFolder(folder)
     if paths.table.exists():
         raise SettingsError(
-            f"{folder} already holds a session. Give another folder; results are "
+            f"{folder} already holds a session. Choose another folder; results are "
             "never overwritten."
         )
     make_folder(folder)

@@ -106,7 +106,9 @@ def given_camera(
     from ..camera_file import load_camera
 
     if (offset is None) != (gain is None):
-        raise SettingsError("give both --offset and --gain, or neither.")
+        raise SettingsError(
+            "--offset and --gain belong together: use both, or neither."
+        )
     if file is None:
         if offset is None or gain is None:
             return None, None
@@ -153,7 +155,7 @@ def open_given_movie(
             else f"offset {used.offset_adu:.0f} ADU and {used.photons_per_adu:.3g} "
             "photons/ADU estimated when it was recorded"
         )
-        say(f"camera not calibrated: {said}; give --camera for true photon numbers")
+        say(f"camera not calibrated: {said}; use --camera for true photon numbers")
     return source
 
 
@@ -172,14 +174,14 @@ def _pixel_size(movie: Movie, given: PixelSize) -> PixelSize:
     if file.oblong:
         raise SettingsError(
             f"{movie.path} {file.oblong}. Record without binning along one axis; or, "
-            "if the file is wrong, give --pixel-size."
+            "if the file is wrong, use --pixel-size."
         )
     if file.nm is not None:
         say(f"{name}: pixels of {file.nm:.6g} nm, from {file.source}")
         return file
     said = file.remark or "does not say its pixel size"
     say(
-        f"{name} {said}: {ASSUMED_PIXEL_NM:g} nm assumed; give --pixel-size for true "
+        f"{name} {said}: {ASSUMED_PIXEL_NM:g} nm assumed; use --pixel-size for true "
         "nanometres"
     )
     return PixelSize(nm=ASSUMED_PIXEL_NM, source="assumed")

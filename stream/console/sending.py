@@ -42,7 +42,7 @@ def send_recording(
                 )
             raise SettingsError(
                 f"no engine answers at {endpoint}. Start one with 'liveloc engine', or "
-                "give --out to let replay start its own."
+                "use --out to let replay start its own."
             )
         end = transmit(source, sender)
     say(f"sent {end.sent} of {end.last_seq + 1} frames: {end.status} {end.reason}")

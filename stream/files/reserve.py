@@ -49,8 +49,8 @@ class Reserve:
                 self.release()
             raise SettingsError(
                 f"{folder}: the disk refuses {nbytes >> 10} KiB that are held for the "
-                f"report: {error.strerror or error}. Free some space, or give another "
-                "folder."
+                f"report: {error.strerror or error}. Free some space, or choose "
+                "another folder."
             ) from None
 
     def release(self) -> None:

@@ -206,7 +206,7 @@ def _counts(frame: NDArray[Any], dtype: PixelType, which: str) -> NDArray[Any]:
         raise UnfitFrame(
             f"{which}: pixels are {frame.dtype.name} from {low:g} to {high:g}"
             f"{'' if whole else ' with fractions'}, but camera counts are whole "
-            f"numbers from 0 to {np.iinfo(wanted).max}. Give the camera's own counts, "
+            f"numbers from 0 to {np.iinfo(wanted).max}. Use the camera's own counts, "
             "before any background or offset was subtracted."
         )
     return frame.astype(wanted, order="C")

@@ -58,7 +58,7 @@ def open_ndtiff(path: Path) -> Movie:
     if kind not in _TYPES or compression or not (0 < width < 65536 > height > 0):
         raise SettingsError(
             f"{path}: its pixels (type {kind}, compression {compression}, {height} "
-            f"rows of {width}) are no uncompressed monochrome counts of 8 or 16 bit."
+            f"rows of {width}) are not uncompressed monochrome counts of 8 or 16 bit."
         )
     return _movie(path, [entries[i] for i in order], (height, width), _TYPES[kind])
 

@@ -218,7 +218,7 @@ def own_name(text: OmeText, path: Path) -> str:
         return names[0]
     raise SettingsError(
         f"{path}: is one file of a set: it lists {named(names)}, and goes by none of "
-        "these names. Give it its own name again, beside the others."
+        "these names. Rename it back to its own name, beside the others."
     )
 
 

@@ -254,7 +254,7 @@ class Pages:
         page = self.first
         if page.samplesperpixel != 1 or page.photometric == 3:  # a palette
             raise SettingsError(
-                f"{self.path}: is a colour image. Give the camera's own counts, one "
+                f"{self.path}: is a colour image. Use the camera's own counts, one "
                 "per pixel."
             )
         if page.photometric == 0 and page.tags.valueof(262) is not None:

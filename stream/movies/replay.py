@@ -180,7 +180,7 @@ class ReplaySource:
             said = pixel_size.oblong or pixel_size.remark
             raise SettingsError(
                 f"{self._path}: {said or 'does not say its pixel size'}; without it "
-                "there are no nanometres. Give the edge of a pixel in the sample, "
+                "there are no nanometres. Specify the edge of a pixel in the sample, "
                 "pixel_size_nm."
             )
         interval = interval_ms or movie.interval_ms or movie.exposure_ms
@@ -312,7 +312,7 @@ def _of_region(calibration: CameraCalibration, movie: Movie) -> CameraCalibratio
             return replace(calibration, origin=movie.roi_origin)
         raise SettingsError(
             f"{movie.path}: does not say where on the chip its {width}x{height} pixels "
-            f"lie, but the camera maps are of shape {calibration.shape}. Give "
+            f"lie, but the camera maps are of shape {calibration.shape}. Set "
             "roi_origin, column and row of the first pixel."
         )
     try:

@@ -38,7 +38,7 @@ def open_sequence(folder: Path) -> Movie:
         if len(first) > 1 or len(images) == 1:
             raise SettingsError(
                 f"{folder}: holds stacks, not single images: {named(_names(images))}. "
-                "Give one of them."
+                "Name one of them."
             )
         facts = _facts(first)
         shape, dtype = first.shape, first.dtype
@@ -104,7 +104,7 @@ def _in_order(folder: Path) -> list[Path]:
     if len(patterns) > 1:
         raise SettingsError(
             f"{folder}: holds no recording, but TIFF files of several names: "
-            f"{named(_names(images))}. Give one stack, or a folder with the images of "
+            f"{named(_names(images))}. Name one stack, or a folder with the images of "
             "one movie, which differ in one number."
         )
     numbers = [[int(n) for n in re.findall(r"\d+", each.name)] for each in images]
@@ -118,7 +118,7 @@ def _in_order(folder: Path) -> list[Path]:
     if len(places) != 1:
         raise SettingsError(
             f"{folder}: the names of its images differ in {len(places)} numbers "
-            f"({named(_names(images), 2)}): which is time? Give a folder with one "
+            f"({named(_names(images), 2)}): which is time? Name a folder with one "
             "channel and one plane, or save it as one TIFF stack."
         )
     found = {each[places[0]]: path for each, path in zip(numbers, images, strict=True)}

@@ -29,7 +29,7 @@ def split_files(path: Path) -> list[str]:
         whole = path.with_name(f"{part['set']}{path.suffix}")
         if whole.exists():
             raise SettingsError(
-                f"{path}: is a part of {whole.name}, which lies beside it. Give "
+                f"{path}: is a part of {whole.name}, which lies beside it. Name "
                 f"{whole.name}: all parts are read."
             )
         return []
@@ -75,7 +75,7 @@ def similar_files(path: Path, *, single: bool) -> str:
     if numbered:
         return (
             f"holds one image, and {named(found, 2)} beside it may be the next ones; "
-            "only this one is read. Give the folder to read them all"
+            "only this one is read. Name the folder to read them all"
         )
     return (
         f"{named(found, 2)} beside it may be parts of the same movie; only this "

@@ -117,7 +117,7 @@ def _ome_movie(path: Path, words: str, pages: Pages) -> Movie:
         if pages not in files.values():
             raise SettingsError(
                 f"{path}: says that it belongs to {text.master}, which does not list "
-                "it. Give it its own name again."
+                "it. Rename it back to its own name."
             )
         frames = ome.plane_list(text, axis, planned, files, own)
         if not frames:

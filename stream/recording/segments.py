@@ -113,7 +113,7 @@ class SegmentWriter:
         if (self._folder / START_FILE).exists() or _segments(self._folder):
             raise SettingsError(
                 f"{self._folder} holds a recording already, which is never "
-                "overwritten. Give another folder."
+                "overwritten. Choose another folder."
             )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -362,7 +362,7 @@ class SegmentReader:
         path = self._folder / _name(segment)
         rest = path.stat().st_size - place * self._record if path.exists() else 0
         if rest:
-            return f"{rest} bytes are no whole record"
+            return f"{rest} bytes are not a whole record"
         if any(later.name > path.name for later in _segments(self._folder)):
             return "the file is missing or shorter than it was, others follow"
         if self._declared is not None and self._declared != frames:

@@ -100,7 +100,7 @@ class CameraSection(_Section):
     def _plan_or_frames(self) -> CameraSection:
         if self.plan is not None and (self.frames or self.interval_ms):
             raise ValueError(
-                "frames or interval_ms are given beside plan, which says them. Leave "
+                "frames or interval_ms are set beside plan, which sets them. Leave "
                 "one of them out"
             )
         return self
@@ -111,7 +111,7 @@ class CameraSection(_Section):
         twice = [n for n in _IN_CAMERA_FILE if getattr(self, n) != fields[n].default]
         if self.calibration_file is not None and twice:
             raise ValueError(
-                f"{twice[0]} is given beside calibration_file, which says it. Leave "
+                f"{twice[0]} is set beside calibration_file, which has it. Leave "
                 "one of them out"
             )
         return self

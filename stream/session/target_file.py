@@ -146,7 +146,7 @@ def _checked(
     if not (math.isfinite(number) and number > 0):
         seen = _line(repr(value))
         raise SettingsError(
-            f"{where} is {seen}. Give emitters per um2, above 0, or {PRESENT!r}."
+            f"{where} is {seen}. Write emitters per um2, above 0, or {PRESENT!r}."
         )
     return number
 

@@ -30,7 +30,7 @@ def loopback(endpoint: str) -> str:
     known = port.isascii() and port.isdigit() and int(port) < 65536
     if not endpoint.startswith("tcp://") or not colon or not (free or known):
         raise SettingsError(
-            f"endpoint '{endpoint}' is no tcp://ADDRESS:PORT. "
+            f"endpoint '{endpoint}' is not tcp://ADDRESS:PORT. "
             "Use for example tcp://127.0.0.1:5555."
         )
     host = "127.0.0.1" if host == "localhost" else host

@@ -184,8 +184,8 @@ class TableWriter:
             self._file = self._path.open("xb", buffering=0)
         except FileExistsError as error:
             raise SettingsError(
-                f"{self._path} exists and is not overwritten. Give another session "
-                "folder, or resume this one."
+                f"{self._path} exists and is not overwritten. Choose another "
+                "session folder, or resume this one."
             ) from error
         except OSError as error:
             raise RecordingError(f"{self._path}: cannot be created: {error}") from error
@@ -230,7 +230,7 @@ class TableWriter:
         if ours.get("stream_id") != theirs.get("stream_id"):
             raise SettingsError(
                 f"{self._path} is the table of stream {theirs.get('stream_id')}, not "
-                f"of {ours.get('stream_id')}. Give another session folder."
+                f"of {ours.get('stream_id')}. Choose another session folder."
             )
         if found.rows < rows:
             raise SettingsError(

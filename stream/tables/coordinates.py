@@ -336,7 +336,7 @@ def to_localizations(
         raise SettingsError(
             f"a {dialect} table calls the centre of the first pixel "
             f"{spec.centre_px} px and counts in {spec.unit}: its positions cannot be "
-            "converted without the pixel size. Give the pixel size."
+            "converted without the pixel size. Specify the pixel size."
         )
     size = pixel_size_nm or 0.0
     values = {
@@ -458,7 +458,7 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
     missing = [name for name in REQUIRED_METADATA if name not in metadata]
     if missing:
         raise SettingsError(
-            f"table metadata lack {', '.join(missing)}: without them nobody can say "
+            f"table metadata lack {', '.join(missing)}: without them it is unknown "
             "where the positions are. Take them from stream_metadata(start)."
         )
 

@@ -77,8 +77,8 @@ def open_pieces(path: str | Path, pixel_size_nm: float | None = None) -> Pieces:
         return ArrowPieces(path, PIECE_ROWS)
     if path.suffix.lower() == ".arrow":
         raise SettingsError(
-            f"{path}: is no Arrow stream (begins with {beginning!r}). Was it written "
-            "by another program, or cut off at once?"
+            f"{path}: is not an Arrow stream (begins with {beginning!r}). Was it "
+            "written by another program, or cut off at once?"
         )
     return TextPieces(recognised(path, pixel_size_nm))
 

@@ -66,7 +66,7 @@ class PicassoPieces:
         if size is None:
             raise SettingsError(
                 f"{path}: positions are in pixels and {beside.name} does not say "
-                "their size (Pixelsize, nm). Give the pixel size."
+                "their size (Pixelsize, nm). Specify the pixel size."
             )
         self._size = check_pixel_size(size, f"{beside}: Pixelsize")
         self.metadata = {"dialect": "picasso", "pixel_size_nm": repr(self._size)}
@@ -126,7 +126,8 @@ class PicassoPieces:
         numbers = all(kinds[name].kind in "iuf" for name in read)
         if table.ndim != 1 or not numbers:
             raise SettingsError(
-                f"{self._path}: 'locs' is no list of rows of numbers. Export it again."
+                f"{self._path}: 'locs' is not a list of rows of numbers. "
+                "Export it again."
             )
         if table.size * kinds.itemsize > DENSEST * self._path.stat().st_size:
             raise SettingsError(

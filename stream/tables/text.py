@@ -210,7 +210,7 @@ class TextTable:
         size = self.metadata.get("pixel_size_nm")
         if not size:
             raise SettingsError(
-                f"{column.name!r} is in pixels. Give the pixel size of the camera."
+                f"{column.name!r} is in pixels. Specify the pixel size of the camera."
             )
         return np.asarray(values * float(size))
 

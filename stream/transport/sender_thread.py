@@ -206,7 +206,8 @@ class Uplink:
         self._knock_at_s = time.monotonic() + _RETRY_S
         self._log_once(
             "handshake",
-            f"what answers at {self._address} is no engine of this session; looking on",
+            f"what answers at {self._address} is not an engine of this session; "
+            "still looking",
         )
 
     def _knock(self) -> None:

@@ -191,7 +191,7 @@ def test_maps_of_the_frames_own_shape_are_taken_as_they_are(tmp_path):
 
 def test_maps_of_the_chip_are_cropped_to_a_movie_that_says_its_place(tmp_path):
     path = movie(tmp_path, (5, 6))
-    with pytest.raises(SettingsError, match=r"6x5 pixels.*\(12, 16\).*Give roi_origin"):
+    with pytest.raises(SettingsError, match=r"6x5 pixels.*\(12, 16\).*Set roi_origin"):
         ReplaySource(path, pixel_size_nm=100, calibration=chip())
     with ReplaySource(
         path, pixel_size_nm=100, calibration=chip(), roi_origin=(103, 52)

@@ -129,7 +129,7 @@ def test_a_half_pixel_shift_without_a_pixel_size_is_refused(tmp_path):
     path = tmp_path / "truth.csv"
     path.write_text("Ground-truth,frame,xnano,ynano,znano,intensity\n1,1,5,6,7,8\n")
     with pytest.raises(
-        SettingsError, match=r"truth\.csv: .*0\.5 px.*Give the pixel size"
+        SettingsError, match=r"truth\.csv: .*0\.5 px.*Specify the pixel size"
     ):
         read_table(path)
     rows, _ = read_table(path, pixel_size_nm=10.0)

@@ -164,7 +164,7 @@ def test_an_interrupted_recording_reads_up_to_its_torn_tail(tmp_path):
         assert reader.end is None
         assert (recovered.frames, recovered.segment) == (5, "seg-000001.bin")
         assert recovered.offset == RECORD
-        assert recovered.reason == f"{RECORD - cut} bytes are no whole record"
+        assert recovered.reason == f"{RECORD - cut} bytes are not a whole record"
 
 
 def test_whole_records_cut_off_are_missed_when_the_end_is_known(tmp_path):

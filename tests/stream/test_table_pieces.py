@@ -134,7 +134,7 @@ def test_the_middle_of_picassos_first_pixel_is_zero(tmp_path):
 def test_what_is_wrong_with_a_picasso_file_is_said(tmp_path):
     path = tmp_path / "a.hdf5"
     picasso(path, 7, None)
-    with pytest.raises(SettingsError, match=r"a\.yaml does not say.*Give the pixel"):
+    with pytest.raises(SettingsError, match=r"a\.yaml does not say.*Specify the pixel"):
         open_pieces(path)
     assert len(all_rows(open_pieces(path, 108.0))) == 7
     picasso(path, 7, 130, columns=("frame", "x", "y"))
@@ -153,7 +153,7 @@ def test_what_is_no_table_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="no such file"):
         open_pieces(tmp_path / "gone.csv")
     (tmp_path / "a.arrow").write_bytes(b"")
-    with pytest.raises(SettingsError, match="is no Arrow stream"):
+    with pytest.raises(SettingsError, match="is not an Arrow stream"):
         open_pieces(tmp_path / "a.arrow")
     (tmp_path / "b.arrow").write_bytes(b"\xff\xff\xff\xff\x10")
     with pytest.raises(SettingsError, match="schema is torn"):

@@ -38,7 +38,9 @@ def test_a_person_may_write_it_with_an_editor(tmp_path):
     "asked", [0, -1, math.nan, math.inf, "much", "", True, None, 10**400, [0.5]]
 )
 def test_what_is_no_density_is_not_written(tmp_path, asked):
-    with pytest.raises(SettingsError, match=r"Give emitters per um2, above 0, or 'pre"):
+    with pytest.raises(
+        SettingsError, match=r"Write emitters per um2, above 0, or 'pre"
+    ):
         write_target(tmp_path, asked)
     assert not list(tmp_path.iterdir())
 
@@ -52,10 +54,10 @@ def test_what_is_no_density_is_not_written(tmp_path, asked):
         (b"[" * 4000, "not JSON"),
         (b"0.5", "names no target"),
         (b"{}", "names no target"),
-        (b'{"target_per_um2": "0.5"}', "is '0.5'. Give emitters per um2"),
+        (b'{"target_per_um2": "0.5"}', "is '0.5'. Write emitters per um2"),
         (b'{"target_per_um2": NaN}', "is nan"),
         (b'{"target_per_um2": 1e999}', "is inf"),
-        (b'{"target_per_um2": 1' + b"0" * 400 + b"}", "Give emitters"),
+        (b'{"target_per_um2": 1' + b"0" * 400 + b"}", "Write emitters"),
         (b'{"target_per_um2": true}', "is True"),
         (b'{"target_per_um2": -0.5}', "is -0.5"),
         (b'{"target_per_um2": 0.5, "highest": 99}', "'highest' cannot be asked for"),

@@ -247,7 +247,7 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", table(5), FIELD)
     (tmp_path / "t.csv-metadata.json").unlink()
     with open_session(tmp_path / "t.csv") as session:  # half a pixel of what size?
-        with pytest.raises(SettingsError, match="Give the pixel size"):
+        with pytest.raises(SettingsError, match="Specify the pixel size"):
             session.wait(8)
         assert session.state() == "ended"
         assert session.end_status == "failed"
