@@ -70,6 +70,7 @@ from .stream.sockets.session_key import FRAMES_KEY, SessionKey
 from .viewer.commands import bench, render, view
 
 if TYPE_CHECKING:
+    from .stream.broadcast.status import EngineStatus
     from .stream.density import BlockDensity
     from .stream.movies.replay import ReplaySource
     from .stream.session.end import Outcome
@@ -355,7 +356,6 @@ def _run(
     json_file: Path | None,
 ) -> int:
     """Run a live session and finish its report; return the exit code."""
-    from .stream.broadcast.status import Activation
     from .stream.console.launch import REFUSED, run_session
     from .stream.session.end import read_object
     from .viewer.display import display_available
@@ -367,9 +367,9 @@ def _run(
     report: dict[str, Any] = {}
     with progress_bar("acquiring", settings.camera.frames) as advance:
 
-        def show(status: dict[str, Any]) -> None:
-            laser = Activation.read(status)
-            advance(status["localized"], status["localizations"], str(laser or ""))
+        def show(status: EngineStatus) -> None:
+            done, found = status.localized or 0, status.localizations or 0
+            advance(done, found, str(status.activation or ""))
 
         def finish(outcome: Outcome, stop: StopEvent) -> None:
             report.update(_finish_session(folder, outcome, stop))

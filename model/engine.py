@@ -17,6 +17,7 @@ import numpy as np
 
 from liveloc.stream.balance import NOT_FINITE, NOT_WRITTEN
 from liveloc.stream.broadcast.publisher import LocalizationPublisher
+from liveloc.stream.broadcast.status import EngineStatus
 from liveloc.stream.camera_maps import replace_file
 from liveloc.stream.errors import MessageError, SettingsError
 from liveloc.stream.files.reserve import Reserve
@@ -104,7 +105,7 @@ class Engine:
             raise
         self._stream: LiveStream | None = None
         self._results: Results | None = None  # of the last stream: late viewers ask
-        self._status: dict[str, Any] = {}
+        self._status: EngineStatus | None = None
         self._last_status = 0.0
         self._alarms: list[str] = []  # of the present stream, the newest
         self._reserve: Reserve | None = None
@@ -187,7 +188,7 @@ class Engine:
             if self._stream is not None:
                 self._status = self._describe(self._stream)
             if self._status:
-                self._publisher.status(self._status)
+                self._publisher.status(self._status.to_json())
 
     def _drain_viewers(self) -> None:
         """Let viewers fetch missing rows and receive the last status."""
@@ -300,25 +301,25 @@ class Engine:
             },
         }
 
-    def _describe(self, stream: LiveStream, ended: str = "") -> dict[str, Any]:
+    def _describe(self, stream: LiveStream, ended: str = "") -> EngineStatus:
         """Return the status that viewers receive."""
         balance = self._receiver.balance
-        return {
-            "frames": balance.camera,
-            "expected_frames": stream.start.expected_frames,
-            "localized": balance.localized,
-            "localizations": stream.results.rows,
-            "fps": round(stream.recent_fps(), 1),
-            "lost": dict(balance.lost),
-            "unexplained": balance.unexplained if ended else 0,
-            "latency_ms": round(stream.latency.percentile(50), 2),
-            "latency_p99_ms": round(stream.latency.percentile(99), 2),
-            "density_per_um2": round(stream.recent_density, 3),
-            "ended": ended,
-            "warnings": stream.camera.warnings,
-            "laser": self._laser(),
-            "alarms": [*self._receiver.alarms, *self._alarms],
-        }
+        return EngineStatus(
+            frames=balance.camera,
+            expected_frames=stream.start.expected_frames,
+            localized=balance.localized,
+            localizations=stream.results.rows,
+            fps=round(stream.recent_fps(), 1),
+            lost=dict(balance.lost),
+            unexplained=balance.unexplained if ended else 0,
+            latency_ms=round(stream.latency.percentile(50), 2),
+            latency_p99_ms=round(stream.latency.percentile(99), 2),
+            density_per_um2=round(stream.recent_density, 3),
+            ended=ended,
+            warnings=tuple(stream.camera.warnings),
+            laser=self._laser(),
+            alarms=(*self._receiver.alarms, *self._alarms),
+        )
 
     def _laser(self) -> dict[str, Any] | None:
         """Return what the bridge reported of its laser; None without one."""

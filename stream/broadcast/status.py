@@ -1,9 +1,9 @@
-"""What an engine's status says of density and activation laser, for people."""
+"""The status that an engine sends a few times a second."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 UNIT_LETTERS = 8  # of a unit that are shown
 REASON_LETTERS = 256
 ABSURD = 1e12  # nothing here gets near it
+MOST_ALARMS, ALARM_LETTERS = 16, 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,84 @@ class Activation:
         return "  ".join(filter(None, parts))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """Figures of a running session; None or empty where the engine sent none.
+
+    Attributes
+    ----------
+    frames, expected_frames : int
+        Exposures of the camera so far, and of the whole acquisition.
+    localized : int
+        Frames whose localizations are in the table.
+    localizations : int
+        Rows in the table.
+    fps : float
+        Frames per second of late.
+    lost : dict[str, int]
+        Frames lost, by name.
+    unexplained : int
+        Frames that are neither localized nor lost, once the stream has ended.
+    latency_ms, latency_p99_ms : float
+        From frame arrival to published localizations, of late.
+    density_per_um2 : float
+        Emitters per um2 and frame of late.
+    ended : str
+        How the stream ended; empty while it runs.
+    warnings : tuple[str, ...]
+        Doubts about the camera's calibration.
+    laser : dict
+        State of the laser, see `LaserState`; None without one.
+    alarms : tuple[str, ...]
+        What the user should look after, oldest first.
+    """
+
+    frames: int | None = None
+    expected_frames: int | None = None
+    localized: int | None = None
+    localizations: int | None = None
+    fps: float | None = None
+    lost: dict[str, int] = field(default_factory=dict)
+    unexplained: int | None = None
+    latency_ms: float | None = None
+    latency_p99_ms: float | None = None
+    density_per_um2: float | None = None
+    ended: str = ""
+    warnings: tuple[str, ...] = ()
+    laser: dict[str, Any] | None = None
+    alarms: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> EngineStatus:
+        """Read what is usable; anything odd is left out."""
+        laser = values.get("laser")
+        return cls(
+            frames=_count(values.get("frames")),
+            expected_frames=_count(values.get("expected_frames")),
+            localized=_count(values.get("localized")),
+            localizations=_count(values.get("localizations")),
+            fps=finite(values.get("fps")),
+            lost=_losses(values.get("lost")),
+            unexplained=_count(values.get("unexplained")),
+            latency_ms=finite(values.get("latency_ms")),
+            latency_p99_ms=finite(values.get("latency_p99_ms")),
+            density_per_um2=finite(values.get("density_per_um2")),
+            ended=str(values.get("ended") or ""),
+            warnings=_lines(values.get("warnings")),
+            laser=laser if isinstance(laser, dict) else None,
+            alarms=_lines(values.get("alarms")),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, in the order of the attributes."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @property
+    def activation(self) -> Activation | None:
+        """Density and activation laser; None without a laser."""
+        return Activation.read(self.to_json())
+
+
 def finite(value: Any) -> float | None:
     """Return a number as it is, and None for anything else or not finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -111,3 +190,21 @@ def _line(value: Any, letters: int) -> str:
     """Return a text on one line, without letters that cannot be shown."""
     text = value[:letters] if isinstance(value, str) else ""
     return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def _count(value: Any) -> int | None:
+    number = finite(value)
+    return None if number is None else int(number)
+
+
+def _lines(value: Any) -> tuple[str, ...]:
+    texts = value if isinstance(value, list | tuple) else []
+    lines = [" ".join(text.split()) for text in texts if isinstance(text, str)]
+    return tuple(line[:ALARM_LETTERS] for line in lines[-MOST_ALARMS:])
+
+
+def _losses(value: Any) -> dict[str, int]:
+    if not isinstance(value, dict):
+        return {}
+    counted = {str(name): _count(frames) or 0 for name, frames in value.items()}
+    return {name: frames for name, frames in counted.items() if frames}

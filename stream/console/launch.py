@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..balance import UNEXPLAINED, WINDOW_CLOSED
+from ..broadcast.status import EngineStatus
 from ..broadcast.subscriber import LocalizationSubscriber, Status
 from ..errors import LivelocError, SettingsError
 from ..files.reserve import Reserve
@@ -42,7 +43,7 @@ def run_session(
     folder: Path,
     *,
     window: bool,
-    progress: Callable[[dict[str, Any]], None],
+    progress: Callable[[EngineStatus], None],
     notice: Callable[[str], None],
     finish: Callable[[Outcome, StopEvent], None],
 ) -> Outcome:
@@ -156,7 +157,7 @@ class _Watch:
     bridge: Child
     viewer: Child | None
     stop: StopEvent
-    progress: Callable[[dict[str, Any]], None]
+    progress: Callable[[EngineStatus], None]
     notice: Callable[[str], None]
     outcome: Outcome = field(default_factory=Outcome)
     alarms: Alarms = field(init=False)
@@ -211,12 +212,12 @@ class _Watch:
         """Pass on what engine and bridge say."""
         for update in self.subscriber.poll(wait_s):
             if isinstance(update, Status):
-                self.outcome.status = update.values
-                self.progress(update.values)
-                for text in _texts(update.values, "warnings"):
+                status = self.outcome.status = EngineStatus.from_json(update.values)
+                self.progress(status)
+                for text in status.warnings:
                     text = f"the camera's calibration may be wrong: {text}"
                     self.alarms.raise_(text, serious=False)
-                for text in _texts(update.values, "alarms"):
+                for text in status.alarms:
                     self._reported.setdefault(one_line(text), time.monotonic())
         self.alarms.add(self._follower.read())
         # The bridge's are in its file as well, with more to them, unless the disk
@@ -286,10 +287,10 @@ class _Watch:
             laser = laser_words(self.paths.path, self.outcome.begun_ns)
             self._failed(
                 f"the bridge {self.bridge.ending()}. {laser}".strip(),
-                refused=code == REFUSED and not self.outcome.status.get("frames"),
+                refused=code == REFUSED and not self.outcome.status.frames,
             )
             return
-        got_to = self._ledger_bytes(), self.outcome.status.get("localized")
+        got_to = self._ledger_bytes(), self.outcome.status.localized
         if self._progressed[1] != got_to:
             self._progressed = time.monotonic(), got_to
         if time.monotonic() - self._progressed[0] > FINISH_SECONDS:
@@ -314,7 +315,7 @@ class _Watch:
             )
             self._done = True
         elif code == REFUSED or self.outcome.engine_restarts >= ENGINE_RESTARTS:
-            refused = code == REFUSED and not self.outcome.status.get("frames")
+            refused = code == REFUSED and not self.outcome.status.frames
             self._failed(f"the engine {how}.", refused=refused)
         elif self.bridge.poll() is not None:
             self._failed(f"the engine {how} before it had finished the stream.")
@@ -338,12 +339,6 @@ class _Watch:
             return self.paths.ledger.stat().st_size
         except OSError:
             return 0
-
-
-def _texts(status: dict[str, Any], name: str) -> list[str]:
-    """Return a list of texts in a status; empty for anything else."""
-    found = status.get(name)
-    return [str(text) for text in found] if isinstance(found, list) else []
 
 
 def _make_folder(folder: Path) -> SessionFolder:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..balance import BRIDGE_SHED, CAMERA_MISSING, NOT_PROCESSED
+from ..broadcast.status import EngineStatus
 from ..camera_maps import replace_file
 from ..errors import LivelocError
 from ..files.session_folder import SessionFolder
@@ -50,8 +51,8 @@ class Outcome:
         How often the engine had to be started again.
     processes : dict[str, str]
         How engine, bridge and viewer ended, in words.
-    status : dict
-        The last that the engine said.
+    status : EngineStatus
+        The last that the engine sent.
     alarms : list[dict]
         See `Alarms.as_list`.
     begun_ns : int
@@ -64,7 +65,7 @@ class Outcome:
     refused: bool = False
     engine_restarts: int = 0
     processes: dict[str, str] = field(default_factory=dict)
-    status: dict[str, Any] = field(default_factory=dict)
+    status: EngineStatus = field(default_factory=EngineStatus)
     alarms: list[dict[str, Any]] = field(default_factory=list)
     begun_ns: int = 0
 
@@ -161,20 +162,19 @@ def _of_engine(folder: Path) -> dict[str, Any] | None:
     return report if isinstance(frames, dict) and "camera" in frames else None
 
 
-def _of_status(status: Mapping[str, Any]) -> dict[str, Any] | None:
+def _of_status(status: EngineStatus) -> dict[str, Any] | None:
     """Make a report of the last status of an engine that had ended its stream."""
-    if not status.get("ended"):
+    if not status.ended:
         return None
-    lost = {str(name): int(frames) for name, frames in status["lost"].items()}
     return {
         "frames": {
-            "camera": int(status["frames"]),
-            "localized": int(status["localized"]),
-            "lost": lost,
-            "unexplained": int(status["unexplained"]),
+            "camera": status.frames or 0,
+            "localized": status.localized or 0,
+            "lost": status.lost,
+            "unexplained": status.unexplained or 0,
         },
-        "localizations": int(status["localizations"]),
-        "status": str(status["ended"]),
+        "localizations": status.localizations or 0,
+        "status": status.ended,
         "reason": "",
     }
 
@@ -187,12 +187,8 @@ def _of_ledger(folder: Path, outcome: Outcome) -> dict[str, Any]:
     except LivelocError:
         return _nothing()
     # What reached the engine after its last line in the ledger died with it.
-    seen = outcome.status.get("frames")
-    camera = max(
-        point.next_seq,
-        end.last_seq + 1 if end else 0,
-        seen if isinstance(seen, int) else 0,
-    )
+    seen = outcome.status.frames or 0
+    camera = max(point.next_seq, end.last_seq + 1 if end else 0, seen)
     return {
         "frames": {
             "camera": camera,

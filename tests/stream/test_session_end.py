@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liveloc.stream.balance import FAILED, NOT_PROCESSED, exit_code
+from liveloc.stream.broadcast.status import EngineStatus
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.console.terminal import summary
 from liveloc.stream.errors import RecordingError, SettingsError
@@ -122,7 +123,7 @@ def test_the_last_status_of_an_engine_stands_for_a_report_it_could_not_write(tmp
         "unexplained": 0,
         "localizations": 300,
     }
-    report = collect(tmp_path, Outcome(status=status))
+    report = collect(tmp_path, Outcome(status=EngineStatus.from_json(status)))
     assert report["frames"]["lost"] == {"not_written": 10}
     assert report["localizations"] == 300
 

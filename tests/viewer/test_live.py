@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from liveloc.stream.broadcast.publisher import LocalizationPublisher
-from liveloc.stream.broadcast.status import Activation
+from liveloc.stream.broadcast.status import Activation, EngineStatus
 from liveloc.stream.broadcast.subscriber import Reset, Rows, Status
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.preview import Preview
 from liveloc.viewer import Reconstruction
-from liveloc.viewer.sessions.live import SILENCE_S, Figures, LiveSession
+from liveloc.viewer.sessions.live import SILENCE_S, LiveSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,7 +157,7 @@ def test_another_session_is_another_view() -> None:
     assert session.document.shape == (64, 64)
     assert session.rows == session.newest_published_ns == 0
     assert session.preview is None
-    assert session.figures == Figures()
+    assert session.figures == EngineStatus()
     assert len(session.traces.series["density"].points()[0]) == 0
     session.close()
 
@@ -262,14 +262,20 @@ def test_figures_are_read_from_the_engines_status() -> None:
         "alarms": ["frames arrive\nand are not localized"],
         "ended": "",
     }
-    assert Figures.read(status) == Figures(
+    figures = EngineStatus.from_json(status)
+    assert figures == EngineStatus(
         frames=100,
+        localized=90,
         fps=99.5,
         localizations=1234,
         lost={"bridge_shed": 10},
         latency_ms=31.5,
-        activation=Activation(per_um2=0.48, target_per_um2=0.5, power=12.3, unit="mW"),
+        density_per_um2=0.48,
+        laser=status["laser"],
         alarms=("frames arrive and are not localized",),
+    )
+    assert figures.activation == Activation(
+        per_um2=0.48, target_per_um2=0.5, power=12.3, unit="mW"
     )
 
 
@@ -280,12 +286,12 @@ def test_what_is_odd_in_a_status_is_left_out() -> None:
         "localizations": True,
         "lost": {"late": None, "bridge_shed": float("inf")},
         "latency_ms": [3],
-        "density_per_um2": 0.48,
+        "density_per_um2": True,
         "laser": ["on"],
         "alarms": "none",
     }
-    assert Figures.read(odd) == Figures()
-    assert Figures.read({"lost": 4, "alarms": [3, None]}) == Figures()
+    assert EngineStatus.from_json(odd) == EngineStatus()
+    assert EngineStatus.from_json({"lost": 4, "alarms": [3, None]}) == EngineStatus()
 
 
 def test_a_stream_that_does_not_say_its_field_is_named() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from liveloc.stream.broadcast.status import Activation, finite
+from liveloc.stream.broadcast.status import EngineStatus
 from liveloc.stream.broadcast.subscriber import (
     LocalizationSubscriber,
     Reset,
@@ -23,7 +22,7 @@ from ..data.document import Document
 from ..image.reconstruction import SUPER_PIXEL_NM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from liveloc.stream.broadcast.subscriber import Update
     from liveloc.stream.localizations import Localizations
@@ -36,56 +35,7 @@ State = Literal["waiting", "live", "silent", "ended"]
 SILENCE_S = 1.0  # an engine sends its status four times a second
 NEWS_S = 0.1  # how soon the thread notices that it is to end
 GATHER_S = 0.008  # rows of many small publications are added together
-MOST_ALARMS, ALARM_LETTERS = 16, 1024
 TRACED_ROWS = 8_192  # at most wait to be in the curves
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The numbers of the status line; None where the engine did not say.
-
-    Attributes
-    ----------
-    frames : int
-        Exposures of the camera so far.
-    fps : float
-        Frames per second of late.
-    localizations : int
-        Rows in the table.
-    lost : dict[str, int]
-        Frames lost, by name.
-    latency_ms : float
-        From frame arrival to published localizations, median of late.
-    activation : Activation
-        Density and activation laser; None without a laser.
-    alarms : tuple[str, ...]
-        What the bridge reported that a person should look after, oldest first.
-    """
-
-    frames: int | None = None
-    fps: float | None = None
-    localizations: int | None = None
-    lost: dict[str, int] = field(default_factory=dict)
-    latency_ms: float | None = None
-    activation: Activation | None = None
-    alarms: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, status: Mapping[str, Any]) -> Figures:
-        """Take what is usable from an engine's status; what is odd is left out.
-
-        Read are the keys named like the attributes; ``lost`` by name; `Activation`
-        says what it reads.
-        """
-        return cls(
-            frames=_count(status.get("frames")),
-            fps=finite(status.get("fps")),
-            localizations=_count(status.get("localizations")),
-            lost=_losses(status.get("lost")),
-            latency_ms=finite(status.get("latency_ms")),
-            activation=Activation.read(status),
-            alarms=_alarms(status.get("alarms")),
-        )
 
 
 class Source(Protocol):
@@ -126,7 +76,7 @@ class LiveSession:
         engine that restarted, keeps its document.
     traces : Traces
         Of the present session.
-    figures : Figures
+    figures : EngineStatus
         The newest that the engine said.
     preview : Preview or None
         The newest raw frame of the present session.
@@ -145,7 +95,7 @@ class LiveSession:
     ) -> None:
         self.document: Document | None = None
         self.traces = Traces()
-        self.figures = Figures()
+        self.figures = EngineStatus()
         self.preview: Preview | None = None
         self.failure: Exception | None = None
         self.newest_published_ns = 0
@@ -220,8 +170,8 @@ class LiveSession:
         elif isinstance(update, Rows):
             self._add(update)
         elif isinstance(update, Status):
-            self.figures = Figures.read(update.values)
-            self._ended = str(update.values.get("ended") or "")
+            self.figures = EngineStatus.from_json(update.values)
+            self._ended = self.figures.ended
             self._trace()
             self.traces.add_status(update.values)
         elif isinstance(update, Preview):
@@ -275,7 +225,7 @@ class LiveSession:
         if self._stream_id:  # else a status may have come first, and still holds
             self._ended = ""
         if self._stream_id and not same_stream:
-            self.figures = Figures()
+            self.figures = EngineStatus()
         self._stream_id = reset.stream_id
         self.preview = None
         self.newest_published_ns = self.rows = 0
@@ -322,21 +272,3 @@ def _warm_up() -> None:
     rows = empty(2)
     rows["frame"] = 0, 1
     Traces().add_rows(rows)
-
-
-def _count(value: Any) -> int | None:
-    number = finite(value)
-    return None if number is None else int(number)
-
-
-def _alarms(value: Any) -> tuple[str, ...]:
-    texts = value if isinstance(value, list) else []
-    lines = [" ".join(text.split()) for text in texts if isinstance(text, str)]
-    return tuple(line[:ALARM_LETTERS] for line in lines[-MOST_ALARMS:])
-
-
-def _losses(value: Any) -> dict[str, int]:
-    if not isinstance(value, dict):
-        return {}
-    counted = {str(name): _count(frames) or 0 for name, frames in value.items()}
-    return {name: frames for name, frames in counted.items() if frames}

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liveloc.stream.broadcast.status import EngineStatus
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.tables.arrow import ArrowPieces
@@ -18,7 +19,6 @@ from ..curves.traces import Traces
 from ..data.document import Document
 from ..image.field import field_of
 from ..image.reconstruction import SUPER_PIXEL_NM
-from .live import Figures
 from .recorded_frames import RecordedFrames
 from .session_report import Past
 
@@ -143,11 +143,11 @@ class OpenedSession:
         self._thread.start()
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> EngineStatus:
         """What the session's report says, else what the rows say."""
         told = self._past.status
         frames = {"frames": self._frames} if self._frames else {}
-        return Figures.read({**frames, **told, "localizations": self.rows})
+        return EngineStatus.from_json({**frames, **told, "localizations": self.rows})
 
     @property
     def remarks(self) -> str:

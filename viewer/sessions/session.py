@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from liveloc.stream.broadcast.status import EngineStatus
     from liveloc.stream.preview import Preview
 
     from ..curves.traces import Traces
     from ..data.document import Document
-    from .live import Figures, State
+    from .live import State
     from .recorded_frames import RecordedFrames
 
 
@@ -25,7 +26,7 @@ class Watched(Protocol):
         ...
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> EngineStatus:
         """The numbers of the status line."""
         ...
 

@@ -26,7 +26,7 @@ class Past:
     Attributes
     ----------
     status : dict
-        What its engine would say now, see `Figures.read`; empty without a report.
+        What its engine would say now, see `EngineStatus`; empty without a report.
     end_status : str
         How it ended; ``ok`` where nobody says.
     curve : list[dict]

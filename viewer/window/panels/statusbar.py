@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from PySide6.QtGui import QPaintEvent
 
-    from liveloc.stream.broadcast.status import Activation
+    from liveloc.stream.broadcast.status import Activation, EngineStatus
 
-    from ...sessions.live import Figures, State
+    from ...sessions.live import State
 
 _COLOURS = {
     "waiting": "#8b93a1",
@@ -64,7 +64,9 @@ class StatusLine(QFrame):
         keys.setStyleSheet("color: #666d7a; font-size: 12px;")
         self._layout.addWidget(keys)
 
-    def show_figures(self, state: State, figures: Figures, end_status: str) -> None:
+    def show_figures(
+        self, state: State, figures: EngineStatus, end_status: str
+    ) -> None:
         """Bring the line up to date."""
         word = _WORDS[state]
         if state == "ended" and end_status != "ok":
