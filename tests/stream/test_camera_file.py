@@ -157,7 +157,7 @@ def test_a_session_finds_the_camera_file_beside_it_and_takes_a_copy(tmp_path):
 def test_what_the_camera_file_says_is_not_said_twice(tmp_path):
     save_chip(tmp_path)
     path = session_file(tmp_path, ["calibration_file: orca.yaml", "offset_adu: 100"])
-    with pytest.raises(SettingsError, match="camera: offset_adu is given beside"):
+    with pytest.raises(SettingsError, match="camera: offset_adu is set beside"):
         SessionSettings.load(path)
     plain = session_file(tmp_path, ["offset_adu: 100", "e_per_adu: 0.5"])
     changed = SessionSettings.load(plain).with_camera_file(tmp_path / "orca.yaml")

@@ -240,7 +240,7 @@ def test_an_arrow_stream_of_something_else_names_its_columns(tmp_path):
 def test_what_is_no_table_is_refused_by_name(tmp_path, content):
     path = tmp_path / "t.arrow"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=r"t\.arrow: (is no Arrow|the schema)"):
+    with pytest.raises(SettingsError, match=r"t\.arrow: (is not an Arrow|the schema)"):
         read_table(path)
     with pytest.raises(SettingsError, match=r"gone\.arrow: no such file"):
         read_table(tmp_path / "gone.arrow")
