@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from .stream.broadcast.status import EngineStatus
     from .stream.density import BlockDensity
     from .stream.movies.replay import ReplaySource
+    from .stream.report import SessionReport
     from .stream.session.end import Outcome
     from .stream.session.settings import SessionSettings
 
@@ -364,7 +365,7 @@ def _run(
     if not headless and not window:
         say(f"no window: {reason}")
     say(f"session {folder}")
-    report: dict[str, Any] = {}
+    report: SessionReport = {}
     with progress_bar("acquiring", settings.camera.frames) as advance:
 
         def show(status: EngineStatus) -> None:
@@ -395,7 +396,7 @@ def _run(
     return REFUSED if outcome.refused else exit_code(report, outcome.signal)
 
 
-def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> dict[str, Any]:
+def _finish_session(folder: Path, outcome: Outcome, stop: StopEvent) -> SessionReport:
     """Write what a session leaves behind, the most important first.
 
     What fails is named in the report's ``not_made``; the rest is made all the same.
@@ -458,7 +459,7 @@ def _finish_orphan(folder: Path) -> None:
         _finish_session(folder, outcome, stop)
 
 
-def _write_session_report(report: dict[str, Any], folder: Path) -> None:
+def _write_session_report(report: SessionReport, folder: Path) -> None:
     """Write the report for programs and for people; say what was refused."""
     from .stream.session.end import write_report
     from .viewer.report.page import write_report_page
@@ -475,7 +476,7 @@ def _write_session_report(report: dict[str, Any], folder: Path) -> None:
 
 def _localize(
     source: ReplaySource, settings: SessionSettings, folder: Path
-) -> tuple[dict[str, Any], list[BlockDensity]]:
+) -> tuple[SessionReport, list[BlockDensity]]:
     """Send a recording to an engine of its own; return its report and densities."""
     from .model.engine import Engine
     from .stream.console.sending import send_recording
@@ -509,7 +510,7 @@ def _localize(
 
 
 def _finish_report(
-    report: dict[str, Any], folder: Path, json_file: Path | None = None
+    report: SessionReport, folder: Path, json_file: Path | None = None
 ) -> None:
     """Write the report for programs and for people."""
     from .viewer.report.page import write_report_page

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from liveloc.stream.frames import StreamEnd, StreamStart
+    from liveloc.stream.report import SessionReport
     from liveloc.stream.session.settings import SessionSettings
     from liveloc.stream.sockets.session_key import SessionKey
 
@@ -117,7 +118,7 @@ class Engine:
 
     def run(
         self, stop: threading.Event, streams: int = 0, *, grace_s: float = 0.0
-    ) -> dict[str, Any] | None:
+    ) -> SessionReport | None:
         """Serve streams until `stop` is set, or `streams` of them have ended.
 
         Parameters
@@ -134,7 +135,7 @@ class Engine:
         dict or None
             Report of the last stream; None if there was none.
         """
-        report: dict[str, Any] | None = None
+        report: SessionReport | None = None
         ended = 0
         while not stop.is_set() and (streams == 0 or ended < streams):
             closed = self._step()
@@ -164,7 +165,7 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _step(self) -> dict[str, Any] | None:
+    def _step(self) -> SessionReport | None:
         """Handle one event; return the report of a stream that ended with it."""
         report = None
         event = self._receiver.next(self._batch, timeout_s=0.1)
@@ -256,7 +257,7 @@ class Engine:
             _log.error("%s", error)
             self._alarms = [*self._alarms, text][-KEPT_ALARMS:]
 
-    def _end(self, stream: LiveStream, end: StreamEnd) -> dict[str, Any]:
+    def _end(self, stream: LiveStream, end: StreamEnd) -> SessionReport:
         """Localize the last frame, close the balance and write the report."""
         self._deliver(stream, stream.localizer.finish())
         stream.camera.finish()
@@ -276,7 +277,7 @@ class Engine:
         self._stream = None
         return report
 
-    def _report(self, stream: LiveStream, end: StreamEnd) -> dict[str, Any]:
+    def _report(self, stream: LiveStream, end: StreamEnd) -> SessionReport:
         """Return what happened to every frame, how fast, and with which network."""
         balance = self._receiver.balance
         return {

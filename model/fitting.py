@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liveloc.stream.balance import CAMERA_MISSING, NOT_FINITE, Balance
 from liveloc.stream.errors import SourceError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from liveloc.stream.frames import Frame, FrameSource
+    from liveloc.stream.report import SessionReport
 
     from .backend import Backend
     from .bundle import Bundle
@@ -36,7 +37,7 @@ def fit(
     bundle: Bundle,
     backend: Backend,
     progress: Callable[[int, int], None] = lambda frames, localizations: None,
-) -> dict[str, Any]:
+) -> SessionReport:
     """Localize every frame of a source.
 
     The table is the one that the engine writes for the same frames, byte for byte. Of a
@@ -56,8 +57,7 @@ def fit(
 
     Returns
     -------
-    dict
-        The report, as in ``report.json``.
+    SessionReport
     """
     start = source.start
     bundle.check_pixel_size(start.pixel_size_nm)
@@ -87,7 +87,7 @@ def fit(
     results.close()
     progress(balance.localized, results.rows)
     area_um2 = start.shape[0] * start.shape[1] * (start.pixel_size_nm / 1000) ** 2
-    report = {
+    report: SessionReport = {
         "frames": balance.as_dict(),
         "localizations": results.rows,
         "fps": round(balance.localized / max(time.monotonic() - began, 1e-9), 2),

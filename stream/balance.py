@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .report import FrameBalance, SessionReport
 
 CAMERA_MISSING = "camera_missing"  # never came out of the camera driver
 BRIDGE_SHED = "bridge_shed"  # shed by the bridge for want of credit
@@ -55,7 +58,7 @@ class Balance:
         if frames:
             self.lost[reason] += frames
 
-    def as_dict(self) -> dict[str, int | dict[str, int]]:
+    def as_dict(self) -> FrameBalance:
         """Return the ``frames`` entry of a report."""
         return {
             "camera": self.camera,
@@ -65,12 +68,12 @@ class Balance:
         }
 
 
-def exit_code(report: dict[str, Any], signal: int = 0) -> int:
+def exit_code(report: SessionReport, signal: int = 0) -> int:
     """Return the exit code of a job: 0 only for success.
 
     Parameters
     ----------
-    report : dict
+    report : SessionReport
         As in ``report.json``.
     signal : int
         The signal that ended the job in order; 0 if it was none.

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from ..report import SessionReport
+
 
 class _Outliving:
     """A stream whose terminal, pipe or disk may be gone: what it refuses is lost."""
@@ -176,7 +178,7 @@ def training_bar() -> Iterator[Callable[[Any], None]]:
         yield report
 
 
-def summary(report: dict[str, Any], *, with_end: bool = True) -> str:
+def summary(report: SessionReport, *, with_end: bool = True) -> str:
     """Summarize a report in a few lines; `with_end`: also why it ended early."""
     frames = report["frames"]
     lost = ", ".join(f"{n} {name}" for name, n in frames["lost"].items()) or "none lost"
@@ -196,8 +198,7 @@ def summary(report: dict[str, Any], *, with_end: bool = True) -> str:
             + ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())
             + " from arrival to published"
         )
-    if report.get("accuracy"):
-        accuracy = report["accuracy"]
+    if accuracy := report.get("accuracy"):
         lines.append(
             f"against the truth: Jaccard {accuracy['jaccard']:.1f} %, RMSE "
             f"{accuracy['rmse_lateral_nm']:.1f} nm lateral, "

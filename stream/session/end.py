@@ -13,7 +13,7 @@ import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..balance import BRIDGE_SHED, CAMERA_MISSING, NOT_PROCESSED
 from ..broadcast.status import EngineStatus
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..frames import StreamEnd
+    from ..report import FrameBalance, SessionReport
 
 _WORST_LAST = ("ok", "aborted", "lost", "failed")
 
@@ -70,7 +71,7 @@ class Outcome:
     begun_ns: int = 0
 
 
-def collect(folder: Path, outcome: Outcome) -> dict[str, Any]:
+def collect(folder: Path, outcome: Outcome) -> SessionReport:
     """Build the report of a session from all that is left of it.
 
     Parameters
@@ -82,8 +83,8 @@ def collect(folder: Path, outcome: Outcome) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        As in ``report.json``, without what has to be computed from the table.
+    SessionReport
+        Without what has to be computed from the table.
     """
     bridge = read_object(SessionFolder(folder).bridge_result)
     engine = (
@@ -123,7 +124,7 @@ def laser_words(folder: Path, begun_ns: int) -> str:
     )
 
 
-def write_report(report: Mapping[str, Any], folder: Path) -> str:
+def write_report(report: SessionReport, folder: Path) -> str:
     """Write ``report.json``; where the folder refuses it, elsewhere.
 
     Returns
@@ -155,14 +156,15 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _of_engine(folder: Path) -> dict[str, Any] | None:
+def _of_engine(folder: Path) -> SessionReport | None:
     """Return the engine's own report if it wrote one."""
     report = read_object(SessionFolder(folder).report)
     frames = report.get("frames") if report else None
-    return report if isinstance(frames, dict) and "camera" in frames else None
+    whole = isinstance(frames, dict) and "camera" in frames
+    return cast("SessionReport", report) if whole else None
 
 
-def _of_status(status: EngineStatus) -> dict[str, Any] | None:
+def _of_status(status: EngineStatus) -> SessionReport | None:
     """Make a report of the last status of an engine that had ended its stream."""
     if not status.ended:
         return None
@@ -179,7 +181,7 @@ def _of_status(status: EngineStatus) -> dict[str, Any] | None:
     }
 
 
-def _of_ledger(folder: Path, outcome: Outcome) -> dict[str, Any]:
+def _of_ledger(folder: Path, outcome: Outcome) -> SessionReport:
     """Make a report of what is on the disk for an engine that left none."""
     end: StreamEnd | None = None
     try:
@@ -202,8 +204,8 @@ def _of_ledger(folder: Path, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _nothing() -> dict[str, Any]:
-    frames = {"camera": 0, "localized": 0, "lost": {}, "unexplained": 0}
+def _nothing() -> SessionReport:
+    frames: FrameBalance = {"camera": 0, "localized": 0, "lost": {}, "unexplained": 0}
     return {"frames": frames, "localizations": 0, "status": "lost", "reason": ""}
 
 
@@ -217,8 +219,8 @@ def _recorded(folder: Path) -> int:
 
 
 def _balance(
-    engine: Mapping[str, Any], bridge: Mapping[str, Any] | None, recorded: int
-) -> dict[str, Any]:
+    engine: SessionReport, bridge: Mapping[str, Any] | None, recorded: int
+) -> FrameBalance:
     """Return the fate of every frame that the bridge took, or recorded at least."""
     known = engine["frames"]
     lost = {name: int(frames) for name, frames in known["lost"].items()}
@@ -243,10 +245,10 @@ def _balance(
 
 
 def _verdict(
-    engine: Mapping[str, Any],
+    engine: SessionReport,
     bridge: Mapping[str, Any] | None,
     outcome: Outcome,
-    frames: Mapping[str, Any],
+    frames: FrameBalance,
 ) -> tuple[str, str]:
     """Return how the session ended: the worst that is known, and why."""
     if outcome.failure:

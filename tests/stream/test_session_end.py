@@ -229,3 +229,23 @@ def test_a_signal_that_is_ignored_stays_ignored():
             assert not stop.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+STORED = (
+    '{"frames": {"camera": 120, "localized": 90, "lost": {"bridge_shed": 10, '
+    '"not_processed": 20}, "unexplained": 0}, "localizations": 0, "status": "lost", '
+    '"reason": "20 frames that the camera took were never processed", '
+    '"session": "FOLDER", "stopped_by": "", "alarms": [], "laser": null, "bridge": '
+    '{"status": "ok", "reason": "", "frames": {"camera": 120, "sent": 120, "dropped": '
+    '10, "missing": 0}, "laser": null}, "engine": {"restarts": 0}, "processes": '
+    '{"engine": "ended"}}'
+)
+
+
+def test_a_report_has_the_bytes_that_it_always_had(tmp_path):
+    engine_did(tmp_path, 90, end=True)
+    bridge_took(tmp_path, 120, dropped=10)
+    report = collect(tmp_path, Outcome(processes={"engine": "ended"}))
+    assert write_report(report, tmp_path) == ""
+    written = (tmp_path / "report.json").read_text().replace(str(tmp_path), "FOLDER")
+    assert written == json.dumps(json.loads(STORED), indent=1)

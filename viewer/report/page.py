@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from liveloc.stream.report import SessionReport
+
 _STYLE = (
     "body{font:15px system-ui,sans-serif;background:#0b0d12;color:#d8dce6;"
     "max-width:60em;margin:2em auto;padding:0 1em}"
@@ -38,15 +40,14 @@ _TITLES = {
 }
 
 
-def write_report_page(report: dict[str, Any], folder: Path) -> Path:
+def write_report_page(report: SessionReport, folder: Path) -> Path:
     """Write ``report.html`` beside ``report.json`` and ``reconstruction.png``.
 
     Where there was feedback, ``control.jsonl`` is read and drawn.
 
     Parameters
     ----------
-    report : dict
-        As in ``report.json``.
+    report : SessionReport
     folder : Path
         Of the session.
     """
@@ -68,9 +69,9 @@ def write_report_page(report: dict[str, Any], folder: Path) -> Path:
     single = {k: v for k, v in report.items() if not isinstance(v, dict | list)}
     sections = [_table("Session", single)]
     sections += [
-        _table(title, report[name])
+        _table(title, part)
         for name, title in _TITLES.items()
-        if isinstance(report.get(name), dict)
+        if isinstance(part := report.get(name), dict)
     ]
     picture = ""
     if (file := SessionFolder(folder).picture).exists():
