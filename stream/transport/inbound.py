@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from ..balance import CONNECTION_LOST
 from ..errors import MessageError
+from ..frames import StreamEnd
+from .messages import Mark
 
 if TYPE_CHECKING:
     from ..density import BlockDensity
-    from ..frames import FrameHeader, StreamEnd, StreamStart
+    from ..frames import FrameHeader, StreamStart
     from ..laser_state import LaserState
     from ..sockets.limits import Limits
     from .accounting import StreamAccount
@@ -113,6 +115,71 @@ class Incoming:
                 "credit", f"frame {seq} was sent, allowed up to {self.granted}"
             )
 
+    def check_start(self, start: StreamStart) -> None:
+        """Refuse the START of another connection that describes another stream.
+
+        Raises
+        ------
+        MessageError
+            Reason ``start``.
+        """
+        mine = self.start
+        if (start.shape, start.dtype) != (mine.shape, mine.dtype):
+            raise MessageError(
+                "start",
+                f"{self.name} has frames of {mine.shape} {mine.dtype}, this START "
+                f"says {start.shape} {start.dtype}",
+            )
+        if start.incarnation < mine.incarnation:
+            raise MessageError(
+                "start",
+                f"{self.name} is at incarnation {mine.incarnation}, this START says "
+                f"{start.incarnation}",
+            )
+
+    def check_mark(self, mark: Mark, limits: Limits) -> None:
+        """Refuse a mark that is too far ahead to be believed.
+
+        Raises
+        ------
+        MessageError
+            Reason ``seq_jump``.
+        """
+        account = self.account
+        step = mark.next_seq - account.expected
+        step -= max(0, mark.missing_total - account.missing_total)
+        step -= max(0, mark.dropped_total - account.dropped_total)
+        if step > limits.seq_jump:
+            raise MessageError(
+                "seq_jump",
+                f"{mark.next_seq} exposures, {account.expected} are known: no step "
+                f"over {limits.seq_jump} is believed",
+            )
+
+    @property
+    def mark(self) -> Mark:
+        """How far this side is."""
+        account = self.account
+        return Mark(
+            next_seq=account.expected,
+            sent=account.balance.localized,
+            dropped_total=account.dropped_total,
+            missing_total=account.missing_total,
+        )
+
+    def lose(self, reason: str) -> StreamEnd:
+        """End a stream whose sender is gone, once its account is finished."""
+        self.end = StreamEnd(
+            stream_id=self.start.stream_id,
+            last_seq=self.account.expected - 1,
+            sent=self.account.received,
+            dropped=self.account.dropped_total,
+            missing=self.account.missing_total,
+            status="lost",
+            reason=reason,
+        )
+        return self.end
+
     @property
     def credit_seq(self) -> int:
         """Last exposure that has a slot."""
@@ -127,7 +194,7 @@ class Incoming:
 
     @property
     def grant_due(self) -> bool:
-        """Worth telling: a good step, or the sender has little left."""
+        """Whether credit is worth sending: a good step, or little is left."""
         step = self.credit_seq - self.granted
         low = self.granted - self.highest <= self.ring.capacity // 2
         return step > 0 and (low or step >= self.ring.capacity // 8)
@@ -144,7 +211,7 @@ class Incoming:
 
 
 class Inbox:
-    """What the socket's thread hands to the consumer, and back.
+    """What the socket's thread passes to the consumer, and back.
 
     Everything is guarded by ``changed``. The queue of events is bounded by the
     ring: a frame needs a slot, and a stream opens when the last one is done.
@@ -160,6 +227,12 @@ class Inbox:
         self.laser: LaserState | None = None  # newest
         self.alarms: deque[Alarm] = deque(maxlen=MOST_ALARMS)
         self.stopping = False
+
+    def deliver(self, *events: FrameHeader | StreamEnd) -> None:
+        """Pass frames, or the end, to the consumer; ``changed`` is held."""
+        if events:
+            self.events.extend(events)
+            self.changed.notify_all()
 
     def reject(self, reason: str) -> None:
         """Count a refused message."""

@@ -12,7 +12,7 @@ import zmq
 
 from ..balance import CONNECTION_LOST, ENGINE_STOPPED, REJECTED
 from ..errors import MessageError
-from ..frames import FrameHeader, StreamEnd, StreamStart
+from ..frames import StreamEnd, StreamStart
 from ..sockets.session_key import ENGINE_PROOF, SENDER_PROOF
 from ..tables.ledger import ResumePoint
 from .accounting import StreamAccount
@@ -201,8 +201,6 @@ class Intake:
             if self._stream and self._stream.peer == identity:
                 self._stream.peer, self._stream.rest = None, REJECTED
 
-    # START
-
     def _check_proof(self, peer: Peer, message: Start) -> None:
         """Refuse a START whose sender does not know the session's key."""
         if self._key is None:
@@ -292,24 +290,12 @@ class Intake:
         silent = now_s - stream.heard_s > self._limits.silence_s
         if not (same_sender or silent or stream.peer is None):
             raise self._busy(stream)
-        start = message.start
-        if (start.shape, start.dtype) != (stream.start.shape, stream.start.dtype):
-            raise MessageError(
-                "start",
-                f"{stream.name} has frames of {stream.start.shape} "
-                f"{stream.start.dtype}, this START says {start.shape} {start.dtype}",
-            )
-        if start.incarnation < stream.start.incarnation:
-            raise MessageError(
-                "start",
-                f"{stream.name} is at incarnation {stream.start.incarnation}, "
-                f"this START says {start.incarnation}",
-            )
+        stream.check_start(message.start)
         with self._inbox.changed:
             stream.peer, stream.sender = identity, message.sender
             stream.heard_s, stream.bytes_in, stream.acked = now_s, 0, False
             stream.reported = -1
-            self._deliver(stream.account.connect(message.mark, stream.rest))
+            self._inbox.deliver(*stream.account.connect(message.mark, stream.rest))
             stream.rest = CONNECTION_LOST
         self._greet(stream)
 
@@ -326,8 +312,6 @@ class Intake:
                 proof=self._key.proof(ENGINE_PROOF, *named) if self._key else None,
             )
         self._send(stream.peer, hello)
-
-    # FRAME
 
     def _on_frame(self, identity: bytes, message: FrameUp, more: bool) -> None:
         stream = self._of_stream(identity, message.stream_id)
@@ -349,10 +333,11 @@ class Intake:
             # A number that cannot be true explains a lost frame, but not which.
             seq = None if error.reason == "seq_jump" else header.seq
             with self._inbox.changed:
-                self._deliver(stream.account.refuse(seq))
+                self._inbox.deliver(*stream.account.refuse(seq))
             raise
         with self._inbox.changed:
-            self._deliver(stream.account.frame(header, message.dropped_total))
+            headers = stream.account.frame(header, message.dropped_total)
+            self._inbox.deliver(*headers)
 
     def _take_pixels(self, stream: Incoming, message: FrameUp) -> None:
         """Receive pixels straight into their slot; readable only when all is well."""
@@ -376,12 +361,6 @@ class Intake:
                 )
         stream.ring.commit(message.header, received_ns)
 
-    def _deliver(self, headers: list[FrameHeader]) -> None:
-        """Hand frames to the consumer; the inbox is locked."""
-        if headers:
-            self._inbox.events.extend(headers)
-            self._inbox.changed.notify_all()
-
     def _of_stream(self, identity: bytes, stream_id: bytes) -> Incoming:
         """Return the stream that a message belongs to, or refuse it."""
         stream = self._stream
@@ -396,8 +375,6 @@ class Intake:
         if stream.end:
             raise MessageError("ended", f"{stream.name} has ended")
         return stream
-
-    # END, heartbeats, credit
 
     def _on_end(self, identity: bytes, end: StreamEnd) -> None:
         stream = self._stream
@@ -419,30 +396,13 @@ class Intake:
         )
         self._take_mark(stream, mark)
         with self._inbox.changed:
-            self._deliver(stream.account.finish())
-            self._end(stream, end)
-
-    def _end(self, stream: Incoming, end: StreamEnd) -> None:
-        """Close a stream; the inbox is locked."""
-        stream.end = end
-        self._inbox.events.append(end)
-        self._inbox.changed.notify_all()
+            stream.end = end
+            self._inbox.deliver(*stream.account.finish(), end)
 
     def _close_lost(self, stream: Incoming, reason: str) -> None:
-        """Close a stream whose sender said no END."""
+        """Close a stream whose sender sent no END."""
         with self._inbox.changed:
-            account = stream.account
-            self._deliver(account.finish())
-            end = StreamEnd(
-                stream_id=stream.start.stream_id,
-                last_seq=account.expected - 1,
-                sent=account.received,
-                dropped=account.dropped_total,
-                missing=account.missing_total,
-                status="lost",
-                reason=reason,
-            )
-            self._end(stream, end)
+            self._inbox.deliver(*stream.account.finish(), stream.lose(reason))
 
     def _on_heartbeat(self, identity: bytes, message: Heartbeat) -> None:
         stream = self._stream
@@ -454,18 +414,9 @@ class Intake:
     def _take_mark(self, stream: Incoming, mark: Mark) -> None:
         """Believe how far a sender is, within reason."""
         with self._inbox.changed:
-            account = stream.account
-            step = mark.next_seq - account.expected
-            step -= max(0, mark.missing_total - account.missing_total)
-            step -= max(0, mark.dropped_total - account.dropped_total)
-            if step > self._limits.seq_jump:
-                raise MessageError(
-                    "seq_jump",
-                    f"{mark.next_seq} exposures, {account.expected} are known: no "
-                    f"step over {self._limits.seq_jump} is believed",
-                )
+            stream.check_mark(mark, self._limits)
             stream.highest = max(stream.highest, mark.next_seq - 1)
-            self._deliver(account.mark(mark))
+            self._inbox.deliver(*stream.account.mark(mark))
 
     def _tend(self) -> None:
         """Look after credit, heartbeats and silence."""
@@ -502,20 +453,11 @@ class Intake:
         """Send credit, and how far the stream is dealt with."""
         stream_id = stream.start.stream_id
         with self._inbox.changed:
-            account = stream.account
-            credit_seq, credit_bytes = stream.grant()
-            credit = Credit(
-                stream_id=stream_id,
-                credit_seq=credit_seq,
-                credit_bytes=credit_bytes,
-            )
-            ack = Ack(stream_id=stream_id, seq=account.settled.next_seq - 1, end=False)
-            mark = Mark(
-                next_seq=account.expected,
-                sent=account.balance.localized,
-                dropped_total=account.dropped_total,
-                missing_total=account.missing_total,
-            )
+            settled = stream.account.settled.next_seq - 1
+            ack = Ack(stream_id=stream_id, seq=settled, end=False)
+            seq, nbytes = stream.grant()
+            credit = Credit(stream_id=stream_id, credit_seq=seq, credit_bytes=nbytes)
+            mark = stream.mark
         self._send(stream.peer, ack)
         self._send(stream.peer, credit)
         if beat:
