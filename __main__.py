@@ -43,12 +43,12 @@ from .stream.console.options import (
     RoiOrigin,
     SessionPath,
     TargetDensity,
-    aimed,
     given_camera,
     open_given_movie,
     recorded_settings,
     session_folder,
     settings_from,
+    with_target_density,
 )
 from .stream.console.terminal import (
     complain,
@@ -144,7 +144,7 @@ def demo(
         engine__model=model,
         engine__refine=refine,
     )
-    settings = aimed(settings, target_density, law)
+    settings = with_target_density(settings, target_density, law)
     folder = session_folder(session)
     raise typer.Exit(_run(settings, folder, headless=headless, json_file=json_file))
 
@@ -195,7 +195,9 @@ def run(
         engine__refine=refine,
         stream__record=record,
     )
-    settings = aimed(settings.with_camera_file(camera), target_density, law)
+    settings = with_target_density(
+        settings.with_camera_file(camera), target_density, law
+    )
     root, worst = session_folder(session), 0
     for number in range(1, repeat + 1):
         folder = root / str(number) if repeat > 1 else root
@@ -267,7 +269,9 @@ def replay(
             stream__frames_endpoint=FREE,
             stream__localizations_endpoint=FREE,
         )
-        settings = aimed(settings.with_camera_file(camera), target_density, control)
+        settings = with_target_density(
+            settings.with_camera_file(camera), target_density, control
+        )
         report, densities = _localize(source, settings, folder)
     settings.save(folder)
     write_picture(folder)

@@ -330,7 +330,7 @@ def _teller(
     """Give what tells the engine, and so the viewers, what the laser does."""
 
     def tell() -> None:
-        sender.tell(laser_state(sender.start, laser, interlock, feedback))
+        sender.send_laser_state(laser_state(sender.start, laser, interlock, feedback))
 
     return tell
 

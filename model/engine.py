@@ -233,7 +233,7 @@ class Engine:
         if len(localized.frames):
             self._receiver.published(int(localized.frames[-1]))
         if density := stream.published(localized):
-            self._receiver.tell(density)
+            self._receiver.send_density(density)
         stream.results.add(localized)
         preview = stream.previews.found(localized.frames, localized.localizations)
         if preview is not None:

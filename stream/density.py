@@ -1,4 +1,4 @@
-"""How many emitters are on: what the engine tells the bridge of a block of frames."""
+"""How many emitters are on in a block of frames, as the engine sends it."""
 
 from __future__ import annotations
 

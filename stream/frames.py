@@ -135,7 +135,7 @@ class StreamEnd:
     missing : int
         Exposures that never came out of the camera driver.
     status : {"ok", "aborted", "failed", "lost"}
-        ``lost`` is never sent: a receiver says it of a peer that fell silent.
+        ``lost`` is never sent: a receiver reports it of a peer that fell silent.
     reason : str
         For people; with ``ok`` the rule that ended it, if one did.
     """

@@ -1,4 +1,4 @@
-"""What the activation laser does and why: what the bridge tells the engine."""
+"""What the activation laser does and why: as the bridge sends it to the engine."""
 
 from __future__ import annotations
 

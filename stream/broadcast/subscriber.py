@@ -103,7 +103,7 @@ class LocalizationSubscriber:
         self._key = key
         self._host, port = split_endpoint(endpoint)
         self._run = b""  # whose rows we have
-        self._heard = b""  # whose the newest message was
+        self._newest_run = b""  # whose the newest message was
         self._next = 0  # number of the row we wait for
         self._total = 0  # rows that the engine has
         self._early: deque[Rows] = deque(maxlen=64)  # behind a gap that is fetched
@@ -131,13 +131,13 @@ class LocalizationSubscriber:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the engine was last heard; it speaks twice a second."""
+        """Seconds since the last message of the engine, which sends two a second."""
         return time.monotonic() - self._heard_at
 
     @property
     def behind(self) -> int:
         """Rows that the engine is known to have and that are still to be fetched."""
-        return max(0, self._total - self._next) if self._run == self._heard else 0
+        return max(0, self._total - self._next) if self._run == self._newest_run else 0
 
     def poll(self, timeout_s: float = 0.0) -> list[Update]:
         """Return what arrived; wait up to `timeout_s` when there is nothing.
@@ -156,7 +156,7 @@ class LocalizationSubscriber:
         status: list[Update] = []
         deadline = time.monotonic() + timeout_s
         while True:
-            self._knock()
+            self._retry_handshake()
             self._ask()
             left = max(0.0, deadline - time.monotonic())
             self._wait(min(left, RETRY_S / 4))
@@ -172,7 +172,7 @@ class LocalizationSubscriber:
                 self._ask()
                 return updates + status[-1:]
 
-    def _knock(self) -> None:
+    def _retry_handshake(self) -> None:
         """Connect anew after a refusal, as ZeroMQ does not; without a key, fail."""
         if waiting(self._monitor):
             if self._key is None:
@@ -211,14 +211,14 @@ class LocalizationSubscriber:
             if self._key is not None and not named_by(run, self._key):
                 raise MessageError("key", "of an engine of another session")
             if not fetched:
-                self._heard, self._heard_at = run, time.monotonic()
+                self._newest_run, self._heard_at = run, time.monotonic()
             if "port" in header:
                 self._connect(header["port"])
             if "preview_port" in header:
                 self._look_at(header["preview_port"])
             if kind == "status":
                 status.append(Status(unpack_map(payload, "status")))
-            elif kind == "begin" and run != self._run and run == self._heard:
+            elif kind == "begin" and run != self._run and run == self._newest_run:
                 updates.append(self._reset(header, payload))
             elif kind == "rows" and run == self._run:
                 rows = unpack_rows(header, payload)
@@ -258,9 +258,9 @@ class LocalizationSubscriber:
 
     def _ask(self) -> None:
         """Fetch what is missing, unless an answer is due."""
-        lacking = self._heard != self._run or self._next < self._total
+        lacking = self._newest_run != self._run or self._next < self._total
         waited = time.monotonic() - self._asked_at
-        if not lacking or not self._heard or not self._dealer or waited < RETRY_S:
+        if not lacking or not self._newest_run or not self._dealer or waited < RETRY_S:
             return
         self._asked_at = time.monotonic()
         count = FETCH_ROWS

@@ -83,7 +83,7 @@ def settings_from(path: Path | None) -> SessionSettings:
     return SessionSettings.load(path) if path else SessionSettings()
 
 
-def aimed(
+def with_target_density(
     settings: SessionSettings, target: str | None, law: str | None
 ) -> SessionSettings:
     """Let the laser follow the density, if a target or a law is given."""

@@ -146,7 +146,7 @@ class FrameRecorder:
         Raises
         ------
         RecordingError
-            The disk failed and no `append` has said so yet, or END could not be
+            The disk failed and no `append` has reported it yet, or END could not be
             written.
         """
         with self._changed:

@@ -253,33 +253,33 @@ def _verdict(
     """Return how the session ended: the worst that is known, and why."""
     if outcome.failure:
         return "failed", outcome.failure
-    said = [(str(engine["status"]), str(engine["reason"]))]
+    verdicts = [(str(engine["status"]), str(engine["reason"]))]
     if bridge is not None:
-        said.append((str(bridge.get("status")), str(bridge.get("reason"))))
+        verdicts.append((str(bridge.get("status")), str(bridge.get("reason"))))
         laser = bridge.get("laser") or {}
         if laser and not laser.get("safe"):
             text = f"the laser is not at its safe level: {laser.get('fault')}"
-            said.append(("failed", f"{text} Switch it off by hand."))
+            verdicts.append(("failed", f"{text} Switch it off by hand."))
         if signal := bridge.get("stopped_by"):
-            said.append(("aborted", f"{signal} was sent to the bridge"))
+            verdicts.append(("aborted", f"{signal} was sent to the bridge"))
         localized, sent = engine.get("stream_id"), bridge.get("stream_id")
         if localized and localized != sent:
             text = (
                 "these results are not of this session's camera: the engine localized"
             )
-            said.append(
+            verdicts.append(
                 ("failed", f"{text} stream {localized}, the bridge sent {sent}")
             )
-    if said[0][0] == "ok" and not frames["camera"]:
-        said.append(("failed", "no frame came: nothing was localized"))
+    if verdicts[0][0] == "ok" and not frames["camera"]:
+        verdicts.append(("failed", "no frame came: nothing was localized"))
     if outcome.stopped_by:
-        said.append(("aborted", f"ended by the user: {outcome.stopped_by}"))
+        verdicts.append(("aborted", f"ended by the user: {outcome.stopped_by}"))
         # The end of its parts follows from the user's.
-        said = [one for one in said if one[0] != "lost"]
+        verdicts = [one for one in verdicts if one[0] != "lost"]
     if missing := frames["lost"].get(NOT_PROCESSED, 0):
         text = f"{missing} frames that the camera took were never processed"
-        said.append(("lost" if not outcome.stopped_by else "aborted", text))
-    known = [one for one in said if one[0] in _WORST_LAST]
+        verdicts.append(("lost" if not outcome.stopped_by else "aborted", text))
+    known = [one for one in verdicts if one[0] in _WORST_LAST]
     worst = max((one[0] for one in known), key=_WORST_LAST.index, default="lost")
     reasons = dict.fromkeys(text for status, text in known if status == worst and text)
     return worst, "; ".join(reasons)
@@ -288,7 +288,7 @@ def _verdict(
 def _laser(
     folder: Path, bridge: Mapping[str, Any] | None, outcome: Outcome
 ) -> dict[str, Any] | None:
-    """Return what the bridge said of its laser, or what is known without it."""
+    """Return what the bridge reported of its laser, or what is known without it."""
     if bridge is not None:
         laser: dict[str, Any] | None = bridge.get("laser")
         return laser

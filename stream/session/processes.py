@@ -156,9 +156,9 @@ class Child:
         code = self.poll()
         if code is None:
             return ""
-        said = self.last_words() if code > 0 else ""
+        output = self.last_words() if code > 0 else ""
         how = exit_words(code)
-        return f"{how}: {said.rstrip('.')}" if said else how
+        return f"{how}: {output.rstrip('.')}" if output else how
 
 
 def exit_words(code: int) -> str:
@@ -191,10 +191,10 @@ def when_parent_ends(stop: Callable[[], None]) -> None:
     def watch() -> None:
         # The raw file, not the buffered one: its lock would hang the interpreter's
         # exit while this thread still waits.
-        said = b""
+        output = b""
         while piece := os.read(0, 1024):
-            said += piece
-        if said != IN_ORDER:
+            output += piece
+        if output != IN_ORDER:
             orphaned.set()
         stop()
 

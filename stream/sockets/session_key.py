@@ -102,12 +102,12 @@ class SessionKey:
         return self.proof("password").hex().encode()
 
     def show(self, socket: zmq.Socket[bytes]) -> None:
-        """Let a socket say the key's password to whom it connects."""
+        """Let a socket send the key's password to its peer."""
         socket.plain_username = _USER
         socket.plain_password = self._password
 
     def opens(self, credentials: list[bytes]) -> bool:
-        """Whether a peer said the key's password."""
+        """Whether a peer sent the key's password."""
         return len(credentials) == 2 and hmac.compare_digest(
             credentials[1], self._password
         )

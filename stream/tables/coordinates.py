@@ -67,7 +67,7 @@ def stream_metadata(start: StreamStart) -> dict[str, str]:
     camera pixels; ``calibration`` has the medians and checksums of maps. The same
     recording has the same text, always.
     """
-    said = {
+    metadata = {
         "calibration": json.dumps(to_plain(start.calibration), sort_keys=True),
         "exposure_ms": repr(float(start.exposure_ms)),
         "interval_ms": repr(float(start.interval_ms)),
@@ -77,8 +77,8 @@ def stream_metadata(start: StreamStart) -> dict[str, str]:
         "stream_id": start.stream_id.hex(),
     }
     if SOURCE in start.metadata:
-        said[SOURCE] = start.metadata[SOURCE]
-    return said
+        metadata[SOURCE] = start.metadata[SOURCE]
+    return metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

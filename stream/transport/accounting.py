@@ -34,7 +34,7 @@ class StreamAccount:
     """Order and balance of one stream. Neither locks nor sockets.
 
     Every frame comes out once, in increasing order. A gap is explained by what
-    the sender says it shed and the camera lost, then by frames that were
+    the sender reports as shed and as lost by the camera, then by frames that were
     refused here; what is left stays unexplained in the balance. A frame that
     was overtaken is waited for while totals leave the gap unexplained.
 

@@ -16,7 +16,7 @@ class Peer:
     Attributes
     ----------
     heard_s : float
-        When it last said anything, monotonic seconds.
+        Time of its last message, monotonic seconds.
     window_s, refused : float, int
         Start of the present second, and messages refused since.
     banned_until_s : float
@@ -33,13 +33,13 @@ class Peer:
 
 
 class Peers:
-    """The connections heard last, a bounded number of them."""
+    """The most recent connections, a bounded number of them."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._peers: dict[bytes, Peer] = {}
 
-    def heard(self, identity: bytes, now_s: float, keep: bytes | None) -> Peer:
+    def seen(self, identity: bytes, now_s: float, keep: bytes | None) -> Peer:
         """Note a message; forget whoever was silent longest, but never `keep`."""
         peer = self._peers.get(identity)
         if peer is None:

@@ -318,7 +318,7 @@ class FrameReceiver:
             return None
         return state if state.stream_id == stream.start.stream_id else None
 
-    def tell(self, density: BlockDensity) -> None:
+    def send_density(self, density: BlockDensity) -> None:
         """Send the density of a block of frames to the sender, once."""
         self._inbox.densities.append(density)
         self._waker.ring()

@@ -106,9 +106,9 @@ class Intake:
                 for _ in range(_BURST):
                     if not self._receive():
                         break
-                self._tend()
+                self._housekeeping()
             if self._stream and self._stream.taken:
-                self._take_leave(self._stream)
+                self._confirm_end(self._stream)
         except BaseException as error:
             with self._inbox.changed:
                 self._inbox.failure = error
@@ -126,7 +126,7 @@ class Intake:
         now_s = time.monotonic()
         stream = self._stream
         keep = stream.peer if stream else None
-        peer = self._peers.heard(identity, now_s, keep)
+        peer = self._peers.seen(identity, now_s, keep)
         if stream and identity == stream.peer:
             stream.heard_s = now_s
         try:
@@ -418,7 +418,7 @@ class Intake:
             stream.highest = max(stream.highest, mark.next_seq - 1)
             self._inbox.deliver(*stream.account.mark(mark))
 
-    def _tend(self) -> None:
+    def _housekeeping(self) -> None:
         """Look after credit, heartbeats and silence."""
         stream, now_s = self._stream, time.monotonic()
         beat = now_s >= self._next_beat_s
@@ -471,7 +471,7 @@ class Intake:
         stream_id, last_seq = stream.start.stream_id, stream.end.last_seq
         return self._send(stream.peer, Ack(stream_id=stream_id, seq=last_seq, end=True))
 
-    def _take_leave(self, stream: Incoming) -> None:
+    def _confirm_end(self, stream: Incoming) -> None:
         """Wait until the sender has the acknowledgement, then drop the connection.
 
         A peer's ZeroMQ forgets what it has not handed over when we disconnect.

@@ -220,7 +220,7 @@ class FrameSender:
             )
         return kept
 
-    def tell(self, state: LaserState) -> None:
+    def send_laser_state(self, state: LaserState) -> None:
         """Send the state of the laser to the engine; only the newest is sent."""
         self._outbox.laser = state
         self._waker.ring()

@@ -127,7 +127,7 @@ class Uplink:
         self._next_start_s = self._next_beat_s = 0.0
         self._allowance = Allowance()
         self._end_sent = False
-        self._told: set[str] = set()  # reasons that were logged
+        self._logged: set[str] = set()  # reasons that were logged
         self._blocked = False  # the socket's buffer is full
 
     def run(self) -> None:
@@ -148,7 +148,7 @@ class Uplink:
                 self._blocked = False
                 self._watch(monitor)
                 self._read()
-                self._tend()
+                self._housekeeping()
                 self._send_frames()
                 self._send_end()
         except BaseException as error:
@@ -210,7 +210,7 @@ class Uplink:
             "still looking",
         )
 
-    def _knock(self) -> None:
+    def _retry_handshake(self) -> None:
         """Connect anew."""
         self._knock_at_s = math.inf
         with suppress(zmq.ZMQError):  # ZeroMQ has given the connection up already
@@ -219,8 +219,8 @@ class Uplink:
 
     def _log_once(self, reason: str, text: str) -> None:
         """Log the first message of each kind, and not without end."""
-        if reason not in self._told and len(self._told) < _BURST:
-            self._told.add(reason)
+        if reason not in self._logged and len(self._logged) < _BURST:
+            self._logged.add(reason)
             _log.warning(text)
 
     def _set_peer(self, there: bool) -> None:
@@ -234,11 +234,11 @@ class Uplink:
         if self._on_peer is not None:
             self._on_peer(there)
 
-    def _tend(self) -> None:
+    def _housekeeping(self) -> None:
         """Look after START, heartbeats and silence."""
         now_s = time.monotonic()
         if now_s >= self._knock_at_s:
-            self._knock()
+            self._retry_handshake()
         if self._online and not self._accepted and now_s >= self._next_start_s:
             self._send_start(now_s)
         if self._box.connected and now_s - self._heard_s > self._limits.silence_s:

@@ -245,7 +245,7 @@ class Engine:
 
     def _answer(self, headers):
         self.receiver.localized(len(headers))
-        self.receiver.tell(
+        self.receiver.send_density(
             BlockDensity(
                 stream_id=self._stream,
                 first_seq=headers[0].seq,

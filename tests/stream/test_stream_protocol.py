@@ -386,10 +386,10 @@ def test_the_density_reaches_the_sender_and_that_of_another_stream_does_not():
         with FrameSender(receiver.endpoint, start, on_density=told.put) as sender:
             assert sender.wait_connected(5)
             receiver.next(1, 5)
-            receiver.tell(density(b"x" * 16))
+            receiver.send_density(density(b"x" * 16))
             time.sleep(0.1)
             mine = density(start.stream_id)
-            receiver.tell(mine)
+            receiver.send_density(mine)
             assert told.get(timeout=5) == mine
             assert told.empty()
 
@@ -401,7 +401,7 @@ def test_what_the_laser_does_reaches_the_engine():
         assert b.wait_connected(5)
         receiver.next(1, 5)
         assert receiver.laser is None
-        b.tell(state)
+        b.send_laser_state(state)
         b.offer(frame(0))
         assert isinstance(receiver.next(1, 5), Arrived)
         assert receiver.laser == state
@@ -415,7 +415,7 @@ def test_a_sender_that_asks_for_no_density_is_not_disturbed_by_it():
     ):
         assert sender.wait_connected(5)
         receiver.next(1, 5)
-        receiver.tell(density(start.stream_id))
+        receiver.send_density(density(start.stream_id))
         sender.offer(frame(0))
         assert sender.finish(timeout_s=0.2).sent == 1
 
