@@ -1,1 +1,4 @@
-"""A session as a person at a terminal meets it: options, launch, status, doctor."""
+"""A session as the user at a terminal meets it: options, launch, status, doctor.
+
+``launch``, ``options`` and ``sending`` import ``terminal``; ``examine`` stands alone.
+"""

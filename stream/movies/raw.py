@@ -97,7 +97,7 @@ def _raw_movie(
     count: int | None,
     **facts: Any,
 ) -> Movie:
-    """Make a movie of raw frames; their number is the file's size where not said."""
+    """Make a movie of raw frames; their number from the file's size if need be."""
     height, width = shape
     size, frame = path.stat().st_size, height * width * stored.itemsize
     if not frame:

@@ -84,7 +84,7 @@ def open_pieces(path: str | Path, pixel_size_nm: float | None = None) -> Pieces:
 
 
 def _first_bytes(path: Path) -> bytes:
-    """Read what tells one kind of file from another.
+    """Read the bytes that distinguish one kind of file from another.
 
     Raises
     ------

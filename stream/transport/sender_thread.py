@@ -74,7 +74,7 @@ class Uplink:
     address : str
         Of the engine.
     sender : bytes
-        Tells this sender from others.
+        Distinguishes this sender from others.
     outbox : Outbox
         Shared with the camera's thread.
     waker : Waker
