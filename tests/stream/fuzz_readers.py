@@ -19,10 +19,7 @@ from pathlib import Path
 
 import tifffile
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
-else:
-    sys.path.append(str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parent / "movies"))
 import movie_files
 
 from liveloc.stream.errors import LivelocError

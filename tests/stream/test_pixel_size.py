@@ -18,7 +18,7 @@ from liveloc.stream.pixel_size import (
 )
 from liveloc.stream.session.settings import SessionSettings
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "movies"))
 from movie_files import ome_text, spots, write_imagej, write_micromanager, write_ome
 
 FRAMES, _ = spots(frames=2)

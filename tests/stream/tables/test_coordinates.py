@@ -36,7 +36,7 @@ START = StreamStart(
 
 
 def data(name):
-    root = Path(__file__).resolve().parents[3] / "shared" / "data"
+    root = Path(__file__).resolve().parents[4] / "shared" / "data"
     path = Path(os.environ.get("LIVELOC_DATA", root)) / name
     if not path.exists():
         pytest.skip(f"{path} is missing; set LIVELOC_DATA")

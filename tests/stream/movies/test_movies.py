@@ -15,7 +15,7 @@ MOVIE = np.random.default_rng(3).integers(0, 65_536, (10, 16, 12)).astype(np.uin
 
 
 def data(name):
-    root = Path(__file__).resolve().parents[3] / "shared" / "data"
+    root = Path(__file__).resolve().parents[4] / "shared" / "data"
     path = Path(os.environ.get("LIVELOC_DATA", root)) / name
     if not path.exists():
         pytest.skip(f"{path} is missing; set LIVELOC_DATA")

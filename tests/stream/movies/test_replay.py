@@ -262,7 +262,7 @@ def test_stop_ends_a_slow_replay_at_once(movie):
 
 @pytest.mark.data
 def test_real_data_replays_with_a_sensible_guess_of_the_camera():
-    root = Path(__file__).resolve().parents[3] / "shared" / "data"
+    root = Path(__file__).resolve().parents[4] / "shared" / "data"
     path = Path(os.environ.get("LIVELOC_DATA", root)) / "smlm2013_tubulins_ld"
     if not path.exists():
         pytest.skip(f"{path} is missing; set LIVELOC_DATA")
