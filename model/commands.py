@@ -346,9 +346,9 @@ def calibrate_psf_file(
     from .calibration.psf.calibration import BeadSettings
     from .calibration.psf.from_disk import calibrate_psf_from
 
-    known, _ = given_camera(camera, offset, gain)
-    if known is not None and camera is None and 0 < qe <= 1:
-        known = replace(known, em_gain=em_gain, qe=qe, read_noise_e=read_noise)
+    given, _ = given_camera(camera, offset, gain)
+    if given is not None and camera is None and 0 < qe <= 1:
+        given = replace(given, em_gain=em_gain, qe=qe, read_noise_e=read_noise)
     elif (em_gain, qe, read_noise) != (1.0, 1.0, 1.6):
         raise SettingsError(
             "--em-gain, --qe (above 0, up to 1) and --read-noise go with --offset and "
@@ -358,7 +358,7 @@ def calibrate_psf_file(
         pixel_size_nm=pixel_size,
         z_step_nm=z_step,
         z_start_nm=z_start,
-        camera=known,
+        camera=given,
         bead_photons=bead_photons,
         window_px=window,
         min_distance_px=min_distance,

@@ -1,4 +1,4 @@
-"""What an ONNX graph reads besides itself: nothing, in a bundle.
+"""Find what an ONNX graph reads from other files: nothing, in a bundle.
 
 A graph may name other files that hold its weights. ONNX Runtime would read them from
 the present folder, outside the hashes of the bundle. So the graph is searched
@@ -54,7 +54,7 @@ def reads_outside(graph: bytes) -> tuple[str, str] | None:
     Raises
     ------
     ValueError
-        The bytes are no ONNX model.
+        The bytes are not an ONNX model.
     """
     return _look(memoryview(graph), "model", _DEEPEST)
 

@@ -149,7 +149,7 @@ class AstigmaticPSF:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoubleHelixPSF:
-    """Two Gaussian lobes that turn about their middle with depth.
+    """Two Gaussian lobes that rotate about their midpoint with depth.
 
     The angle from the columns' direction is ``angle + turn_per_nm * z`` (Pavani et
     al., PNAS 106, 2995 (2009)); the emitter is in the middle.

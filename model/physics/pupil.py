@@ -1,6 +1,6 @@
 """The PSF of a microscope from its optics: diffraction at a high numerical aperture.
 
-A freely turning dipole emits into the sample; its plane waves cross the coverslip
+A freely rotating dipole emits into the sample; its plane waves cross the coverslip
 (from the sample's index to the immersion's), are collimated by an aplanatic objective,
 get the phase of a mask or of aberrations in the pupil, and are focused on the camera:
 vectorial diffraction after S. Stallinga and B. Rieger, Opt. Express 18, 24461 (2010),
@@ -73,12 +73,12 @@ class Optics(BaseModel):
         Path length added in the pupil: radial order, angular order (negative: sine),
         root mean square.
     blur_px : float
-        Standard deviation of what diffraction does not explain: emission bandwidth,
+        Standard deviation of the blur beyond diffraction: emission bandwidth,
         motion, remaining aberrations.
     window_px : int
         Edge of the rendered image of an emitter, odd.
     z_step_nm : float
-        Distance of the spline's knots.
+        Spacing of the spline's knots.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -230,7 +230,7 @@ class Pupil:
         x_nm, y_nm, z_nm : Array, shape (n,)
             Emitters; z above the coverslip.
         zernike_nm : Array, shape (k,)
-            Of `modes`.
+            Coefficients of `modes`.
         focus_nm : Array or float
             See `Optics`.
         pixels : (rows, columns)

@@ -1,4 +1,4 @@
-"""PSFs that SMAP calibrated: its ``_3dcal.mat`` files, as B-splines of ours.
+"""PSFs that SMAP calibrated: its ``_3dcal.mat`` files, as B-splines.
 
 SMAP (J. Ries, Nature Methods 17, 870 (2020)) and fit3Dcspline hold a PSF as one cubic
 polynomial of 64 coefficients per voxel (Li et al., Nature Methods 15, 367 (2018)).
@@ -56,7 +56,7 @@ _WANTED = frozenset((*_STRUCTS, *_FIELDS))
 def open_psf(
     path: Path, pixel_size_nm: float | None = None
 ) -> tuple[SplinePSF, dict[str, Any]]:
-    """Read a measured PSF from a file of ours or of SMAP.
+    """Read a measured PSF from a file of liveloc or SMAP.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def open_psf(
     Raises
     ------
     SettingsError
-        Missing, damaged, or no PSF.
+        Missing, damaged, or not a PSF.
     """
     if path.suffix.lower() == SUFFIX:
         return read_smap(path, pixel_size_nm)

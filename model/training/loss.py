@@ -1,4 +1,4 @@
-"""The loss of DECODE on cells: how many, where and how sure, on what ground.
+"""The loss of DECODE on cells: number, positions and uncertainties, background.
 
 Speiser et al., Nature Methods 18, 1082 (2021), Methods, with two faults mended:
 the count term is not multiplied by the number of emitters, so an empty frame

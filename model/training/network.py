@@ -2,8 +2,8 @@
 
 A network has two halves. The first turns one frame into features and runs once per
 frame; the second turns the features of three consecutive frames into the maps of the
-middle one. What is between input and output of the halves is the business of
-`cell_network` and `decode_network`.
+middle one. The layers of the halves are in `cell_network` and
+`decode_network`.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Simulator:
     Parameters
     ----------
     config : TrainingConfig
-        Ranges of everything.
+        Ranges of all parameters.
     optics : Optics
         PSF and camera, as `TrainingConfig.optics` reads them.
     device : torch.device

@@ -62,26 +62,26 @@ def main():
     parser.add_argument("--model", default="simulated-microscope")
     parser.add_argument("--refine", action="store_true")
     parser.add_argument("--frames", type=int, default=400)
-    told = parser.parse_args()
-    bundle = load_bundle(told.model, refine=told.refine)
+    args = parser.parse_args()
+    bundle = load_bundle(args.model, refine=args.refine)
     calibration = CameraCalibration(offset_adu=100, e_per_adu=0.5)
-    frames = movie(told.side, calibration)
-    backend = TimedBackend(OnnxBackend(bundle, threads=told.threads))
+    frames = movie(args.side, calibration)
+    backend = TimedBackend(OnnxBackend(bundle, threads=args.threads))
     localizer = Localizer.of(
-        bundle, backend, calibration, shape=(told.side, told.side), pixel_size_nm=100
+        bundle, backend, calibration, shape=(args.side, args.side), pixel_size_nm=100
     )
     for seq in range(20):
         localizer.feed([seq], [frames[seq % 40]])
     backend.seconds, cpu, wall = 0.0, time.process_time(), time.perf_counter()
-    for seq in range(20, 20 + told.frames):
+    for seq in range(20, 20 + args.frames):
         localizer.feed([seq], [frames[seq % 40]])
-    cpu = (time.process_time() - cpu) / told.frames
-    wall = (time.perf_counter() - wall) / told.frames
+    cpu = (time.process_time() - cpu) / args.frames
+    wall = (time.perf_counter() - wall) / args.frames
     result = {
         "frames_per_core_s": round(1 / cpu, 1),
         "frames_per_s": round(1 / wall, 1),
         "cpu_ms": round(cpu * 1e3, 2),
-        "of_which_network_ms": round(backend.seconds / told.frames * 1e3, 2),
+        "of_which_network_ms": round(backend.seconds / args.frames * 1e3, 2),
         "kflop_per_px": round(bundle.spec.kflop_per_px, 1),
     }
     print(json.dumps(result))

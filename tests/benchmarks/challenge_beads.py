@@ -99,7 +99,7 @@ def _shifted(images, rows, columns):
 
 
 def read_truth(folder, frames):
-    """Give the first frames of the truth in our coordinates."""
+    """Return the first frames of the truth in our coordinates."""
     path = next(folder.glob("MT0.N1.HD_activations_*.csv"))
     values = np.loadtxt(path, delimiter=",", skiprows=1)
     values = values[values[:, 1] < FIRST_FRAME + frames]
@@ -149,7 +149,7 @@ def localize(bundle, movie):
 
 
 def calibrate_smappy(programs, data, folder):
-    """Give SMAPpy's calibration of the bead stack, turned for its objective to rise."""
+    """Return SMAPpy's calibration of the bead stack, with z reversed."""
     beads, spline = folder / "beads.tif", folder / "beads.h5"
     stack = tifffile.imread(data / "beads_AS.tif")
     tifffile.imwrite(beads, stack[::-1], photometric="minisblack")
@@ -176,32 +176,32 @@ def options():
 
 
 def main():
-    told = options()
+    args = options()
     here = Path(__file__).resolve().parents[2]
     data = Path(os.environ.get("LIVELOC_DATA", here.parent / "shared" / "data"))
     data = data / "smlm2016_beads"
-    truth = read_truth(data, told.frames)
-    if told.isolated:
+    truth = read_truth(data, args.frames)
+    if args.isolated:
         truth = truth[np.unique(truth["frame"], return_index=True)[1]]
-    psf = BeadImages(data, told.beads) if told.images else load_psf(told.psf)[0]
-    movie = render(psf, truth, told.frames)
-    if told.out:
-        write(told.out, movie, truth)
+    psf = BeadImages(data, args.beads) if args.images else load_psf(args.psf)[0]
+    movie = render(psf, truth, args.frames)
+    if args.out:
+        write(args.out, movie, truth)
     edge = (SIDE - 0.5) * PIXEL_NM
     field = Field(-PIXEL_NM / 2, -PIXEL_NM / 2, edge, edge)
-    way = f"beads {told.beads}" if told.images else told.psf.name
+    way = f"beads {args.beads}" if args.images else args.psf.name
 
     def score(table):
         return evaluate(table, truth, field=field, border_nm=BORDER_NM)
 
     print(COLUMNS)
-    for name, bundle in read_models(told.model, refine=told.refine):
+    for name, bundle in read_models(args.model, refine=args.refine):
         show(way, name, score(localize(bundle, movie)))
-    if told.smappy:
+    if args.smappy:
         with tempfile.TemporaryDirectory() as folder:
-            spline = calibrate_smappy(told.smappy, data, Path(folder))
+            spline = calibrate_smappy(args.smappy, data, Path(folder))
             found, _ = peer_smappy.best(
-                told.smappy,
+                args.smappy,
                 movie,
                 truth,
                 spline,

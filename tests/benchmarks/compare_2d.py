@@ -3,8 +3,8 @@
 python tests/benchmarks/compare_2d.py --smappy PATH/TO/smappy-fit
 
 128x128 pixels of 100 nm, Gaussian spots of sigma 1.3 px, 2,000 photons, background
-20, emitters anew in every frame, so that the three-frame context of liveloc helps
-nothing. Both are told offset and gain.
+20, new emitters in every frame, so that the three-frame context of liveloc does not
+help. Both get offset and gain.
 """
 
 import argparse
@@ -72,18 +72,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--smappy", help="The program smappy-fit.")
-    told = parser.parse_args()
+    args = parser.parse_args()
     edge = (SIDE - 0.5) * PIXEL_NM
     field = Field(-0.5 * PIXEL_NM, -0.5 * PIXEL_NM, edge, edge)
     print("| per um2 | program | Jaccard % | RMSE nm | s |\n|---|---|---|---|---|")
     for density in (0.06, 0.2, 0.5):
         with tempfile.TemporaryDirectory() as folder:
             movie = Path(folder) / "movie.tif"
-            truth = simulate(density, told.frames, movie)
+            truth = simulate(density, args.frames, movie)
             runs = {"liveloc": partial(run_liveloc, movie, Path(folder) / "out")}
-            if told.smappy:
+            if args.smappy:
                 out = Path(folder) / "smappy.hdf5"
-                runs["SMAPpy"] = partial(run_smappy, told.smappy, movie, out)
+                runs["SMAPpy"] = partial(run_smappy, args.smappy, movie, out)
             for name, run in runs.items():
                 began = time.monotonic()
                 table = run()

@@ -1,11 +1,11 @@
-"""The density that the engine tells, against the truth.
+"""The density that the engine reports, against the truth.
 
 python tests/benchmarks/density_bias.py [MODEL]
 
 Even fields and microtubules of the simulated microscope at 0.1 to 3 emitters per um2,
 and what a fiducial marker changes. An emitter counts in each frame in which it gave
-light. "Sum" is the network's sum of probabilities as it is, "told" after the response
-that was measured at the end of its training is taken back, "localized" the number of
+light. "Sum" is the network's sum of probabilities as it is, "reported" after correction
+for the response that was measured at the end of its training, "localized" the number of
 rows in the table.
 """
 
@@ -77,7 +77,7 @@ def microtubules(density, rng):
 
 
 def measure(bundle, backend, pictures):
-    """Give (sum, told, localized) emitters per frame, and what each frame tells."""
+    """Return (sum, reported, localized) emitters per frame, and those of each frame."""
     settings = SimulatedSettings()
     localizer = Localizer.of(
         bundle,
@@ -88,26 +88,28 @@ def measure(bundle, backend, pictures):
     )
     blocks = DensityBlocks(b"x" * 16, bundle.spec.density_response, block_frames=1)
     summed = rows = 0.0
-    told = []
+    reported = []
     for seq in range(len(pictures) + 1):
         last = seq == len(pictures)
         found = localizer.finish() if last else localizer.feed([seq], [pictures[seq]])
         summed += found.expected[:, 0].sum()
         rows += len(found.localizations)
         if block := blocks.add(found, lambda seq: seq):
-            told.append(block.per_um2 * block.area_um2)
+            reported.append(block.per_um2 * block.area_um2)
     n = len(pictures)
-    return summed / n, float(np.mean(told)), rows / n, np.array(told)
+    return summed / n, float(np.mean(reported)), rows / n, np.array(reported)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="simulated-microscope")
-    told = parser.parse_args()
-    bundle = load_bundle(told.model)
+    args = parser.parse_args()
+    bundle = load_bundle(args.model)
     backend = OnnxBackend(bundle, threads=1)
     print(
-        "| sample | true per um2 | sum % | told % | localized % |\n" + "|---" * 5 + "|"
+        "| sample | true per um2 | sum % | reported % | localized % |\n"
+        + "|---" * 5
+        + "|"
     )
     for name, sample in (("even", even_field), ("microtubules", microtubules)):
         for density in (0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0):

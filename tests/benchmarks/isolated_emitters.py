@@ -5,7 +5,7 @@ python tests/benchmarks/isolated_emitters.py MODEL --density 0.1 0.3 1.0 [--over
 
 Emitters lie anywhere within their pixels and the depths of the network, 16 pixels or
 more from any other in their own and in the neighbouring frames, and each is on in one
-frame only: the three-frame context has nothing to tell. "sigma / RMSE"
+frame only: the three-frame context does not help. "sigma / RMSE"
 says whether the uncertainties are true. With densities, emitters lie anywhere, anew in
 each frame; --overlap then takes the limits of emitters together with their neighbours.
 """
@@ -69,24 +69,24 @@ def positions(frame, density, rng, pixel_nm):
     return middle + rng.uniform(-WANDER_PX, WANDER_PX, middle.shape)
 
 
-def simulate(bundle, psf, camera, photons, density, told):
+def simulate(bundle, psf, camera, photons, density, args):
     """Localize emitters of one brightness; give the table and the truth."""
-    spec, rng = bundle.spec, np.random.default_rng(told.seed)
+    spec, rng = bundle.spec, np.random.default_rng(args.seed)
     pixel_nm, z_range = spec.training.pixel_size_nm, spec.training.z_range_nm or (0, 0)
-    noise = NoNoise() if told.no_noise else NumpyNoise(rng)
+    noise = NoNoise() if args.no_noise else NumpyNoise(rng)
     backend = OnnxBackend(bundle, threads=1)
     localizer = Localizer.of(
         bundle, backend, camera, shape=(SIDE, SIDE), pixel_size_nm=pixel_nm
     )
     found, truth, frame = [], [], 0
-    while sum(map(len, truth)) < told.emitters:
+    while sum(map(len, truth)) < args.emitters:
         x, y = positions(frame, density, rng, pixel_nm)
         rows = empty(len(x))
         rows["frame"], rows["x_nm"], rows["y_nm"] = frame, x * pixel_nm, y * pixel_nm
         rows["z_nm"] = rng.uniform(*z_range, len(x))
-        rows["photons"], rows["background"] = photons, told.background
+        rows["photons"], rows["background"] = photons, args.background
         columns = x, y, rows["z_nm"].astype(float), rows["photons"].astype(float)
-        mean = psf.render(*columns, (SIDE, SIDE)) + told.background
+        mean = psf.render(*columns, (SIDE, SIDE)) + args.background
         counts = expose(mean, camera, noise).astype(np.uint16)
         found.append(localizer.feed([frame], [counts]).localizations)
         truth.append(rows)
@@ -110,8 +110,8 @@ def line(name, result):
             f"{one.rmse_over_limit:.3f}",
             f"{one.sigma_over_rmse:.2f}",
         ]
-    told = " | ".join(cells)
-    print(f"| {name} | {result.score.jaccard:.2f} | {told} |", flush=True)
+    columns = " | ".join(cells)
+    print(f"| {name} | {result.score.jaccard:.2f} | {columns} |", flush=True)
     return bool(good)
 
 
@@ -131,24 +131,24 @@ def main():
     parser.add_argument("--plots", type=Path, help="Folder for figures.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    told = parser.parse_args()
-    bundle = load_bundle(told.model, refine=told.refine)
+    args = parser.parse_args()
+    bundle = load_bundle(args.model, refine=args.refine)
     camera = camera_of(bundle)
-    psf = GaussianPSF(sigma_px=told.sigma_px) if told.sigma_px else bundle.psf()
-    imaging = Imaging(psf=psf, camera=camera, overlap=told.overlap)
+    psf = GaussianPSF(sigma_px=args.sigma_px) if args.sigma_px else bundle.psf()
+    imaging = Imaging(psf=psf, camera=camera, overlap=args.overlap)
     pixel_nm = bundle.spec.training.pixel_size_nm
     metadata = {"pixel_size_nm": str(pixel_nm), "shape": f"[{SIDE}, {SIDE}]"}
     rule = Rule(
         axial_nm=AXIAL_NM if bundle.spec.is_3d else None,
-        border_nm=450.0 if any(told.density) else 0.0,
+        border_nm=450.0 if any(args.density) else 0.0,
     )
     heads = "".join(
         f" {axis} RMSE / CRLB nm | ratio | sigma / RMSE |" for axis in "xyz"
     )
     print(f"| photons | Jaccard % |{heads}\n|" + "---|" * 11)
     tables, truths, report, good = [], [], {}, True
-    for k, (density, photons) in enumerate(product(told.density, told.photons)):
-        table, truth = simulate(bundle, psf, camera, photons, density, told)
+    for k, (density, photons) in enumerate(product(args.density, args.photons)):
+        table, truth = simulate(bundle, psf, camera, photons, density, args)
         result = assess(table, truth, rule, metadata, imaging=imaging)
         name = f"{photons:g}" + (f" at {density:g} per um2" if density else "")
         good &= line(name, result)
@@ -164,15 +164,15 @@ def main():
     for name, bias in result.bias.items():
         print(f"{name}: pull {bias.pull_nm:+.2f} ± {bias.pull_error_nm:.2f} nm")
     print(result.rule_in_words)
-    if not any(told.density):
+    if not any(args.density):
         print(
             f"goal {'reached' if good else 'MISSED'}: Jaccard >= {GOAL_JACCARD:g} %, "
             f"RMSE <= {GOAL_RATIO:g} CRLB, sigma within {100 * GOAL_SIGMA:g} %"
         )
-    if told.plots:
-        write_plots(result, told.plots)
-    if told.json:
-        told.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    if args.plots:
+        write_plots(result, args.plots)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ no border, no dim emitters. Matching is greedy, 250 nm lateral, 500 nm axial.
 "isolated" is simulated here with the same model, one emitter a frame.
 
 "shuffled": the same frames in random order, so that the frames before and after a
-frame tell nothing of it, evaluated on the same frames.
+frame do not help, evaluated on the same frames.
 """
 
 import argparse
@@ -44,7 +44,7 @@ COLUMNS = (
 
 
 def read_movie(folder, density):
-    """Give frames and truth; the truth's (0, 0) is the corner of the first pixel."""
+    """Return frames and truth; the truth's (0, 0) is the corner of the first pixel."""
     frames = tifffile.imread(folder / f"3DAS_{density}_Validate_frames.tif")
     path = folder / f"3DAS_{density}_Validate_truth.csv"
     values = np.loadtxt(path, delimiter=",", skiprows=1, usecols=(1, 3, 4, 5, 8))
@@ -68,7 +68,7 @@ def isolated_movie(frames=400):
 
 
 def read_models(models, *, refine):
-    """Give names and bundles; with `refine` each a second time, refined."""
+    """Return names and bundles; with `refine` each a second time, refined."""
     for model in models:
         name = Path(model).stem
         yield name, load_bundle(model)
@@ -119,30 +119,30 @@ def main():
     parser.add_argument("--refine", action="store_true", help="refined, too")
     parser.add_argument("--smappy", help="folder of the programs of SMAPpy")
     parser.add_argument("--movies", nargs="*", default=["isolated", "LD", "MD"])
-    told = parser.parse_args()
+    args = parser.parse_args()
     here = Path(__file__).resolve().parents[2]
     data = Path(os.environ.get("LIVELOC_DATA", here.parent / "shared" / "data"))
     print(COLUMNS)
-    for movie in told.movies:
+    for movie in args.movies:
         if movie == "isolated":
             frames, truth = isolated_movie()
         else:
             frames, truth = read_movie(data / "nairr_3das_train", movie)
         shuffled = np.random.default_rng(1).permutation(len(frames))
-        for name, bundle in read_models(told.model, refine=told.refine):
+        for name, bundle in read_models(args.model, refine=args.refine):
             show(movie, name, evaluate(localize(bundle, frames), truth))
             table = localize(bundle, frames, shuffled)
             show(movie, f"{name}, shuffled", evaluate(table, truth))
-        for name, bundle in read_models(told.single, refine=told.refine):
+        for name, bundle in read_models(args.single, refine=args.refine):
             table = localize(bundle, frames)
             show(movie, f"{name} (one frame)", evaluate(table, truth))
-        if told.smappy:
+        if args.smappy:
             with tempfile.TemporaryDirectory() as folder:
                 found, _ = peer_smappy.best(
-                    told.smappy,
+                    args.smappy,
                     frames,
                     truth,
-                    calibrate_smappy(told.smappy, Path(folder)),
+                    calibrate_smappy(args.smappy, Path(folder)),
                     CAMERA,
                     pixel_nm=PIXEL_NM,
                     z_range_nm=500,

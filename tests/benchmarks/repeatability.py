@@ -11,7 +11,7 @@ deviations (1.4826 times the median absolute deviation) over sqrt(2), beside wha
 network predicts for the same pairs, and "pull", the robust standard deviation of
 differences over their predicted errors: 1 where predictions are true.
 
-Pairs by chance are told by linking with the same table moved by several pixels:
+Pairs by chance are found by linking with the same table moved by several pixels:
 "linked" must be far above "by chance", and the differences far below the random ones,
 or the figures mean nothing. A network that sees three frames uses t and t + 1 for both
 of two neighbours, which makes neighbours agree better than they are right. Lag 3 is
@@ -80,14 +80,14 @@ def link(table, lag, pixel_nm, moved_px=(0, 0)):
 
 
 def robust(values):
-    """Give the standard deviation of a normal distribution as wide in the median."""
+    """Return the standard deviation of a normal distribution as wide in the median."""
     if not len(values):
         return np.nan
     return ROBUST * float(np.median(np.abs(values - np.median(values))))
 
 
 def compare(table, lag, pixel_nm):
-    """Give one row: links, and (measured, predicted, by chance, pull) for each axis."""
+    """Return one row: links, and (measured, predicted, by chance, pull) per axis."""
     begins = int(np.isin(table["frame"] + lag, table["frame"]).sum())
     first, second = link(table, lag, pixel_nm)
     by_chance = [(*link(table, lag, pixel_nm, moved), moved) for moved in MOVED_PX]
@@ -163,38 +163,38 @@ def read(path, pixel_nm):
     return table
 
 
-def camera_of(movie, told):
-    """Give the camera as told, or estimate its gain."""
-    if told.camera:
-        return load_camera(told.camera).calibration
-    if told.gain:
-        return CameraCalibration(offset_adu=told.offset, e_per_adu=told.gain)
+def camera_of(movie, args):
+    """Return the camera as given, or estimate its gain."""
+    if args.camera:
+        return load_camera(args.camera).calibration
+    if args.gain:
+        return CameraCalibration(offset_adu=args.offset, e_per_adu=args.gain)
     frames = np.stack([movie.read(seq) for seq in range(min(len(movie), 20))])
-    camera = estimate_calibration(frames, told.offset)
+    camera = estimate_calibration(frames, args.offset)
     print(f"estimated: offset {camera.offset_adu:g}, gain {camera.e_per_adu:.3g}")
     return camera
 
 
 def main():
-    told = options()
-    pixel_nm = told.pixel_size
-    tables = {path.stem: read(path, pixel_nm) for path in told.table}
-    with open_movie(told.movie) as movie:
-        camera = camera_of(movie, told)
-        for name, bundle in read_models(told.model, refine=told.refine):
+    args = options()
+    pixel_nm = args.pixel_size
+    tables = {path.stem: read(path, pixel_nm) for path in args.table}
+    with open_movie(args.movie) as movie:
+        camera = camera_of(movie, args)
+        for name, bundle in read_models(args.model, refine=args.refine):
             tables[name] = localize(bundle, movie, camera, pixel_nm, alone=False)
-            if told.alone:
+            if args.alone:
                 table = localize(bundle, movie, camera, pixel_nm, alone=True)
                 tables[f"{name}, frames alone"] = table
         frames = len(movie)
-    print(f"{told.movie.name}: {frames} frames; nm: measured/predicted/random/pull")
+    print(f"{args.movie.name}: {frames} frames; nm: measured/predicted/random/pull")
     print("| table | lag | pairs | linked | by chance | x | y | z |")
     print("|---|---|---|---|---|---|---|---|")
     for name, table in tables.items():
-        if told.keep < 1:
-            worst = np.quantile(table["x_sigma_nm"], told.keep)
+        if args.keep < 1:
+            worst = np.quantile(table["x_sigma_nm"], args.keep)
             table = table[table["x_sigma_nm"] <= worst]
-        for lag in told.lag:
+        for lag in args.lag:
             if lag < frames:
                 show(name, compare(table, lag, pixel_nm))
 

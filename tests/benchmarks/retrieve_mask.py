@@ -6,7 +6,7 @@ python tests/benchmarks/retrieve_mask.py MOVIE tests/benchmarks/tetrapod-optics.
 Zernike coefficients, common to all spots, and the place, depth, photons and background
 of each are fitted by weighted least squares, pixels within `RADIUS_PX` of a spot. Every
 third spot is held out: the mask does not see it, and the misfit of held-out spots, with
-only their own places fitted, tells whether the mask is right. It starts from a bare
+only their own places fitted, shows whether the mask is right. It starts from a bare
 tetrapod, astigmatism of -250 nm and secondary astigmatism of 250 nm; with --refine from
 the optics file's own mask. --save writes a picture of spots beside their images.
 
@@ -135,25 +135,25 @@ def main():
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--refine", action="store_true")
     parser.add_argument("--save", type=Path, help="picture to write")
-    told = parser.parse_args()
-    optics = Optics.load(told.optics)
+    args = parser.parse_args()
+    optics = Optics.load(args.optics)
     optics = optics.model_copy(update={"window_px": 2 * HALF_PX + 1})
-    orders = [(n, m) for n in range(2, told.order + 1) for m in range(-n, n + 1, 2)]
+    orders = [(n, m) for n in range(2, args.order + 1) for m in range(-n, n + 1, 2)]
     modes = [(n, m) for n, m in orders if m % 2 == 0 and (n, m) != (2, 0)]
     known = {(n, m): nm for n, m, nm in optics.zernike_nm}
     bare = {2: -250.0, 4: 250.0}
     start = (
         known
-        if told.refine
+        if args.refine
         else {
             (n, sign * 2): nm * (np.cos, np.sin)[sign < 0](2 * AXIS)
             for n, nm in bare.items()
             for sign in (1, -1)
         }
     )
-    with open_movie(told.movie) as movie:
+    with open_movie(args.movie) as movie:
         frames = np.stack([movie.read(k) for k in range(len(movie))]).astype(float)
-    table = np.loadtxt(told.spots, delimiter=",", skiprows=1)
+    table = np.loadtxt(args.spots, delimiter=",", skiprows=1)
     out = np.arange(len(table)) % 3 == 2
 
     def as_tensor(array):
@@ -167,18 +167,18 @@ def main():
 
     def held_out(mask):
         spots = Spots(frames, table[out], optics.pixel_size_nm)
-        return fit(spots, pupil, mask, optics, told.steps // 2, learn_mask=False)[1]
+        return fit(spots, pupil, mask, optics, args.steps // 2, learn_mask=False)[1]
 
     print(f"held out, start: chi2 per pixel {held_out(vector(start)).mean():.3f}")
     spots = Spots(frames, table[~out], optics.pixel_size_nm)
-    mask, chi2, drawn = fit(spots, pupil, vector(start), optics, told.steps, True)
+    mask, chi2, drawn = fit(spots, pupil, vector(start), optics, args.steps, True)
     print(f"fitted: chi2 per pixel {chi2.mean():.3f} of {len(chi2)} spots")
     print(f"held out, found: chi2 per pixel {held_out(mask).mean():.3f}")
     print(f"held out, file: chi2 per pixel {held_out(vector(known)).mean():.3f}")
     for (n, m), nm in zip(modes, mask.tolist(), strict=True):
         print(f"- [{n}, {m}, {nm:.0f}]")
-    if told.save:
-        save_picture(told.save, spots, drawn)
+    if args.save:
+        save_picture(args.save, spots, drawn)
 
 
 if __name__ == "__main__":

@@ -39,17 +39,17 @@ def main():
     parser.add_argument("--density", type=float, nargs="+", default=[0.0, 0.3, 1.0])
     parser.add_argument("--emitters", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=3)
-    told = parser.parse_args()
-    told.no_noise = False
-    bundle = load_bundle(told.model)
+    args = parser.parse_args()
+    args.no_noise = False
+    bundle = load_bundle(args.model)
     spec, camera = bundle.spec, camera_of(bundle)
     pixel_nm, period = spec.training.pixel_size_nm, spec.grid.cell_px
     print(
         "| per um2 | axis | pull nm | contrast | RMSE nm | all | z bins | sigma bins |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for density in told.density:
-        one = bundle, bundle.psf(), camera, told.photons, density, told
+    for density in args.density:
+        one = bundle, bundle.psf(), camera, args.photons, density, args
         table, truth = simulate(*one)
         rule = Rule(axial_nm=AXIAL_NM if spec.is_3d else None)
         matched = compare(table, truth, rule)

@@ -174,7 +174,7 @@ def test_maps_of_other_pixels_are_noticed(move):
     assert "pixels that the camera maps call noisy are not" in warning
 
 
-# How it is told
+# How it is reported
 
 
 def test_the_verdict_is_given_once_and_reported(caplog):

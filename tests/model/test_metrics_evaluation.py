@@ -136,11 +136,11 @@ def test_a_truth_without_photons_has_neither_threshold_nor_limits(rule):
 def test_imaging_comes_from_the_model_and_the_tables_own_camera():
     camera = {"offset_adu": 100.0, "e_per_adu": 0.5, "em_gain": 1.0, "qe": 0.8}
     camera |= {"read_noise_e": 2.5, "estimated": False}
-    told = imaging_for(
+    imaging = imaging_for(
         None, "simulated-microscope", None, {"calibration": json.dumps(camera)}
     )
-    assert told.camera.read_noise_e == 2.5
-    assert told.psf.x.focus_nm == -200
+    assert imaging.camera.read_noise_e == 2.5
+    assert imaging.psf.x.focus_nm == -200
     trained = imaging_for(None, "simulated-microscope", None, {"calibration": "{"})
     assert trained.camera.read_noise_e == 1.6
     assert imaging_for(None, None, None, {}) is None

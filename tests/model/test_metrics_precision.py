@@ -40,10 +40,10 @@ def constant_limits(n, nm=5.0):
 
 def test_true_sigmas_score_one_on_every_measure():
     found, truth = scene()
-    told = precision(compare(found, truth, Rule()))
-    assert set(told) == {"x", "y", "z"}  # photons are exact, so there is no error
+    errors = precision(compare(found, truth, Rule()))
+    assert set(errors) == {"x", "y", "z"}  # photons are exact, so there is no error
     for axis, width in (("x", 10), ("y", 20), ("z", 40)):
-        one = told[axis]
+        one = errors[axis]
         assert one.rmse == pytest.approx(width * np.sqrt(13 / 12), rel=0.05)
         assert one.bias == pytest.approx(0, abs=0.06 * width)
         for value in (one.sigma_over_rmse, one.score, one.score_robust):
@@ -84,9 +84,9 @@ def test_a_table_without_sigmas_has_errors_but_no_scores():
     found, truth = scene(300)
     found["x_sigma_nm"], found["y_sigma_nm"] = 0, np.nan
     matched = compare(found, truth, Rule())
-    told = precision(matched)
+    errors = precision(matched)
     for axis in "xy":
-        assert told[axis].rmse > 0 and np.isnan(told[axis].score)
+        assert errors[axis].rmse > 0 and np.isnan(errors[axis].score)
         assert reliability(matched, axis) is None
     assert reliability(matched, "z") is not None
 
@@ -110,7 +110,7 @@ def test_limits_come_from_each_emitters_own_place_light_and_ground():
     truth["photons"][3] = 8000
     x = limits_of(truth, psf, camera, 100.0, background=40.0).x_nm
     assert x[3] < x[0] < x[1]
-    assert x[2] == x[1]  # the table does not say, so it is told
+    assert x[2] == x[1]  # the table does not state it
 
 
 def test_limits_with_overlap_are_those_of_the_frame_in_any_order_of_rows():

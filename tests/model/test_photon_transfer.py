@@ -51,9 +51,9 @@ def lit(camera, photons, frames=60, **light):
     return stack_statistics(f"{photons}", exposures(camera, photons, frames, **light))
 
 
-def measure(camera, levels=LEVELS, frames=60, flicker=0.0, dark_frames=60, **told):
+def measure(camera, levels=LEVELS, frames=60, flicker=0.0, dark_frames=60, **options):
     stacks = [lit(camera, level, frames, flicker=flicker) for level in levels]
-    return photon_transfer(dark_of(camera, dark_frames), stacks, **told)
+    return photon_transfer(dark_of(camera, dark_frames), stacks, **options)
 
 
 # Stacks
@@ -324,14 +324,14 @@ def stacks(tmp_path_factory):
 
 
 def test_progress_is_told_frame_by_frame(stacks):
-    told = []
+    calls = []
     camera = calibrate_camera(
         stacks / "dark.tif",
         [stacks / "l2.tif"],
         name="ORCA",
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
-    assert told == [(n + 1, 190) for n in range(190)]
+    assert calls == [(n + 1, 190) for n in range(190)]
     text = describe_camera(camera)
     assert "l2.tif" in text and "1 levels agree" in text and "maps of 80x72" in text
 

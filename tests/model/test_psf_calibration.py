@@ -56,7 +56,7 @@ def bead_stack(psf, *, places=PLACES, z_nm=Z_NM, photons=20000.0, shift=None, rn
 
 def settings(**changed):
     """Give the settings of the stacks above."""
-    told = {
+    chosen = {
         "pixel_size_nm": PIXEL_NM,
         "z_step_nm": 40.0,
         "z_start_nm": -600.0,
@@ -64,7 +64,7 @@ def settings(**changed):
         "window_px": 19,
         "jitter": False,
     }
-    return BeadSettings(**(told | changed))
+    return BeadSettings(**(chosen | changed))
 
 
 def truth(psf, z_nm, window):
@@ -128,8 +128,8 @@ def test_wobble_and_light_along_z_stay_in_the_psf():
 
 def test_stated_positions_put_the_constant_offset_into_the_wobble():
     beside = PLACES - (0.25, -0.4)
-    told = settings(positions_px=beside)
-    slices = calibrate_psf(bead_stack(ASTIGMATIC), told).slices
+    chosen = settings(positions_px=beside)
+    slices = calibrate_psf(bead_stack(ASTIGMATIC), chosen).slices
     middle = np.abs(slices.z_nm) < 300
     assert slices.dx_nm[middle] == pytest.approx(25, abs=2)
     assert slices.dy_nm[middle] == pytest.approx(-40, abs=2)
@@ -165,8 +165,8 @@ def test_what_stage_and_lamp_do_is_fitted_apart_from_the_shape():
     shift = 0.06 * rng.standard_normal((61, 2))
     light = 20000 * (1 + 0.03 * rng.standard_normal(61))
     stack = bead_stack(ASTIGMATIC, z_nm=z, shift=shift, photons=light)
-    told = settings(z_step_nm=20.0, knots_nm=80.0, jitter=True, window_px=17)
-    done = calibrate_psf(stack, told)
+    chosen = settings(z_step_nm=20.0, knots_nm=80.0, jitter=True, window_px=17)
+    done = calibrate_psf(stack, chosen)
     assert done.fit.chi2_signal < 1.1
     # What the knots follow belongs to the shape: compare with the rest.
     slow = spline_kernel(done.model.knots.along(z))
@@ -330,11 +330,11 @@ def test_challenge_beads_fit_within_their_noise(data, modality):
     stack = tifffile.imread(folder / f"beads_{modality}.tif")[25:126:5]
     stack = stack[:, :, :75]
     camera = CameraCalibration(e_per_adu=45.0, em_gain=300.0, qe=0.9, read_noise_e=74.4)
-    told = settings(
+    chosen = settings(
         camera=camera, z_step_nm=50.0, z_start_nm=-500.0, window_px=25,
         background="none",
     )  # fmt: skip
-    done = calibrate_psf(stack, told)
+    done = calibrate_psf(stack, chosen)
     assert len(done.beads) == 3
     assert 0.9 < done.fit.chi2_signal < 1.2
 
