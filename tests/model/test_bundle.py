@@ -2,7 +2,6 @@ import json
 import zipfile
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from liveloc.model.backend import OnnxBackend, usable_providers
@@ -13,7 +12,6 @@ from liveloc.model.bundle import (
     shipped_bundles,
     write_bundle,
 )
-from liveloc.model.maps import MAPS
 from liveloc.model.training_config import TrainingConfig
 from liveloc.stream.errors import SettingsError
 
@@ -44,27 +42,6 @@ def test_a_shipped_bundle_is_what_its_configuration_says(name):
     assert spec.kflop_per_px <= 60
     assert spec.accuracy["jaccard"] > 50
     assert spec.is_3d == (name == "simulated-microscope")
-
-
-@pytest.mark.parametrize("name", SHIPPED_NAMES)
-def test_the_graphs_agree_with_the_weights(name):
-    torch = pytest.importorskip("torch")
-    from liveloc.model.training.export import network_of
-
-    bundle = load_bundle(name)
-    net = network_of(bundle)
-    photons = np.random.default_rng(1).poisson(20, (3, 1, 24, 32)).astype(np.float32)
-    backend = OnnxBackend(bundle, threads=1)
-    features = backend.features(photons)
-    maps = backend.maps([tuple(features)])
-    with torch.inference_mode():
-        expected = net(torch.as_tensor(photons).reshape(1, 3, 24, 32)).numpy()
-    # Both round after each of some ten layers, in another order: they differ by about
-    # 10 eps of the largest value. That of a probability is 1, however dark the frames.
-    eps = np.finfo(np.float32).eps
-    for k, channel in enumerate(MAPS):
-        scale = np.abs(expected[:, k]).max() if channel != "probability" else 1.0
-        assert np.abs(maps[:, k] - expected[:, k]).max() <= 100 * eps * scale, channel
 
 
 @pytest.mark.parametrize("name", SHIPPED_NAMES)

@@ -1,12 +1,16 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from liveloc.model.backend import OnnxBackend
+from liveloc.model.bundle import load_bundle, shipped_bundles
 from liveloc.model.maps import CELLS, MAPS, PIXELS
 from liveloc.model.training.cell_network import CellShape
+from liveloc.model.training.export import network_of
 from liveloc.model.training.loss import Targets, loss
 from liveloc.model.training.network import (
     PRESETS,
@@ -225,3 +229,21 @@ def test_the_background_is_learned_on_its_own_scale():
         12.5,
         rel_tol=1e-3,
     )
+
+
+@pytest.mark.parametrize("name", shipped_bundles())
+def test_the_graphs_agree_with_the_weights(name):
+    bundle = load_bundle(name)
+    net = network_of(bundle)
+    photons = np.random.default_rng(1).poisson(20, (3, 1, 24, 32)).astype(np.float32)
+    backend = OnnxBackend(bundle, threads=1)
+    features = backend.features(photons)
+    maps = backend.maps([tuple(features)])
+    with torch.inference_mode():
+        expected = net(torch.as_tensor(photons).reshape(1, 3, 24, 32)).numpy()
+    # Both round after each of some ten layers, in another order: they differ by about
+    # 10 eps of the largest value. That of a probability is 1, however dark the frames.
+    eps = np.finfo(np.float32).eps
+    for k, channel in enumerate(MAPS):
+        scale = np.abs(expected[:, k]).max() if channel != "probability" else 1.0
+        assert np.abs(maps[:, k] - expected[:, k]).max() <= 100 * eps * scale, channel
