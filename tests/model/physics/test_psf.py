@@ -178,7 +178,7 @@ def with_header(**changes):
         (b"", "not a PSF file"),
         (b"PK\x03\x04 and no more", "not a PSF file"),
         (psf_bytes(spline(), {})[:-40], "not a PSF file"),
-        (with_header(version=99), "version 99, this program reads 1"),
+        (with_header(version=99), "version 99, this liveloc reads 1"),
         (with_header(z_step_nm=0.0), "are not those of a PSF"),
         (with_header(z_low_nm=math.nan), "are not those of a PSF"),
         (with_header(centre_px=[1.0]), "not a PSF file"),
