@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAME_PLACE_PX = 1.0  # cells pointing closer than this may mean the same emitter
-NEGLIGIBLE = 0.01  # probability of a cell that is not worth looking at
+NEGLIGIBLE = 0.01  # probability of a cell to be ignored
 _NEIGHBOURS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
 
 
@@ -45,7 +45,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """Where a frame's pixels are in the sample.
+    """Position of a frame's pixels in the sample.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ def _gather(
     Cells that agree are as sure together as each of them; cells that do not, differ
     by more than the sigma of each. Weights are the squares of the probabilities: with
     the probabilities themselves unlikely cells blur an isolated emitter, with the
-    likeliest cell alone overlapping ones are too sure of themselves.
+    likeliest cell alone overlapping ones are overconfident.
     """
     p = values["probability"]
     mass = np.bincount(owner, weights=p, minlength=len(p))

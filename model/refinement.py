@@ -53,7 +53,7 @@ class _Squares:
     inside : NDArray[np.bool_], shape (n, s^2)
         False outside the frame.
     share : Floats, shape (n, s^2)
-        Of each emitter's background in that of the pixel: squares overlap.
+        Share of each emitter's background in the pixel's: squares overlap.
     seen, read_variance : Floats, shape (pixels,)
         Photons, and their variance in the dark.
     """
@@ -89,13 +89,13 @@ class Refinement:
     Parameters
     ----------
     psf : PSF
-        That the emitters have: of the bundle.
+        PSF of the emitters, from the bundle.
     calibration : CameraCalibration
         Calibration of the camera.
     geometry : Geometry
-        Shape and place of the frames.
+        Shape and position of the frames.
     z_range_nm : tuple[float, float] or None
-        Depths that the network knows; None in 2D.
+        Depths that the network was trained on; None in 2D.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Refinement:
         Parameters
         ----------
         table : Localizations
-            Of one frame, as the network found them.
+            Emitters of one frame, as the network found them.
         photons : NDArray, shape (height, width)
             The frame, in photons.
 
@@ -200,7 +200,7 @@ class Refinement:
     def _equations(
         self, squares: _Squares, neighbours: _Neighbours, found: Floats, distrust: int
     ) -> tuple[Floats, Floats]:
-        """Return Fisher's information and the score, less where the pixels are not met.
+        """Return Fisher's information and the score, less where pixels fit badly.
 
         The information of emitters first, then of pairs: (n + pairs, 5, 5); the score
         is (n, 5).

@@ -45,7 +45,7 @@ class Field:
     ) -> Field:
         """Return the field of view that a table states, or that the truth fills.
 
-        A table that does not state its camera's shape is taken to begin at the
+        A table that does not state its camera's shape is assumed to begin at the
         chip's first pixel and to end at the whole pixel after its last emitter.
         """
         pixel = float(metadata.get("pixel_size_nm", pixel_size_nm))
@@ -81,7 +81,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What counts as found; to be named next to every figure that rests on it.
+    """What counts as found; to be stated next to every figure based on it.
 
     Attributes
     ----------
@@ -90,8 +90,8 @@ class Rule:
     axial_nm : float or None
         Largest axial distance of a pair; None matches in the plane only.
     photon_quantile : float
-        This share of the true emitters, the dimmest within the border, and the
-        localizations that are paired with them are not counted. The challenge's
+        Fraction of the true emitters, the dimmest within the border, that is not
+        counted, nor are the localizations paired with them. The challenge's
         leaderboard has 0.25.
     wobble : Wobble or None
         Added to the truth before anything else.

@@ -41,18 +41,18 @@ class AxisPrecision:
     limit : float
         Root mean square of the emitters' Cramér-Rao limits.
     rmse_over_limit : float
-        Quotient of the two: 1 is the best that is possible.
+        Ratio of the two: 1 is the best that is possible.
     normalised : float
         Root mean square of error over limit, each emitter by its own.
     sigma : float
         Root mean square of the predicted uncertainty.
     sigma_over_rmse : float
-        Quotient: below 1 the localizer is too sure of itself.
+        Ratio: below 1 the localizer is overconfident.
     score, score_robust : float
         Root mean square of error over predicted sigma, and 1.4826 times the median
         of its absolute value: 1 if the predictions are true.
     within_1_sigma, within_2_sigma : float
-        Part of the pairs; 0.683 and 0.954 if errors are normal.
+        Fraction of the pairs; 0.683 and 0.954 if errors are normal.
     """
 
     rmse: float
@@ -83,9 +83,9 @@ class Reliability:
     actual : NDArray[np.float64]
         Root mean square error.
     robust : NDArray[np.float64]
-        1.4826 times the median absolute error: what outliers do not touch.
+        1.4826 times the median absolute error, which outliers do not affect.
     pairs : NDArray[np.int64]
-        In each bin.
+        Number of pairs in each bin.
     """
 
     predicted: NDArray[np.float64]
@@ -108,11 +108,11 @@ def limits_of(
     Parameters
     ----------
     truth : Localizations
-        Positions, photons and background count.
+        True emitters; their positions, photons and background are used.
     psf, camera, pixel_size_nm
         See `crlb.crlb`.
     background : float
-        For emitters whose own is not in the table.
+        Background of emitters that have none in the table.
     overlap : bool
         Limits of each together with the others in its frame, see `crlb.crlb_crowded`,
         instead of each by itself.

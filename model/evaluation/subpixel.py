@@ -1,4 +1,4 @@
-"""Whether found positions are drawn to the centres of pixels, or of cells of the maps.
+"""Whether positions are pulled to the centres of pixels, or of cells of the maps.
 
 With the truth, the mean error is followed over the true place within a pixel or cell.
 Without it, emitters that lie anywhere with equal probability must be found anywhere

@@ -1,4 +1,4 @@
-"""Fit the shape of the PSF and the places of all beads in turn, until both rest."""
+"""Fit the shape of the PSF and the positions of all beads in turn until both settle."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def fit_jointly(
         Roughly placed beads and a first shape; changed.
     background : {"bead", "plane", "none"}
     jitter : bool
-        Fit what stage and lamp do from plane to plane, too.
+        Fit the jitter of stage and lamp from plane to plane, too.
     progress : callable, optional
         Called with the number of the round and chi2 over all pixels.
     """
@@ -221,7 +221,7 @@ def subset(model: BeadModel, beads: list[int]) -> BeadModel:
 
 
 def _noise_floor(model: BeadModel) -> float:
-    """Take what is left over for the noise, if there is no camera."""
+    """Use the residuals as noise if there is no camera."""
     left = float(np.mean((model.images - model.expected()) ** 2))
     return max(left, (LEAST_NOISE * float(np.ptp(model.images))) ** 2)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Background = Literal["bead", "plane", "none"]
 _LARGEST_STEPS = np.array([1.0, 1.0, 150.0, 1.0])  # px, px, nm, logarithm
-# What stage and lamp may do between planes: widths of the prior of the jitter.
+# Widths of the prior of the jitter of stage and lamp between planes.
 _JITTER = np.array([0.2, 0.2, 20.0, 0.05])  # px, px, nm, of the intensity
 
 
@@ -180,7 +180,7 @@ class BeadModel:
         ----------
         weights : NDArray, shape of `images`
         background : {"bead", "plane", "none"}
-            What is fitted: one value per bead, one per plane of it, or nothing.
+            Fitted values: one per bead, one per plane of each, or none.
         depth, place : bool
             Whether z may move; whether anything but the background may change.
 
@@ -210,7 +210,7 @@ class BeadModel:
         return largest
 
     def fit_jitter(self, weights: Floats) -> None:
-        """Take one step for what all beads do together from plane to plane.
+        """Take one step for the jitter of all beads together from plane to plane.
 
         Only what the knots cannot follow is kept: slow movement and slow changes of
         brightness belong to the shape.

@@ -1,4 +1,4 @@
-"""What a PSF does over depth: where it is, how wide it is, how much light it has."""
+"""Position, width and light of a PSF over depth."""
 
 from __future__ import annotations
 

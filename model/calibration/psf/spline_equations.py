@@ -39,9 +39,9 @@ class Knots:
     Attributes
     ----------
     z_first_nm, z_step_nm : float
-        Depth of the first, and their distance.
+        Depth of the first knot, and their spacing.
     depths, width : int
-        How many there are along z, and along x and y.
+        Number of knots along z, and along x and y.
     centre_px : tuple[float, float]
         (row, column) of the emitter among them.
     """
@@ -169,7 +169,7 @@ class NormalEquations:
     shape : NDArray
         Coefficients so far.
     roughness : tuple of float, optional
-        Along z, y and x; None before the shape is known.
+        Roughness along z, y and x; None before there is a shape.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class NormalEquations:
         right, start : NDArray
             Right-hand side, and a first guess.
         rounds : int
-            Steps at most.
+            Largest number of steps.
         tolerance : float
             Enough when the residual is that much smaller than `right`.
         """
@@ -272,7 +272,7 @@ def _height(shape: Floats, information: Floats) -> Floats:
     """Return how high a shape may be at each knot; never 0.
 
     The largest height near by, because flanks bend more than their own height, and no
-    less than the noise: a height below it is not known, and taking it for low would
+    less than the noise: a height below it is unknown, and assuming it to be low would
     make it lower in each round.
     """
     from scipy import ndimage
