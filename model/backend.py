@@ -1,4 +1,4 @@
-"""Run the two graphs of a bundle on ONNX Runtime."""
+"""Run the two graphs of a bundle on ONNX Runtime, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
     from .bundle import Bundle
 
+# Memory of the shipped networks on a CPU, bytes per pixel: intermediate results are freed
+# from frame to frame, photons, features and maps of a batch are held
+# (`tests/model/test_frame_memory.py`).
+FIRST_FRAME = 430
+FURTHER_FRAME = 140
+BATCH_BYTES = 1 << 30
+WARM_UP_EDGE = 256  # pixels: enough for every part to have run once
 TRIAL_PX = 32  # edge of the frame on which a network is tried out
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -151,6 +158,42 @@ def _join(
     if isinstance(frames, np.ndarray):
         return frames
     return frames[0][None] if len(frames) == 1 else np.stack(frames)
+
+
+def check_memory(shape: tuple[int, int], memory_gib: float) -> None:
+    """Refuse frames that need more memory than allowed.
+
+    Parameters
+    ----------
+    shape : (height, width)
+        Shape of a frame, pixels.
+    memory_gib : float
+        Memory allowed, GiB.
+
+    Raises
+    ------
+    SettingsError
+        They need more.
+    """
+    needed_gib = FIRST_FRAME * shape[0] * shape[1] / 2**30
+    if needed_gib > memory_gib:
+        raise SettingsError(
+            f"frames of {shape[1]} x {shape[0]} pixels take about {needed_gib:.1f} GiB "
+            f"of memory in the network, engine.memory_gib allows {memory_gib:g}. "
+            "Choose a smaller ROI or, if the computer has enough, raise memory_gib."
+        )
+
+
+def frames_at_once(shape: tuple[int, int], most: int) -> int:
+    """Return how many frames go into one batch: 1 to `most`, within 1 GiB."""
+    pixels = shape[0] * shape[1]
+    further = (BATCH_BYTES - FIRST_FRAME * pixels) // (FURTHER_FRAME * pixels)
+    return max(1, min(most, 1 + further))
+
+
+def warm_up_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the corner of a frame that warms the network up."""
+    return min(shape[0], WARM_UP_EDGE), min(shape[1], WARM_UP_EDGE)
 
 
 def versions() -> dict[str, str]:

@@ -28,11 +28,16 @@ from liveloc.stream.tables.arrow import to_batch
 from liveloc.stream.tables.ledger import ProcessedLog, ResumePoint
 from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver, Opened
 
-from .backend import OnnxBackend, versions
+from .backend import (
+    OnnxBackend,
+    check_memory,
+    frames_at_once,
+    versions,
+    warm_up_shape,
+)
 from .bundle import load_bundle
 from .camera_check import CameraCheck, camera_report
 from .density_blocks import DensityBlocks
-from .frame_memory import check_memory, frames_at_once, warm_up_shape
 from .live_stream import LiveStream
 from .localizer import Localized, Localizer
 from .results import Results

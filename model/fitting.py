@@ -12,9 +12,8 @@ from liveloc.stream.errors import SourceError
 from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.tables.ledger import ResumePoint
 
-from .backend import versions
+from .backend import frames_at_once, versions
 from .camera_check import CameraCheck, camera_report
-from .frame_memory import frames_at_once
 from .localizer import Localizer
 from .results import Results
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveloc.model.engine import Engine
-from liveloc.model.frame_memory import (
+from liveloc.model.backend import (
     BATCH_BYTES,
     FIRST_FRAME,
     FURTHER_FRAME,
     frames_at_once,
 )
+from liveloc.model.engine import Engine
 from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import MessageError
 from liveloc.stream.frames import StreamStart
