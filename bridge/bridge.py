@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from liveloc.stream.transport.localization_watch import Standstill
 
     from .control.feedback import Feedback
-    from .settings import BridgeSettings, CameraSettings
+    from .settings import BridgeSettings
 
 TRUTH_EVERY = 500  # frames
 WAIT_SLICE_S = 0.25
@@ -230,27 +230,6 @@ def _open_shutter(
     return watch
 
 
-def _camera_arguments(
-    camera: CameraSettings, microscope: SimulatedMicroscope | None
-) -> dict[str, Any]:
-    """Give `MicroManagerSource` what is set, and what a simulation knows of itself."""
-    pixel_size_nm, calibration = camera.pixel_size_nm, camera.calibration
-    if microscope is not None:
-        pixel_size_nm = microscope.settings.pixel_size_nm
-        calibration = calibration or microscope.calibration
-    return {
-        "camera": camera.camera,
-        "binning": camera.binning,
-        "properties": camera.properties,
-        "exposure_ms": camera.exposure_ms,
-        "interval_ms": camera.interval_ms,
-        "roi": camera.roi,
-        "pixel_size_nm": pixel_size_nm,
-        "calibration": calibration,
-        "buffer_mib": camera.buffer_mib,
-    }
-
-
 def _open_source(
     settings: BridgeSettings,
     core: Any,
@@ -261,30 +240,33 @@ def _open_source(
     stack: ExitStack,
 ) -> FrameSource:
     """Set up the camera: a sequence of its own, or a plan."""
-    told = {
-        "policy": settings.policy,
-        "stop": stop,
-        "laser_seq": guard.seq_at if guard else None,
-        **_camera_arguments(settings.camera, microscope),
-    }
-    if settings.camera.plan is None:
-        patience_s = settings.camera.patience_s
+    camera, laser_seq = settings.camera, guard.seq_at if guard else None
+    if microscope is not None:
+        known = {
+            "pixel_size_nm": microscope.settings.pixel_size_nm,
+            "calibration": camera.calibration or microscope.calibration,
+        }
+        camera = camera.model_copy(update=known)
+    if camera.plan is None:
         return MicroManagerSource(
             core,
-            frames=settings.frames,
-            patience_s=patience_s,
+            camera,
+            policy=settings.policy,
+            laser_seq=laser_seq,
+            stop=stop,
             on_alarm=lambda text, certain: log.alarm(text, serious=certain),
-            **told,
         )
-    plan = load_plan(settings.camera.plan)
+    plan = load_plan(camera.plan)
     if (axes := axes_of(plan)) != [TIME]:
         raise SettingsError(
-            f"{settings.camera.plan} has the axes {', '.join(axes)}: a session is one "
+            f"{camera.plan} has the axes {', '.join(axes)}: a session is one "
             "stream, along t only. Run one plan for each position, or use "
             "liveloc.bridge.MDAAcquisition (docs/micromanager.md)."
         )
-    run = stack.enter_context(MDAAcquisition(core, plan, **told))
-    return next(run.sources())
+    run = MDAAcquisition(
+        core, plan, camera, policy=settings.policy, laser_seq=laser_seq, stop=stop
+    )
+    return next(stack.enter_context(run).sources())
 
 
 def _open_recorder(

@@ -8,45 +8,18 @@ from typing import TYPE_CHECKING, Any
 from liveloc.stream.session.settings import ControlSection
 from liveloc.stream.sockets.endpoints import FRAMES_AT
 
+from .camera.setup import CameraSettings
 from .control.laws.registry import check_options
 from .simulated import LASER, POWER_PROPERTY, SimulatedSettings, simulated_camera
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from liveloc.stream.calibration import CameraCalibration
     from liveloc.stream.frames import Policy
     from liveloc.stream.session.settings import SessionSettings, ShutterSection
     from liveloc.stream.sockets.session_key import SessionKey
 
 MIB = 2**20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CameraSettings:
-    """Which camera; see `MicroManagerSource`. None leaves a thing as it is.
-
-    Attributes
-    ----------
-    config : str or Path, optional
-        Micro-Manager configuration; None or ``"demo"`` for the demo devices.
-        Of no concern to the simulated microscope.
-    plan : Path, optional
-        A useq MDASequence along time, run as the acquisition.
-    """
-
-    config: str | Path | None = None
-    camera: str | None = None
-    exposure_ms: float | None = None
-    interval_ms: float | None = None
-    binning: int | None = None
-    properties: dict[str, Any] = field(default_factory=dict)
-    roi: tuple[int, int, int, int] | None = None
-    pixel_size_nm: float | None = None
-    calibration: CameraCalibration | None = None
-    buffer_mib: int | None = None
-    patience_s: float = 30.0
-    plan: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +59,9 @@ class BridgeSettings:
     Attributes
     ----------
     simulated : SimulatedSettings, optional
-        Use the simulated microscope; None uses `camera.config`.
+        The simulated microscope; None uses `camera.config`.
     camera : CameraSettings
-        Camera and what its counts mean.
+        Camera, how many frames it takes, and what its counts mean.
     laser : LaserSettings, optional
         None touches no laser; the simulated microscope's own is then on at its
         default power.
@@ -100,8 +73,6 @@ class BridgeSettings:
         Only record: nothing is sent, and the laser is on while the camera runs.
     wait_for_engine_s : float
         How long to wait for the engine before the camera starts, with or without.
-    frames : int
-        Exposures, 0 until stopped.
     policy : {"block", "drop_block", "stop"}
         What happens to a frame that finds no room on the way to the engine.
     session : Path, optional
@@ -121,7 +92,6 @@ class BridgeSettings:
     endpoint: str = FRAMES_AT
     without_engine: bool = False
     wait_for_engine_s: float = 10.0
-    frames: int = 0
     policy: Policy = "drop_block"
     session: Path | None = None
     record: bool = False
@@ -147,8 +117,6 @@ class BridgeSettings:
             control law or option that does not exist.
         """
         camera, laser, stream = settings.camera, settings.laser, settings.stream
-        file = camera.load_file()
-        pixel_size_nm = camera.pixel_size_nm or (file.pixel_size_nm if file else None)
         simulated = _simulated(settings) if camera.config == "simulated" else None
         device, prop, power = laser.device, laser.property, laser.power
         if simulated is not None:
@@ -158,20 +126,7 @@ class BridgeSettings:
         check_options(settings.control.law, settings.control.options)
         return cls(
             simulated=simulated,
-            camera=CameraSettings(
-                config=camera.config,
-                camera=camera.device,
-                exposure_ms=camera.exposure_ms,
-                interval_ms=camera.interval_ms,
-                binning=camera.binning,
-                properties=dict(camera.properties),
-                roi=camera.roi,
-                pixel_size_nm=pixel_size_nm,
-                calibration=file.calibration if file else camera.calibration,
-                buffer_mib=camera.buffer_mib,
-                patience_s=camera.patience_s,
-                plan=camera.plan,
-            ),
+            camera=CameraSettings(**camera.model_dump()),
             laser=LaserSettings(
                 device=device or "",
                 prop=prop or "",
@@ -189,7 +144,6 @@ class BridgeSettings:
             control=settings.control,
             endpoint=stream.frames_endpoint or FRAMES_AT,
             without_engine=without_engine,
-            frames=camera.frames,
             policy=stream.policy,
             session=folder,
             record=stream.record,

@@ -24,7 +24,12 @@ from .mda_plan import describe_key
 from .python_core import PatientMDA
 from .running_queries import keep_quiet
 from .sequence_follower import SequenceFollower, current_camera
-from .setup import frame_interval_ms, pixel_size_nm_of, read_camera
+from .setup import (
+    CameraSettings,
+    frame_interval_ms,
+    pixel_size_nm_of,
+    read_camera,
+)
 from .stream_start import CALIBRATION_FRAMES, describe_stream
 
 if TYPE_CHECKING:
@@ -148,13 +153,13 @@ class Attached:
         self._camera = current_camera(core, camera)
         pixel_size_nm_of(core, pixel_size_nm)
         self._laser_seq = laser_seq
-        self._told: dict[str, Any] = {
-            "pixel_size_nm": pixel_size_nm,
-            "calibration": calibration,
-            "policy": policy,
-            "metadata": metadata,
-        }
-        self._interval_ms = interval_ms
+        self._policy, self._metadata = policy, metadata
+        self._settings = CameraSettings(
+            camera=self._camera,
+            pixel_size_nm=pixel_size_nm,
+            calibration=calibration,
+            interval_ms=interval_ms,
+        )
         self._closed = False
         self._streams: list[SentStream] = []
         self._failure: LivelocError | None = None
@@ -222,10 +227,10 @@ class Attached:
         """
         follower = SequenceFollower(
             self._core,
-            camera=self._camera,
-            interval_ms=self._interval_ms,
+            self._settings,
+            policy=self._policy,
             laser_seq=self._laser_seq,
-            **self._told,
+            metadata=self._metadata,
         )
         self._enqueue(follower)
 
@@ -332,8 +337,9 @@ class Attached:
                 self._core,
                 self._camera,
                 stream,
-                interval_ms=self._interval_ms,
-                **self._told,
+                self._settings,
+                policy=self._policy,
+                metadata=self._metadata,
             )
             source = HandedSource(stream.handover, start)
         self._current = source
@@ -396,9 +402,10 @@ def describe_mda_stream(
     core: Any,
     camera: str,
     stream: MDAStream,
+    settings: CameraSettings,
     *,
-    interval_ms: float | None = None,
-    **told: Any,
+    policy: Policy,
+    metadata: Mapping[str, str] | None,
 ) -> StreamStart:
     """Build START of a stream whose first frame is there; sets nothing.
 
@@ -414,16 +421,16 @@ def describe_mda_stream(
             f"gives {state.shape}. Leave its ROI alone while an acquisition runs."
         )
     state = replace(state, exposure_ms=stream.exposure_ms or state.exposure_ms)
-    interval = frame_interval_ms(core, camera, state.exposure_ms, interval_ms)
-    metadata = dict(told.pop("metadata", None) or {})
-    if stream.key:
-        metadata["mda_index"] = describe_key(stream.key)
+    given_ms = settings.interval_ms
+    interval = frame_interval_ms(core, camera, state.exposure_ms, given_ms)
+    place = {"mda_index": describe_key(stream.key)} if stream.key else {}
     return describe_stream(
         core,
         state,
+        settings,
         early=lambda: stream.handover.first(CALIBRATION_FRAMES),
-        interval_ms=interval if interval_ms else max(interval, stream.interval_ms),
+        interval_ms=interval if given_ms else max(interval, stream.interval_ms),
         expected_frames=stream.expected_frames,
-        metadata=metadata,
-        **told,
+        policy=policy,
+        metadata=dict(metadata or {}) | place,
     )

@@ -26,12 +26,17 @@ from .mda_plan import (
 from .properties import one_line
 from .python_core import PatientMDA
 from .running_queries import keep_quiet
-from .setup import frame_interval_ms, read_camera, set_buffer, set_up_camera
+from .setup import (
+    CameraSettings,
+    frame_interval_ms,
+    read_camera,
+    set_buffer,
+    set_up_camera,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from liveloc.stream.calibration import CameraCalibration
     from liveloc.stream.frames import FrameSource, Policy, StreamStart
 
     from .setup import CameraState
@@ -103,10 +108,8 @@ class MDAAcquisition:
         Loaded and owned by the caller.
     plan : MDASequence
         See `check_plan`; an exposure in it wins over `exposure_ms`.
-    camera, binning, properties, exposure_ms, interval_ms, roi
-        See `MicroManagerSource`; set before the plan runs.
-    pixel_size_nm, calibration, policy, buffer_mib, laser_seq, metadata, stop
-        See `MicroManagerSource`; set before the plan runs.
+    settings, policy, laser_seq, metadata, stop, **camera
+        See `MicroManagerSource`; set before the plan runs, which says the frames.
     queue_bytes : int
         Pixels that may wait for whoever reads the sources. The acquisition never
         waits for them, so ``block`` is refused.
@@ -128,21 +131,14 @@ class MDAAcquisition:
         self,
         core: Any,
         plan: MDASequence,
+        settings: CameraSettings | None = None,
         *,
-        camera: str | None = None,
-        binning: int | None = None,
-        properties: Mapping[str, Any] | None = None,
-        exposure_ms: float | None = None,
-        interval_ms: float | None = None,
-        roi: tuple[int, int, int, int] | None = None,
-        pixel_size_nm: float | None = None,
-        calibration: CameraCalibration | None = None,
         policy: Policy = "drop_block",
-        buffer_mib: int | None = None,
         queue_bytes: int = QUEUE_BYTES,
         laser_seq: Callable[[int], int] | None = None,
         metadata: Mapping[str, str] | None = None,
         stop: threading.Event | None = None,
+        **camera: Any,
     ) -> None:
         if policy == "block":
             raise SettingsError(
@@ -150,26 +146,20 @@ class MDAAcquisition:
             )
         check_plan(plan)
         self._core, self._plan, self._stop = core, plan, stop
-        self._interval_ms = interval_ms
-        self._told: dict[str, Any] = {
-            "pixel_size_nm": pixel_size_nm,
-            "calibration": calibration,
-            "policy": policy,
-            "metadata": dict(metadata or {}) | {"mda_plan": plan_text(plan)},
-        }
-        state = set_up_camera(
-            core,
-            camera=camera,
-            binning=binning,
-            properties=properties,
-            exposure_ms=exposure_ms,
-            roi=roi,
-        )
+        self._settings = CameraSettings(**dict(settings or ()) | camera)
+        if self._settings.frames:
+            raise SettingsError("frames is given beside a plan, which says it.")
+        self._policy = policy
+        self._metadata = dict(metadata or {}) | {"mda_plan": plan_text(plan)}
+        state = set_up_camera(core, self._settings)
         self._camera = state.label
         self._first_event = next(iter(plan))
         exposure = self._first_event.exposure or state.exposure_ms
-        interval = frame_interval_ms(core, state.label, exposure, interval_ms)
-        set_buffer(core, state, max(interval, interval_ms_of(plan)), buffer_mib)
+        interval = frame_interval_ms(
+            core, state.label, exposure, self._settings.interval_ms
+        )
+        interval = max(interval, interval_ms_of(plan))
+        set_buffer(core, state, interval, self._settings.buffer_mib)
         if interval_ms_of(plan) > 0:
             _log.warning(
                 "the plan has an interval of %g ms: each frame is timed by software. "
@@ -284,7 +274,7 @@ class MDAAcquisition:
         """Describe the first stream before it begins, where that can be."""
         if not self._prepared.wait(PREPARE_S):
             raise SourceError(f"the acquisition was not set up in {PREPARE_S:g} s.")
-        if self._told["calibration"] is not None and self._first_event.roi is None:
+        if self._settings.calibration is not None and self._first_event.roi is None:
             state = read_camera(self._core, self._camera)
             stream = self._as_planned(state)
         else:
@@ -316,8 +306,9 @@ class MDAAcquisition:
             self._core,
             self._camera,
             stream,
-            interval_ms=self._interval_ms,
-            **self._told,
+            self._settings,
+            policy=self._policy,
+            metadata=self._metadata,
         )
         return HandedSource(
             stream.handover,

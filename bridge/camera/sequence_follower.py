@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from liveloc.stream.errors import SettingsError, SourceAborted
 
 from .properties import one_line
-from .sequence_reader import PATIENCE_S, SequenceReader
-from .setup import frame_interval_ms, read_camera
+from .sequence_reader import SequenceReader
+from .setup import CameraSettings, frame_interval_ms, read_camera
 from .stream_start import CALIBRATION_FRAMES, describe_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from liveloc.stream.calibration import CameraCalibration
     from liveloc.stream.frames import Frame, Policy, StreamStart
 
 
@@ -56,10 +55,9 @@ class SequenceFollower:
     ----------
     core : CMMCorePlus
         Driven by somebody else. Nothing in it is set, started or stopped.
-    camera, interval_ms, pixel_size_nm, calibration
-        See `MicroManagerSource`.
-    policy, patience_s, laser_seq, metadata
-        See `MicroManagerSource`.
+    settings, policy, laser_seq, metadata, **camera
+        See `MicroManagerSource`; only ``camera``, ``interval_ms``, ``pixel_size_nm``,
+        ``calibration`` and ``patience_s`` matter here.
 
     Raises
     ------
@@ -70,41 +68,40 @@ class SequenceFollower:
     def __init__(
         self,
         core: Any,
+        settings: CameraSettings | None = None,
         *,
-        camera: str | None = None,
-        interval_ms: float | None = None,
-        pixel_size_nm: float | None = None,
-        calibration: CameraCalibration | None = None,
         policy: Policy = "drop_block",
-        patience_s: float = PATIENCE_S,
         laser_seq: Callable[[int], int] | None = None,
         metadata: Mapping[str, str] | None = None,
+        **camera: Any,
     ) -> None:
+        settings = CameraSettings(**dict(settings or ()) | camera)
         self._core, self._stop = core, threading.Event()
-        label = current_camera(core, camera)
+        label = current_camera(core, settings.device)
         if not (core.isSequenceRunning() or core.getRemainingImageCount()):
             raise SettingsError(
                 f"camera '{label}' runs no sequence. Call "
                 "core.startSequenceAcquisition first, then follow it."
             )
         state = read_camera(core, label)
-        interval = frame_interval_ms(core, label, state.exposure_ms, interval_ms)
+        interval = frame_interval_ms(
+            core, label, state.exposure_ms, settings.interval_ms
+        )
         self._early: deque[Frame] = deque()
         self._reader = SequenceReader(
             core,
             state,
             interval,
             laser_seq=laser_seq,
-            patience_s=patience_s,
+            patience_s=settings.patience_s,
             from_first=True,
         )
         self._start = describe_stream(
             core,
             state,
+            settings,
             early=self._take_early,
             interval_ms=interval,
-            pixel_size_nm=pixel_size_nm,
-            calibration=calibration,
             policy=policy,
             metadata=metadata,
         )

@@ -27,7 +27,6 @@ CAMERA_FRAME_TAG = "CameraFrame"
 IMAGE_NUMBER_TAG = "ImageNumber"
 ROI_TAGS = ("ROI-X-start", "ROI-Y-start")
 
-PATIENCE_S = 30.0
 PATIENCE_FRAMES = 20
 WATCH_S = 0.1  # how often a running camera is asked for its exposure
 
@@ -64,7 +63,7 @@ class SequenceReader:
         interval_ms: float,
         *,
         laser_seq: Callable[[int], int] | None = None,
-        patience_s: float = PATIENCE_S,
+        patience_s: float,
         from_first: bool = False,
         watch: ExposureWatch | None = None,
     ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections import deque
 from pathlib import Path
@@ -17,14 +16,13 @@ from .exposure_watch import ExposureWatch
 from .properties import one_line
 from .python_core import FrameExactCore, close_core, silence_at_exit
 from .running_queries import keep_quiet
-from .sequence_reader import CAMERA_FRAME_TAG, PATIENCE_S, SequenceReader, was_set
-from .setup import frame_interval_ms, set_buffer, set_up_camera
+from .sequence_reader import CAMERA_FRAME_TAG, SequenceReader, was_set
+from .setup import CameraSettings, frame_interval_ms, set_buffer, set_up_camera
 from .stream_start import CALIBRATION_FRAMES, describe_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from liveloc.stream.calibration import CameraCalibration
     from liveloc.stream.frames import Frame, Policy, StreamStart
 
 __all__ = ["CAMERA_FRAME_TAG", "MicroManagerSource", "open_core"]
@@ -105,33 +103,10 @@ class MicroManagerSource:
     ----------
     core : CMMCorePlus
         Loaded and owned by the caller. Nobody else may pop its images meanwhile.
-    frames : int
-        Exposures to take, 0 until `stop`.
-    camera : str, optional
-        Label of the camera; the core's current one if not given.
-    binning : int, optional
-        Set first; as it is if not given.
-    properties : Mapping[str, Any], optional
-        Any properties of the camera and their values, set next, e.g.
-        ``{"TriggerMode": "External"}``.
-    exposure_ms, interval_ms : float, optional
-        Exposure to set (else as it is), and frame interval if it is longer.
-    roi : tuple[int, int, int, int], optional
-        (x, y, width, height) on the chip, in pixels of a frame (binning included);
-        as it is if not given.
-    pixel_size_nm : float, optional
-        Edge of a pixel of a frame (binning included); Micro-Manager's own for the
-        present configuration if not given.
-    calibration : CameraCalibration, optional
-        Of the chip; its maps are cropped to the ROI. Guessed from the first frames if
-        not given.
+    settings : CameraSettings, optional
+        Camera and how to set it; the defaults if not given.
     policy : {"block", "drop_block", "stop"}
         For START.
-    buffer_mib : int, optional
-        Circular buffer; room for 10 s (64 to 1,024 MiB) if not given.
-    patience_s : float
-        See `SequenceReader`. The first frame is waited for without end: a trigger
-        may be to come.
     laser_seq : Callable[[int], int], optional
         Number of the laser setting in force at a monotonic time in ns.
     metadata : Mapping[str, str], optional
@@ -140,6 +115,11 @@ class MicroManagerSource:
         Ends the acquisition when set, as `stop` does; only read here.
     on_alarm : Callable[[str, bool], None], optional
         See `ExposureWatch`; logged if not given.
+    **camera
+        Fields of `CameraSettings`, in place of those of `settings`: ``frames``
+        (exposures to take, 0 until `stop`), ``camera`` (label), ``binning``,
+        ``properties``, ``exposure_ms``, ``interval_ms``, ``roi``, ``pixel_size_nm``,
+        ``calibration``, ``buffer_mib``, ``patience_s``.
 
     Raises
     ------
@@ -152,47 +132,31 @@ class MicroManagerSource:
     def __init__(
         self,
         core: Any,
+        settings: CameraSettings | None = None,
         *,
-        frames: int = 0,
-        camera: str | None = None,
-        binning: int | None = None,
-        properties: Mapping[str, Any] | None = None,
-        exposure_ms: float | None = None,
-        interval_ms: float | None = None,
-        roi: tuple[int, int, int, int] | None = None,
-        pixel_size_nm: float | None = None,
-        calibration: CameraCalibration | None = None,
         policy: Policy = "drop_block",
-        buffer_mib: int | None = None,
-        patience_s: float = PATIENCE_S,
         laser_seq: Callable[[int], int] | None = None,
         metadata: Mapping[str, str] | None = None,
         stop: threading.Event | None = None,
         on_alarm: Callable[[str, bool], None] | None = None,
+        **camera: Any,
     ) -> None:
-        if not 0 <= frames <= UNBOUNDED:
+        settings = CameraSettings(**dict(settings or ()) | camera)
+        frames = settings.frames
+        if frames > UNBOUNDED:
             raise SettingsError(f"frames is {frames}. Give 0 to {UNBOUNDED}.")
-        if not (math.isfinite(patience_s) and patience_s >= 0):
-            raise SettingsError(
-                f"patience_s is {patience_s}. Give seconds, or 0 to wait for ever."
-            )
         self._core = core
         self._expected = frames
         self._stop = threading.Event()
         self._stop_outside = stop
         self._early: deque[Frame] = deque()
         self._running = self._stopped = self._closed = False
-        state = set_up_camera(
-            core,
-            camera=camera,
-            binning=binning,
-            properties=properties,
-            exposure_ms=exposure_ms,
-            roi=roi,
-        )
+        state = set_up_camera(core, settings)
         self._camera = state.label
-        interval = frame_interval_ms(core, state.label, state.exposure_ms, interval_ms)
-        self._buffer_mib = set_buffer(core, state, interval, buffer_mib)
+        interval = frame_interval_ms(
+            core, state.label, state.exposure_ms, settings.interval_ms
+        )
+        self._buffer_mib = set_buffer(core, state, interval, settings.buffer_mib)
         self._watch = ExposureWatch(
             state.label,
             state.exposure_ms,
@@ -203,17 +167,16 @@ class MicroManagerSource:
             state,
             interval,
             laser_seq=laser_seq,
-            patience_s=patience_s,
+            patience_s=settings.patience_s,
             watch=self._watch,
         )
         try:
             self._start = describe_stream(
                 core,
                 state,
+                settings,
                 early=self._take_early,
                 interval_ms=interval,
-                pixel_size_nm=pixel_size_nm,
-                calibration=calibration,
                 expected_frames=frames,
                 policy=policy,
                 metadata=metadata,

@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import ConfigDict, Field, GetPydanticSchema, ValidationError
+from pydantic_core.core_schema import is_instance_schema
 from pymmcore_plus import DeviceType
 
+from liveloc.stream.calibration import CameraCalibration
 from liveloc.stream.errors import SettingsError
+from liveloc.stream.files.yaml_file import explain
 from liveloc.stream.pixel_size import check_pixel_size
+from liveloc.stream.session.settings import CameraSection
 
 from .properties import BINNING, binning_of, one_line, set_binning, set_properties
 from .running_queries import property_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from liveloc.stream.calibration import CameraCalibration
     from liveloc.stream.frames import PixelType
 
     Roi = tuple[int, int, int, int]
@@ -30,6 +32,51 @@ BUFFER_SECONDS = 10.0
 BUFFER_MIB = (64, 1024)  # least and most, when not set
 
 _log = logging.getLogger(__name__)
+
+
+# An object that is taken as it is: pydantic would look into its fields.
+Calibration = Annotated[
+    CameraCalibration,
+    GetPydanticSchema(lambda *_: is_instance_schema(CameraCalibration)),
+]
+
+
+class CameraSettings(CameraSection):
+    """The ``camera`` section of a session file, with the calibration it leads to.
+
+    `config` and `plan` are for `run_bridge`; a source has its core already.
+
+    Attributes
+    ----------
+    device : str, optional
+        The keyword ``camera`` means the same.
+    calibration : CameraCalibration, optional
+        Of the whole chip. If not given, that of `calibration_file`, or of `offset_adu`
+        and `e_per_adu`; None asks for an estimate.
+
+    Raises
+    ------
+    SettingsError
+        A value out of its range, or a camera file that cannot be read.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    device: str | None = Field(default=None, alias="camera")
+    calibration: Calibration | None = None
+
+    def __init__(self, **values: Any) -> None:
+        given = {name: value for name, value in values.items() if value is not None}
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise SettingsError(f"camera: {explain(error, type(self))}") from None
+        if self.calibration is None:
+            file = self.load_file()
+            known = file.calibration if file else self.stated_calibration()
+            size = self.pixel_size_nm or (file.pixel_size_nm if file else None)
+            object.__setattr__(self, "calibration", known)
+            object.__setattr__(self, "pixel_size_nm", size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,35 +139,27 @@ def read_camera(core: Any, camera: str) -> CameraState:
     )
 
 
-def set_up_camera(
-    core: Any,
-    *,
-    camera: str | None = None,
-    binning: int | None = None,
-    properties: Mapping[str, Any] | None = None,
-    exposure_ms: float | None = None,
-    roi: Roi | None = None,
-) -> CameraState:
+def set_up_camera(core: Any, settings: CameraSettings) -> CameraState:
     """Make a camera the current one and set what is given, everything read back.
 
     In this order: binning, properties, exposure, ROI, because cameras forget the
-    later ones with the earlier. See `MicroManagerSource` for the parameters.
+    later ones with the earlier.
 
     Raises
     ------
     SettingsError
         Something that the camera does not have or does not do.
     """
-    if binning is not None and BINNING in (properties or {}):
+    if settings.binning is not None and BINNING in settings.properties:
         raise SettingsError(
             f"binning is given twice, as binning and as property '{BINNING}'. "
             "Leave one of them out."
         )
-    label = choose_camera(core, camera)
-    set_binning(core, label, binning)
-    set_properties(core, label, properties or {})
-    set_exposure(core, label, exposure_ms)
-    set_roi(core, label, roi)
+    label = choose_camera(core, settings.device)
+    set_binning(core, label, settings.binning)
+    set_properties(core, label, settings.properties)
+    set_exposure(core, label, settings.exposure_ms)
+    set_roi(core, label, settings.roi)
     return read_camera(core, label)
 
 
@@ -139,7 +178,7 @@ def set_buffer(
         wanted = math.ceil(BUFFER_SECONDS * 1e3 / interval_ms * frame_mib)
         least = max(BUFFER_MIB[0], math.ceil(8 * frame_mib))
         buffer_mib = max(least, min(wanted, BUFFER_MIB[1]))
-    if buffer_mib < 1 or buffer_mib < 4 * frame_mib:
+    if buffer_mib < 4 * frame_mib:
         raise SettingsError(
             f"circular buffer is {buffer_mib} MiB but one frame of camera "
             f"'{state.label}' is {frame_mib:.3g} MiB. "
@@ -171,12 +210,8 @@ def choose_camera(core: Any, label: str | None) -> str:
 def set_exposure(core: Any, camera: str, exposure_ms: float | None) -> float:
     """Set the exposure if one is asked for; return what the camera made of it."""
     if exposure_ms is not None:
-        if not (math.isfinite(exposure_ms) and exposure_ms > 0):
-            raise SettingsError(
-                f"exposure_ms is {exposure_ms}. Give milliseconds above 0."
-            )
         try:
-            core.setExposure(float(exposure_ms))
+            core.setExposure(exposure_ms)
         except (RuntimeError, ValueError) as error:
             raise SettingsError(
                 f"camera '{camera}': exposure of {exposure_ms} ms: {one_line(error)}"
@@ -200,8 +235,6 @@ def frame_interval_ms(
             return max(exposure_ms, float(told))
         except ValueError:
             return exposure_ms
-    if not (math.isfinite(interval_ms) and interval_ms > 0):
-        raise SettingsError(f"interval_ms is {interval_ms}. Give ms above 0.")
     return interval_ms
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from liveloc.stream.calibration import CameraCalibration
     from liveloc.stream.frames import Frame, Policy
 
-    from .setup import CameraState
+    from .setup import CameraSettings, CameraState
 
 CALIBRATION_FRAMES = 8
 
@@ -39,11 +39,10 @@ _log = logging.getLogger(__name__)
 def describe_stream(
     core: Any,
     state: CameraState,
+    settings: CameraSettings,
     *,
     early: Callable[[], Sequence[Frame]],
     interval_ms: float,
-    pixel_size_nm: float | None = None,
-    calibration: CameraCalibration | None = None,
     expected_frames: int = 0,
     policy: Policy = "drop_block",
     metadata: Mapping[str, str] | None = None,
@@ -56,9 +55,15 @@ def describe_stream(
         Asked for what it knows of camera and pixel size.
     state : CameraState
         The camera as it stands.
+    settings : CameraSettings
+        Pixel size and calibration, where they are given.
     early : Callable
-        Gives the first frames, asked for only when `calibration` is not given.
-    interval_ms, pixel_size_nm, calibration, expected_frames, policy, metadata
+        Returns the first frames; called only without a calibration.
+    interval_ms : float
+        Time from frame to frame, ms.
+    expected_frames : int
+        Exposures of the stream, 0 if not known.
+    policy, metadata
         See `MicroManagerSource`.
 
     Raises
@@ -68,9 +73,8 @@ def describe_stream(
     SourceError
         The gain was to be guessed and not one frame came.
     """
-    pixel_nm = pixel_size_nm_of(core, pixel_size_nm, state.binning)
-    if calibration is None:
-        calibration = _guess_calibration(state.label, early())
+    pixel_nm = pixel_size_nm_of(core, settings.pixel_size_nm, state.binning)
+    calibration = settings.calibration or _guess_calibration(state.label, early())
     calibration = calibration_of_roi(
         core, state.label, calibration, state.origin, state.shape
     )
@@ -91,7 +95,11 @@ def describe_stream(
         camera_label=state.label,
         camera_serial=serial_number(core, state.label),
         metadata=describe_camera(core, state.label)
-        | {SOURCE: MICRO_MANAGER if pixel_size_nm is None else "session settings"}
+        | {
+            SOURCE: MICRO_MANAGER
+            if settings.pixel_size_nm is None
+            else "session settings"
+        }
         | dict(metadata or {}),
     )
 

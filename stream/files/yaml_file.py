@@ -191,10 +191,10 @@ def check(data: Any, model: type[Model], where: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise SettingsError(f"{where}: {_explain(error, model)}") from None
+        raise SettingsError(f"{where}: {explain(error, model)}") from None
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Describe the first thing that is wrong; an unknown key explains a missing one."""
     errors = error.errors()
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]

@@ -122,9 +122,8 @@ class CameraSection(_Section):
             return None
         return load_camera(self.calibration_file)
 
-    @property
-    def calibration(self) -> CameraCalibration | None:
-        """What the settings say themselves; None asks for an estimate."""
+    def stated_calibration(self) -> CameraCalibration | None:
+        """Return the calibration written here; None asks for an estimate."""
         if self.offset_adu is None or self.e_per_adu is None:
             return None
         return CameraCalibration(

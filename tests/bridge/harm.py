@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from liveloc.bridge import bridge as bridge_module
-from liveloc.bridge.settings import BridgeSettings, CameraSettings, LaserSettings
+from liveloc.bridge.camera.setup import CameraSettings
+from liveloc.bridge.settings import BridgeSettings, LaserSettings
 from liveloc.bridge.simulated import (
     LASER,
     POWER_PROPERTY,

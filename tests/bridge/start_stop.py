@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 
 from liveloc.bridge import BridgeSettings, SimulatedSettings, run_bridge
-from liveloc.bridge.settings import CameraSettings
+from liveloc.bridge.camera.setup import CameraSettings
 from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
 
 SIMULATED = SimulatedSettings(shape=(32, 32), exposure_ms=1.0, density_per_um2=0.0)
+TEN = CameraSettings(frames=10)
 DEMO = CameraSettings(
-    config="demo", exposure_ms=1.0, roi=(0, 0, 64, 64), pixel_size_nm=100.0
+    frames=10, config="demo", exposure_ms=1.0, roi=(0, 0, 64, 64), pixel_size_nm=100.0
 )
 
 
@@ -56,9 +57,9 @@ def receive(receiver):
 
 def cycle(endpoint, folder, number):
     """Run an acquisition of ten frames with engine, recording and laser."""
-    odd = {"camera": DEMO} if number % 2 else {"simulated": SIMULATED}
+    odd = {"camera": DEMO} if number % 2 else {"simulated": SIMULATED, "camera": TEN}
     settings = BridgeSettings(
-        endpoint=endpoint, frames=10, session=folder / str(number), record=True, **odd
+        endpoint=endpoint, session=folder / str(number), record=True, **odd
     )
     with FrameReceiver(endpoint) as receiver:
         results = []

@@ -13,10 +13,11 @@ import pytest
 import typer
 
 from liveloc.bridge.bridge import run_bridge
+from liveloc.bridge.camera.setup import CameraSettings
 from liveloc.bridge.commands import bridge as bridge_command
 from liveloc.bridge.examine import examine_micromanager
 from liveloc.bridge.laser.laser import LaserError
-from liveloc.bridge.settings import BridgeSettings, CameraSettings, LaserSettings
+from liveloc.bridge.settings import BridgeSettings, LaserSettings
 from liveloc.bridge.simulated import LASER, POWER_PROPERTY, SimulatedSettings
 from liveloc.stream.balance import BRIDGE_SHED
 from liveloc.stream.calibration import CameraCalibration
@@ -93,7 +94,7 @@ def test_every_frame_reaches_the_engine_the_recording_and_the_truth(
         BridgeSettings(
             simulated=SMALL,
             endpoint=engine.endpoint,
-            frames=200,
+            camera=CameraSettings(frames=200),
             session=tmp_path / "session",
             record=True,
         )
@@ -176,7 +177,7 @@ def test_an_engine_that_answers_but_localizes_nothing_raises_an_alarm(
 
 def test_losing_the_engine_makes_the_laser_safe_until_it_is_back(engine, laser_log):
     stop, results = threading.Event(), []
-    settings = BridgeSettings(simulated=SMALL, endpoint=engine.endpoint, frames=0)
+    settings = BridgeSettings(simulated=SMALL, endpoint=engine.endpoint)
     bridge = threading.Thread(
         target=lambda: results.append(run_bridge(settings, stop=stop))
     )
@@ -220,7 +221,7 @@ def test_without_an_engine_the_laser_stays_safe_and_the_recording_is_whole(
         BridgeSettings(
             simulated=SMALL,
             endpoint=endpoint_without_engine(),
-            frames=1000,
+            camera=CameraSettings(frames=1000),
             session=tmp_path,
             record=True,
             wait_for_engine_s=0.0,
@@ -253,7 +254,10 @@ def test_a_busy_engine_is_named_with_the_stream_that_it_receives(engine):
     with FrameSender(engine.endpoint, first) as other:
         assert other.wait_connected(5.0)
         settings = BridgeSettings(
-            simulated=SMALL, endpoint=engine.endpoint, frames=20, wait_for_engine_s=1.0
+            simulated=SMALL,
+            endpoint=engine.endpoint,
+            camera=CameraSettings(frames=20),
+            wait_for_engine_s=1.0,
         )
         with pytest.raises(StreamError, match="refuses the stream: busy") as raised:
             run_bridge(settings)
@@ -286,7 +290,7 @@ def test_a_recording_without_engine_lights_the_sample(tmp_path, laser_log):
     result = run_bridge(
         BridgeSettings(
             simulated=SMALL,
-            frames=100,
+            camera=CameraSettings(frames=100),
             session=tmp_path,
             record=True,
             without_engine=True,
@@ -325,7 +329,9 @@ def test_ctrl_c_ends_with_the_laser_safe(engine, tmp_path, laser_log):
             endpoint=engine.endpoint,
             session=tmp_path,
             record=True,
-            frames=3000,  # it has an end, whatever becomes of Ctrl-C
+            camera=CameraSettings(
+                frames=3000
+            ),  # it has an end, whatever becomes of Ctrl-C
         ),
         progress=interrupt,
     )
@@ -340,9 +346,8 @@ def test_an_overflowing_camera_ends_failed_with_its_reason(engine, laser_log):
     result = run_bridge(
         BridgeSettings(
             simulated=SimulatedSettings(shape=(64, 64), exposure_ms=0.5),
-            camera=CameraSettings(buffer_mib=1),
+            camera=CameraSettings(buffer_mib=1, frames=5000),
             endpoint=engine.endpoint,
-            frames=5000,
         ),
         progress=lambda sent: time.sleep(0.01),
     )
@@ -381,7 +386,7 @@ def test_wrong_settings_are_one_line_and_leave_nothing_running(
 ):
     before = threading.active_count()
     with pytest.raises((error, LaserError), match=message) as raised:
-        run_bridge(BridgeSettings(simulated=SMALL, frames=10, **settings))
+        run_bridge(BridgeSettings(simulated=SMALL, **settings))
     assert "\n" not in str(raised.value)
     assert threading.active_count() <= before
 
@@ -417,9 +422,9 @@ def test_the_demo_camera_goes_the_same_way(engine):
                 exposure_ms=2.0,
                 roi=(16, 8, 96, 64),
                 pixel_size_nm=100.0,
+                frames=100,
             ),
             endpoint=engine.endpoint,
-            frames=100,
         )
     )
     engine.close(when_done=True)

@@ -450,8 +450,8 @@ def test_what_is_not_there_is_named_with_what_is(demo, faulty, tmp_path):
         ({"frames": -1}, "frames is -1"),
         ({"exposure_ms": 0.0}, "exposure_ms is 0.0"),
         ({"interval_ms": float("nan")}, "interval_ms is nan"),
-        ({"pixel_size_nm": -1.0}, "pixel_size_nm is -1: no microscope"),
-        ({"buffer_mib": 0}, "circular buffer is 0 MiB.*buffer_mib to 1"),
+        ({"pixel_size_nm": -1.0}, "pixel_size_nm is -1.0: no microscope"),
+        ({"buffer_mib": 0}, "buffer_mib is 0: input should be greater"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(faulty, settings, message):

@@ -10,10 +10,11 @@ from liveloc.bridge import bridge as bridge_module
 from liveloc.bridge.bridge import run_bridge
 from liveloc.bridge.camera.python_core import close_core
 from liveloc.bridge.camera.sequence_source import open_core
+from liveloc.bridge.camera.setup import CameraSettings
 from liveloc.bridge.laser.interlock import LaserInterlock
 from liveloc.bridge.laser.laser import GuardedLaser, LaserError, MicroManagerLaser
 from liveloc.bridge.laser.shutter import MicroManagerShutter, ShutterWatch
-from liveloc.bridge.settings import BridgeSettings, CameraSettings, LaserSettings
+from liveloc.bridge.settings import BridgeSettings, LaserSettings
 from liveloc.bridge.simulated import (
     LASER,
     POWER_PROPERTY,
@@ -269,7 +270,7 @@ def test_a_session_opens_its_shutter_and_closes_it_at_the_end(tmp_path):
                 shutter=ShutterSection(device=SHUTTER, open=1),
             ),
             session=tmp_path,
-            frames=20,
+            camera=CameraSettings(frames=20),
             record=True,
             without_engine=True,
         )
@@ -302,10 +303,13 @@ def test_laser_and_shutter_of_one_driver_are_told_of(tmp_path):
                 shutter=ShutterSection(device="White Light Shutter"),
             ),
             camera=CameraSettings(
-                config="demo", exposure_ms=2.0, roi=(0, 0, 32, 32), pixel_size_nm=100.0
+                config="demo",
+                exposure_ms=2.0,
+                roi=(0, 0, 32, 32),
+                pixel_size_nm=100.0,
+                frames=5,
             ),
             session=tmp_path,
-            frames=5,
             record=True,
             without_engine=True,
         )
