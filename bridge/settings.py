@@ -10,7 +10,7 @@ from liveloc.stream.sockets.endpoints import FRAMES_AT
 
 from .camera.setup import CameraSettings
 from .control.laws.registry import check_options
-from .simulated import LASER, POWER_PROPERTY, SimulatedSettings, simulated_camera
+from .simulated import LASER, POWER_PROPERTY, SimulatedSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,11 +153,7 @@ class BridgeSettings:
 
 def _simulated(settings: SessionSettings) -> SimulatedSettings:
     """Take the simulated microscope's part of a session's settings."""
-    given: dict[str, Any] = settings.simulation.model_dump()
-    given["calibration"] = simulated_camera(
-        given.pop("camera"), given["shape"], given["seed"]
-    )
-    for name in ("pixel_size_nm", "exposure_ms"):
-        if (value := getattr(settings.camera, name)) is not None:
-            given[name] = value
-    return SimulatedSettings(**given)
+    camera = settings.camera
+    known = {"pixel_size_nm": camera.pixel_size_nm, "exposure_ms": camera.exposure_ms}
+    given = {name: value for name, value in known.items() if value is not None}
+    return SimulatedSettings(**settings.simulation.model_dump(), **given)

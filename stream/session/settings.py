@@ -136,13 +136,64 @@ class CameraSection(_Section):
 
 
 class SimulationSection(_Section):
-    """The simulated microscope; see ``bridge.simulated.SimulatedSettings``.
+    """The simulated microscope: a sample of microtubules, two lasers, a camera.
 
     Attributes
     ----------
-    events : list of (exposure, what, value)
+    shape : tuple[int, int]
+        (height, width) of the chip, pixels.
+    seed : int
+        Seed of the sample, the photophysics and the noise. The same seed and the
+        same laser powers in every frame give the same movie.
+    density_per_um2 : float
+        Fluorophores emitting at any moment per um2 of a fresh sample at the
+        default powers, when the activation has settled.
+    power_mw : float
+        Default power of the 405 nm laser.
+    highest_mw : float
+        Highest power of the 405 nm laser; the lowest is 0.
+    excitation_mw : float
+        Default power of the 561 nm laser, on when the microscope opens: the power at
+        which on-time, photons and background are those given here. Photons per frame,
+        background, and the rate at which emissions end are proportional to it.
+    highest_excitation_mw : float
+        Highest power of the 561 nm laser; the lowest is 0.
+    spontaneous_density_per_um2 : float
+        Density that the excitation alone adds on a fresh sample. Both activation and
+        the rate of switching off are proportional to its power, so that this density
+        is the same at any power.
+    fluorophores_per_um2 : float
+        Reservoir of fluorophores. The more there are, the slower the density falls:
+        250 lose about a tenth in 3,000 frames at the defaults.
+    on_time_frames, bleach_probability, photons, photon_spread : float
+        See ``bridge.simulated.photophysics.Photophysics``.
+    blink_probability, blink_frames : float
+        Short dark states within an emission; see there.
+    background : float
+        Mean background, photons per pixel and frame; one eighth higher over the
+        cell, one eighth lower away from it.
+    background_per_mw : float
+        Background added per mW of 405 nm light, photons per pixel and frame.
+    background_rise : float
+        Linear growth of `background` in 1,000 exposures, as a fraction of it.
+    drift_nm_per_s : tuple[float, float, float]
+        Steady drift of the sample along x, y and z, nm/s.
+    drift_walk_nm : tuple[float, float, float]
+        Random walk along x, y and z on top of it: standard deviation after one
+        second; it grows with the square root of the time.
+    fiducials : int
+        Beads in the field that shine in every frame and drift with the sample, as
+        specks of dust do, too. They are in no truth table.
+    fiducial_photons : float
+        Detected photons per bead and frame, at the default excitation.
+    hot_pixels : int
+        Pixels of the chip with a signal that is not due to light.
+    hot_pixel_photons : float
+        Signal of a hot pixel, photons per frame.
+    events : list of (exposure, name, value)
         Faults and changes of the sample, such as ``[2000, camera, unplug]`` or
-        ``[1000, on_time, 3]``; see docs/simulated.md.
+        ``[1000, on_time, 3]``; exposures count from 0 when the microscope opens. See
+        docs/simulated.md.
     camera : {"scmos", "scmos_maps", "emccd"}
         An sCMOS with all pixels alike, one with offset, gain and read noise of its
         own in each pixel, or an EMCCD.

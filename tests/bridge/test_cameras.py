@@ -54,7 +54,7 @@ def test_a_chip_of_a_seed_is_always_the_same_and_no_other():
 
 
 def test_each_pixel_of_a_region_shows_the_offset_and_noise_of_its_place():
-    counts = expose(replace(DARK, calibration=CHIP), ROI, 500)
+    counts = expose(DARK.changed(calibration=CHIP), ROI, 500)
     part = CHIP.cropped(*ROI)
     sigma = part.read_noise_e / part.e_per_adu
     off = (counts.mean(0) - part.offset_adu) / sigma * np.sqrt(500)
@@ -64,7 +64,7 @@ def test_each_pixel_of_a_region_shows_the_offset_and_noise_of_its_place():
 
 
 def test_the_simulated_emccd_has_excess_noise():
-    settings = replace(DARK, background=20.0, calibration=SIMULATED_EMCCD)
+    settings = DARK.changed(background=20.0, calibration=SIMULATED_EMCCD)
     counts = expose(settings, ROI, 200)
     photons = SIMULATED_EMCCD.photons(counts)
     expected = 2 * photons.mean(0).mean() + SIMULATED_EMCCD.read_variance_photons
@@ -88,7 +88,7 @@ def test_a_session_chooses_its_simulated_camera(kind):
 
 
 def test_a_stream_starts_with_the_maps_of_its_region():
-    scope = open_simulated(replace(DARK, calibration=CHIP))
+    scope = open_simulated(DARK.changed(calibration=CHIP))
     try:
         given = {"pixel_size_nm": 100.0, "calibration": scope.calibration}
         with_roi = MicroManagerSource(scope.core, frames=2, roi=ROI, **given)

@@ -1,6 +1,5 @@
 """Faults of the simulated microscope: through a real core, to a named end."""
 
-import dataclasses
 import math
 import threading
 import time
@@ -32,7 +31,7 @@ def microscope():
     opened = []
 
     def build(**changes):
-        opened.append(open_simulated(dataclasses.replace(FAST, **changes)))
+        opened.append(open_simulated(FAST.changed(**changes)))
         return opened[-1]
 
     yield build
@@ -321,13 +320,13 @@ def test_a_schedule_is_followed_in_order_and_once(events, steps):
         ((3, "camrea", "stall"), "no fault 'camrea'. Did you mean 'camera'"),
         ((3, "camera", "melt"), "camera is 'melt'. Give one of none, stall, overflow"),
         ((3, "gap", 2.5), "gap is 2.5. Give a whole number from 0 to"),
-        ((3, "on_time", 0), "on_time is 0. Give a number from 0.01 to 100"),
+        ((3, "on_time", 0), "on_time is 0.0. Give a number from 0.01 to 100"),
         ((3, "background", "much"), "background is 'much'. Give a number"),
         ((3, "on_time", math.nan), "on_time is nan"),
-        ((-1, "gap", 2), r"event \(-1, 'gap', 2\). Give \[frame, name, value\]"),
-        ((1.5, "gap", 2), r"event \(1.5, 'gap', 2\)"),
-        (("gap", 2), r"event \('gap', 2\)"),
-        (7, "event 7"),
+        ((-1, "gap", 2), r"event \(-1, 'gap', 2.0\). Give \[frame, name, value\]"),
+        ((1.5, "gap", 2), "events.0.0 is 1.5: input should be a valid integer"),
+        (("gap", 2), "events.0.0 is 'gap'"),
+        (7, "events.0 is 7"),
     ],
 )
 def test_an_event_that_cannot_be_is_refused(event, message):
