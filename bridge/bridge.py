@@ -32,19 +32,15 @@ from .feedback_setup import ControlLog, laser_state, lease_s, open_feedback
 from .laser.interlock import LaserInterlock
 from .laser.laser import GuardedLaser, MicroManagerLaser
 from .laser.shutter import MicroManagerShutter, ShutterWatch
-from .settings import LaserSettings
-from .simulated import (
-    LASER,
-    POWER_PROPERTY,
-    SimulatedMicroscope,
-    open_simulated,
-)
+from .settings import laser_of
+from .simulated import SimulatedMicroscope, open_simulated
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
     from liveloc.stream.frames import Frame, FrameSource, StreamEnd, StreamStart
+    from liveloc.stream.session.settings import LaserSection
     from liveloc.stream.transport.localization_watch import Standstill
 
     from .control.feedback import Feedback
@@ -95,7 +91,9 @@ def run_bridge(
     _check(settings)
     with ExitStack() as stack:
         core, microscope = _open_microscope(settings, stack)
-        laser = _laser_settings(settings)
+        laser = settings.laser
+        if laser is None and settings.simulated is not None:
+            laser = laser_of(settings.simulated)
         log = ControlLog(settings.session, laser.unit if laser else "")
         stack.callback(log.close)
         guard = _open_guard(laser, core, log, stack) if laser else None
@@ -106,7 +104,7 @@ def run_bridge(
             interval_ms = source.start.interval_ms
             interlock = LaserInterlock(
                 guard,
-                laser.power,
+                laser.start_power(),
                 keep_without_engine=settings.without_engine,
                 stall_s=max(STALL_S, STALL_FRAMES * interval_ms / 1e3),
                 lease_s=lease_s(settings, interval_ms),
@@ -176,21 +174,13 @@ def _open_microscope(
     return core, None
 
 
-def _laser_settings(settings: BridgeSettings) -> LaserSettings | None:
-    """Return the laser that is asked for, or the simulated microscope's own."""
-    if settings.laser is None and settings.simulated is not None:
-        power = settings.simulated.power_mw
-        return LaserSettings(device=LASER, prop=POWER_PROPERTY, power=power)
-    return settings.laser
-
-
 def _open_guard(
-    laser: LaserSettings, core: Any, log: ControlLog, stack: ExitStack
+    laser: LaserSection, core: Any, log: ControlLog, stack: ExitStack
 ) -> GuardedLaser:
     """Open the laser, log what it is set to, and bring it to its safe level."""
     shutter = _open_shutter(laser, core, log, stack)
     guard = GuardedLaser(
-        MicroManagerLaser(core, laser.device, laser.prop, laser.unit),
+        MicroManagerLaser(core, laser.device or "", laser.property or "", laser.unit),
         lowest=laser.lowest,
         highest=laser.highest,
         safe=laser.safe,
@@ -206,7 +196,7 @@ def _open_guard(
 
 
 def _open_shutter(
-    laser: LaserSettings, core: Any, log: ControlLog, stack: ExitStack
+    laser: LaserSection, core: Any, log: ControlLog, stack: ExitStack
 ) -> ShutterWatch | None:
     """Watch over a second way to dark, if there is one."""
     given = laser.shutter
@@ -215,7 +205,8 @@ def _open_shutter(
     shutter = MicroManagerShutter(
         core, given.device, given.property, given.closed, given.open
     )
-    drivers = [str(core.getDeviceLibrary(one)) for one in (laser.device, given.device)]
+    names = laser.device, given.device
+    drivers = [str(core.getDeviceLibrary(name)) for name in names]
     python = core.isPyDevice(laser.device) if hasattr(core, "isPyDevice") else False
     if drivers[0] == drivers[1] and not python:
         log.alarm(

@@ -16,7 +16,7 @@ from liveloc.stream.laser_state import LaserState
 from liveloc.stream.session.alarms import Alarm
 
 from .control.feedback import Feedback
-from .control.guard import GuardedPower, GuardOptions
+from .control.guard import GuardedPower
 from .control.laws.registry import looks_at_target, needs_target, open_law
 from .control.stop_rules import DISK_RULE, StopRules
 from .control.target import Target
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from liveloc.stream.frames import StreamStart
+    from liveloc.stream.session.settings import LaserSection
 
     from .laser.interlock import LaserInterlock
     from .laser.laser import GuardedLaser, LaserChange
-    from .settings import BridgeSettings, LaserSettings
+    from .settings import BridgeSettings
 
 LEASE_S = 0.9  # without a decision, or
 LEASE_BLOCKS = 3  # blocks of frames, if longer: then the laser goes safe
@@ -119,7 +120,7 @@ def lease_s(settings: BridgeSettings, interval_ms: float) -> float | None:
 
 def open_feedback(
     settings: BridgeSettings,
-    laser_settings: LaserSettings,
+    laser_settings: LaserSection,
     laser: GuardedLaser,
     interlock: LaserInterlock,
     log: ControlLog,
@@ -141,14 +142,14 @@ def open_feedback(
     law = open_law(
         control.law,
         control.options,
-        power=laser_settings.power,
+        power=laser_settings.start_power(),
         on_alarm=log.alarm,
     )
     low, high = laser.limits
-    options = GuardOptions(**laser_settings.guard)
-    if laser.whole and options.quantum == 0:
-        options = options.model_copy(update={"quantum": 1.0})
-    guard = GuardedPower(low, high, laser_settings.power, options)
+    if laser.whole and laser_settings.quantum == 0:
+        laser_settings = laser_settings.model_copy(update={"quantum": 1.0})
+    power = laser_settings.start_power()
+    guard = GuardedPower(low, high, power, laser_settings)
     rules = StopRules(control.stop, settings.session)
     target = Target(
         control,
@@ -171,7 +172,7 @@ def open_feedback(
         control,
         target,
         rules,
-        power=laser_settings.power,
+        power=power,
         stop=end,
         log=log.write,
     )

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.session.control_file import ControlFile
+from liveloc.stream.session.settings import LaserSection
 
 from .control.feedback import decision
-from .control.guard import GuardedPower, GuardOptions
+from .control.guard import GuardedPower
 from .control.laws.readings import join
 from .control.laws.registry import close_law, open_law
-from .settings import BridgeSettings, LaserSettings
+from .settings import BridgeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,20 +60,21 @@ def rerun_session(
     SettingsError
         A law, an option or limits that do not fit.
     """
-    told = BridgeSettings.from_session(settings, None)
-    laser = told.laser or LaserSettings(device="", prop="", power=0.0)
-    most = told.simulated.highest_mw if told.simulated else UNLIMITED
-    limits = (laser.lowest or 0.0, laser.highest or most)
-    guard = GuardedPower(*limits, laser.power, GuardOptions(**laser.guard))
+    bridge = BridgeSettings.from_session(settings, None)
+    laser = bridge.laser or LaserSection()
+    most = bridge.simulated.highest_mw if bridge.simulated else UNLIMITED
+    limits = (laser.lowest, laser.highest or most)
+    power = laser.start_power()
+    guard = GuardedPower(*limits, power, laser)
     control = settings.control
     recorded = ControlFile.read(SessionFolder(recording).control)
-    law = open_law(control.law, control.options, power=laser.power)
+    law = open_law(control.law, control.options, power=power)
     try:
         lines = rerun(
             blocks,
             law,
             guard,
-            lambda t_ns: recorded.power_at(t_ns, laser.power),
+            lambda t_ns: recorded.power_at(t_ns, power),
             target_per_um2=target_of(control, blocks),
             limits=limits,
             ticks_per_s=control.ticks_per_s,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from liveloc.stream.session.settings import ControlSection
+from liveloc.stream.session.settings import ControlSection, LaserSection
 from liveloc.stream.sockets.endpoints import FRAMES_AT
 
 from .camera.setup import CameraSettings
@@ -16,40 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from liveloc.stream.frames import Policy
-    from liveloc.stream.session.settings import SessionSettings, ShutterSection
+    from liveloc.stream.session.settings import SessionSettings
     from liveloc.stream.sockets.session_key import SessionKey
 
 MIB = 2**20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaserSettings:
-    """Which laser, how bright, and how bright at most; see `GuardedLaser`.
-
-    Attributes
-    ----------
-    device, prop : str
-        Device and property of the core.
-    power : float
-        While the engine is connected and nothing else is wanted, in `unit`.
-    settle_s : float
-        See `LaserInterlock`.
-    guard : dict
-        See `control.guard.GuardOptions`.
-    shutter : ShutterSection, optional
-        See `ShutterWatch`.
-    """
-
-    device: str
-    prop: str
-    power: float
-    unit: str = "mW"
-    lowest: float | None = None
-    highest: float | None = None
-    safe: float | None = None
-    settle_s: float = 0.0
-    guard: dict[str, Any] = field(default_factory=dict)
-    shutter: ShutterSection | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +32,7 @@ class BridgeSettings:
         The simulated microscope; None uses `camera.config`.
     camera : CameraSettings
         Camera, how many frames it takes, and what its counts mean.
-    laser : LaserSettings, optional
+    laser : LaserSection, optional
         None touches no laser; the simulated microscope's own is then on at its
         default power.
     control : ControlSection
@@ -87,7 +57,7 @@ class BridgeSettings:
 
     simulated: SimulatedSettings | None = None
     camera: CameraSettings = field(default_factory=CameraSettings)
-    laser: LaserSettings | None = None
+    laser: LaserSection | None = None
     control: ControlSection = field(default_factory=ControlSection)
     endpoint: str = FRAMES_AT
     without_engine: bool = False
@@ -118,29 +88,13 @@ class BridgeSettings:
         """
         camera, laser, stream = settings.camera, settings.laser, settings.stream
         simulated = _simulated(settings) if camera.config == "simulated" else None
-        device, prop, power = laser.device, laser.property, laser.power
         if simulated is not None:
-            device, prop = device or LASER, prop or POWER_PROPERTY
-            power = simulated.power_mw if power is None else power
-        lit = device is not None
+            laser = laser_of(simulated, laser)
         check_options(settings.control.law, settings.control.options)
         return cls(
             simulated=simulated,
             camera=CameraSettings(**camera.model_dump()),
-            laser=LaserSettings(
-                device=device or "",
-                prop=prop or "",
-                power=laser.safe if power is None else power,
-                unit=laser.unit,
-                lowest=laser.lowest,
-                highest=laser.highest,
-                safe=laser.safe,
-                settle_s=laser.settle_s,
-                guard=laser.guard(),
-                shutter=laser.shutter,
-            )
-            if lit
-            else None,
+            laser=laser if laser.device is not None else None,
             control=settings.control,
             endpoint=stream.frames_endpoint or FRAMES_AT,
             without_engine=without_engine,
@@ -149,6 +103,19 @@ class BridgeSettings:
             record=stream.record,
             key=key,
         )
+
+
+def laser_of(
+    microscope: SimulatedSettings, laser: LaserSection | None = None
+) -> LaserSection:
+    """Name the activation laser of the simulated microscope where none is named."""
+    laser = laser or LaserSection()
+    named = {
+        "device": laser.device or LASER,
+        "property": laser.property or POWER_PROPERTY,
+        "power": microscope.power_mw if laser.power is None else laser.power,
+    }
+    return laser.model_copy(update=named)
 
 
 def _simulated(settings: SessionSettings) -> SimulatedSettings:

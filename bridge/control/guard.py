@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import model_validator
 
 from liveloc.stream.errors import SettingsError
-
-from .laws.options import NotNegative, Options, Positive
+from liveloc.stream.session.settings import LaserSection
 
 if TYPE_CHECKING:
     from .laws.controller import Controller, Reading
 
 HALF_LIFE_S = 1.0  # of the power, once readings are missing for too long
+STALE_S = 1.0  # older readings are not acted on
+HOLD_S = 5.0  # without a usable reading, before the power falls by half every second
 FLOOR = 0.01  # of the highest power: where it may rise to at once
 ELSEWHERE = 1e-3  # of the range: a laser read further off was set by somebody else
 _FINITE = (
@@ -28,57 +28,6 @@ _FINITE = (
     "power",
     "target_per_um2",
 )
-
-
-class GuardOptions(Options):
-    """Options of `GuardedPower`.
-
-    Attributes
-    ----------
-    slew_percent_per_s : float
-        Largest rise per second, percent of the present power. It may always fall at
-        once.
-    floor : float, optional
-        Power that may be reached at once from anything below, so that it can leave 0;
-        1 % of the highest, or one `quantum` if that is more, if not given.
-    quantum : float
-        Step of the device, 0 for none.
-    stale_s : float
-        Readings older than this are not acted on.
-    hold_s : float
-        The power stays for this long without a usable reading; then it falls, by half
-        every second.
-    dose_budget_uj : float, optional
-        Energy after which the power goes to the lowest; needs `uj_per_frame`.
-    uj_per_frame : float or list of (power, uJ), optional
-        Energy per frame for one unit of power, or a table of it for some powers, with
-        straight lines in between.
-    """
-
-    slew_percent_per_s: Positive = 1000.0
-    floor: Positive | None = None
-    quantum: NotNegative = 0.0
-    stale_s: Positive = 1.0
-    hold_s: NotNegative = 5.0
-    dose_budget_uj: Positive | None = None
-    uj_per_frame: Positive | list[tuple[NotNegative, NotNegative]] | None = None
-
-    @model_validator(mode="after")
-    def _check_dose(self) -> GuardOptions:
-        table = self.uj_per_frame
-        if self.dose_budget_uj is not None and table is None:
-            raise ValueError(
-                "dose_budget_uj is given without uj_per_frame, by which power becomes "
-                "dose. Give both"
-            )
-        if isinstance(table, list):
-            powers = [power for power, _ in table]
-            if len(table) < 2 or any(np.diff(powers) <= 0):
-                raise ValueError(
-                    "uj_per_frame needs two or more pairs of power and uJ, powers "
-                    "rising from pair to pair"
-                )
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +61,7 @@ class Verdict:
 class GuardedPower:
     """Asks a law, and lets through what is safe.
 
-    Readings that are empty, older than `stale_s` or not finite hold the power, as
+    Readings that are empty, older than a second or not finite hold the power, as
     does a law that fails or answers nothing. What passes is within the limits, rises no
     faster than allowed and is a whole number of the device's steps; what rounding
     leaves over is kept, so that small wishes add up. Not safe between threads.
@@ -123,8 +72,10 @@ class GuardedPower:
         Working range of the laser; what a reading says of it does not count.
     power : float
         That the laser has.
-    options : GuardOptions, optional
-        Everything else.
+    laser : LaserSection, optional
+        Slew, floor, quantum and dose.
+    hold_s : float
+        Time without a usable reading before the power falls, by half every second.
 
     Raises
     ------
@@ -137,13 +88,15 @@ class GuardedPower:
         lowest: float,
         highest: float,
         power: float,
-        options: GuardOptions | None = None,
+        laser: LaserSection | None = None,
+        *,
+        hold_s: float = HOLD_S,
     ) -> None:
-        self._options = options or GuardOptions()
+        self._laser, self._hold_s = laser or LaserSection(), hold_s
         self._lowest, self._highest = lowest, highest
-        floor = self._options.floor
+        floor = self._laser.floor
         if floor is None:
-            floor = max(FLOOR * highest, self._options.quantum)
+            floor = max(FLOOR * highest, self._laser.quantum)
         self._floor = floor
         self._exact = power  # before rounding
         self._left_over = 0.0
@@ -156,7 +109,7 @@ class GuardedPower:
         self._check_table()
 
     def _check_table(self) -> None:
-        table = self._options.uj_per_frame
+        table = self._laser.uj_per_frame
         if isinstance(table, list):
             low, high = table[0][0], table[-1][0]
             if low > self._lowest or high < self._highest:
@@ -169,7 +122,7 @@ class GuardedPower:
     @property
     def spent(self) -> bool:
         """Whether the dose budget is used up."""
-        budget = self._options.dose_budget_uj
+        budget = self._laser.dose_budget_uj
         return budget is not None and self.dose_uj >= budget
 
     def step(self, law: Controller, reading: Reading | None, now_s: float) -> Verdict:
@@ -185,7 +138,7 @@ class GuardedPower:
             On the clock of `Reading.t_s`.
         """
         since = 0.0 if self._asked_s is None else now_s - self._asked_s
-        dt_s = min(max(since, 0.0), self._options.stale_s)
+        dt_s = min(max(since, 0.0), STALE_S)
         self._asked_s = now_s
         unusable = self._problem(reading, now_s)
         self._usable = not unusable
@@ -194,7 +147,7 @@ class GuardedPower:
         if self.spent:
             return self._lower(
                 self._lowest,
-                f"the dose budget of {self._options.dose_budget_uj:g} uJ is spent",
+                f"the dose budget of {self._laser.dose_budget_uj:g} uJ is spent",
             )
         if unusable or reading is None:
             return self._without_reading(unusable, now_s, dt_s)
@@ -222,7 +175,7 @@ class GuardedPower:
         if reading.per_um2 < 0 or reading.area_um2 <= 0:
             return "the reading's density or area is negative"
         age_s = now_s - reading.t_s
-        if not abs(age_s) <= self._options.stale_s:
+        if not abs(age_s) <= STALE_S:
             return f"the reading is {age_s:.1f} s old"
         return ""
 
@@ -230,14 +183,14 @@ class GuardedPower:
         """Count the dose; notice a laser that somebody else has set."""
         self._count_dose(reading)
         off = abs(reading.power - self._given)
-        allowed = max(self._options.quantum, ELSEWHERE * (self._highest - self._lowest))
+        allowed = max(self._laser.quantum, ELSEWHERE * (self._highest - self._lowest))
         if off > allowed:  # not so if it is no number
             self._exact = self._given = reading.power
             self._left_over = 0.0
             self._brightest = max(self._brightest, reading.power)
 
     def _count_dose(self, reading: Reading) -> None:
-        table = self._options.uj_per_frame
+        table = self._laser.uj_per_frame
         new_stream = reading.last_seq < self._counted_seq
         before = reading.first_seq - 1 if new_stream else self._counted_seq
         frames = max(reading.last_seq - before, 0)
@@ -257,7 +210,7 @@ class GuardedPower:
         if self._usable_s is None:
             self._usable_s = now_s
         missing_s = now_s - self._usable_s
-        if not missing_s > self._options.hold_s or self._given <= self._lowest:
+        if not missing_s > self._hold_s or self._given <= self._lowest:
             return self._hold(reason)
         power = self._exact * 0.5 ** (dt_s / HALF_LIFE_S)
         if power <= self._floor:
@@ -278,25 +231,25 @@ class GuardedPower:
     def _pass(self, wanted: float, dt_s: float) -> Verdict:
         """Keep the limits, the slew and the steps of the device."""
         reason = ""
-        rate = self._options.slew_percent_per_s / 100
+        rate = self._laser.slew_percent_per_s / 100
         reachable = max(self._exact, self._floor) * (1 + rate * dt_s)
         power = min(max(wanted, self._lowest), self._highest)
         if power != wanted:
             reason = f"limits {self._lowest:g} to {self._highest:g}"
         if power > reachable:
             power = max(reachable, self._lowest)
-            reason = f"rises {self._options.slew_percent_per_s:g} %/s at most"
+            reason = f"rises {self._laser.slew_percent_per_s:g} %/s at most"
         self._exact = power
         self._given = self._whole(power + self._left_over)
         self._left_over = power + self._left_over - self._given
-        quantum = self._options.quantum
+        quantum = self._laser.quantum
         self._left_over = min(max(self._left_over, 0.0), quantum)
         self._brightest = max(self._brightest, self._given)
         return self._verdict(self._given, wanted, reason)
 
     def _whole(self, power: float) -> float:
         """Round down to a step of the device, within the limits."""
-        quantum = self._options.quantum
+        quantum = self._laser.quantum
         if quantum == 0:
             return min(max(power, self._lowest), self._highest)
         steps = math.floor(power / quantum + 1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,13 +28,6 @@ PerArea = Annotated[float, Field(ge=0, le=1000)]
 Frames = Annotated[float, Field(gt=0, le=1e6)]
 Drift = Annotated[float, Field(ge=-1e6, le=1e6)]
 Edge = Annotated[int, Field(ge=1, le=8192)]
-_GUARD = (
-    "slew_percent_per_s",
-    "floor",
-    "quantum",
-    "uj_per_frame",
-    "dose_budget_uj",
-)
 _IN_CAMERA_FILE = ("offset_adu", "e_per_adu", "em_gain", "qe", "read_noise_e")
 
 
@@ -264,13 +258,14 @@ class LaserSection(_Section):
         second; it may fall at once.
     floor : float, optional
         Power that may be reached at once from anything below, so that it can leave 0;
-        1 % of the highest if not given.
+        1 % of the highest, or one `quantum` if that is more, if not given.
     quantum : float
         Step of the device, 0 for none.
     settle_s : float
         Time that the device needs after a setting; no other power is set meanwhile.
     uj_per_frame : float or list of (power, uJ), optional
-        Dose: energy per frame for one unit of power, or a table of it.
+        Energy per frame for one unit of power, or a table of it for some powers, with
+        straight lines in between.
     dose_budget_uj : float, optional
         Energy after which the power goes to `lowest`; needs `uj_per_frame`.
     shutter : ShutterSection, optional
@@ -292,9 +287,26 @@ class LaserSection(_Section):
     dose_budget_uj: Positive | None = None
     shutter: ShutterSection | None = None
 
-    def guard(self) -> dict[str, Any]:
-        """Return what a power passes: see ``bridge.control.guard.GuardOptions``."""
-        return {name: getattr(self, name) for name in _GUARD}
+    @model_validator(mode="after")
+    def _check_dose(self) -> LaserSection:
+        table = self.uj_per_frame
+        if self.dose_budget_uj is not None and table is None:
+            raise ValueError(
+                "dose_budget_uj is given without uj_per_frame, by which power becomes "
+                "dose. Give both"
+            )
+        if isinstance(table, list):
+            powers = [power for power, _ in table]
+            if len(table) < 2 or any(b <= a for a, b in pairwise(powers)):
+                raise ValueError(
+                    "uj_per_frame needs two or more pairs of power and uJ, powers "
+                    "rising from pair to pair"
+                )
+        return self
+
+    def start_power(self) -> float:
+        """Return the power to begin with: `power`, or `safe` without one."""
+        return self.safe if self.power is None else self.power
 
 
 class StopSection(_Section):

@@ -25,7 +25,7 @@ import numpy as np
 
 from liveloc.bridge import bridge as bridge_module
 from liveloc.bridge.camera.setup import CameraSettings
-from liveloc.bridge.settings import BridgeSettings, LaserSettings
+from liveloc.bridge.settings import BridgeSettings
 from liveloc.bridge.simulated import (
     LASER,
     POWER_PROPERTY,
@@ -37,6 +37,7 @@ from liveloc.stream.density import BlockDensity
 from liveloc.stream.recording.segments import SegmentReader
 from liveloc.stream.session.settings import (
     ControlSection,
+    LaserSection,
     SessionSettings,
     ShutterSection,
 )
@@ -280,8 +281,8 @@ def break_device(folder, name, value, shutter=None):
     stop, results = threading.Event(), []
     settings = BridgeSettings(
         simulated=SimulatedSettings(shape=(32, 32), exposure_ms=5.0),
-        laser=LaserSettings(
-            device=LASER, prop=POWER_PROPERTY, power=5.0, shutter=shutter
+        laser=LaserSection(
+            device=LASER, property=POWER_PROPERTY, power=5.0, shutter=shutter
         ),
         camera=CameraSettings(patience_s=2.0),
         control=ControlSection(law="ratio", target_per_um2=0.5),

@@ -17,7 +17,7 @@ from liveloc.bridge.camera.setup import CameraSettings
 from liveloc.bridge.commands import bridge as bridge_command
 from liveloc.bridge.examine import examine_micromanager
 from liveloc.bridge.laser.laser import LaserError
-from liveloc.bridge.settings import BridgeSettings, LaserSettings
+from liveloc.bridge.settings import BridgeSettings
 from liveloc.bridge.simulated import LASER, POWER_PROPERTY, SimulatedSettings
 from liveloc.stream.balance import BRIDGE_SHED
 from liveloc.stream.calibration import CameraCalibration
@@ -25,7 +25,7 @@ from liveloc.stream.errors import SettingsError, StreamError
 from liveloc.stream.frames import StreamStart
 from liveloc.stream.recording.segments import SegmentReader
 from liveloc.stream.session.processes import StopEvent
-from liveloc.stream.session.settings import SessionSettings
+from liveloc.stream.session.settings import LaserSection, SessionSettings
 from liveloc.stream.tables.opening import read_table
 from liveloc.stream.transport.receiver import Arrived, Closed, FrameReceiver
 from liveloc.stream.transport.sender import FrameSender
@@ -363,14 +363,14 @@ def test_an_overflowing_camera_ends_failed_with_its_reason(engine, laser_log):
     ("settings", "error", "message"),
     [
         (
-            {"laser": LaserSettings(device="L", prop="Power", power=1)},
+            {"laser": LaserSection(device="L", property="Power", power=1)},
             SettingsError,
             "no laser device 'L'",
         ),
         (
-            {"laser": LaserSettings(device=LASER, prop=POWER_PROPERTY, power=60)},
+            {"laser": LaserSection(device=LASER, property=POWER_PROPERTY, power=60)},
             SettingsError,
-            "power is 60 mW",
+            "power is 60.0 mW",
         ),
         (
             {"camera": CameraSettings(roi=(0, 0, 100, 100))},

@@ -14,7 +14,7 @@ from liveloc.bridge.camera.setup import CameraSettings
 from liveloc.bridge.laser.interlock import LaserInterlock
 from liveloc.bridge.laser.laser import GuardedLaser, LaserError, MicroManagerLaser
 from liveloc.bridge.laser.shutter import MicroManagerShutter, ShutterWatch
-from liveloc.bridge.settings import BridgeSettings, LaserSettings
+from liveloc.bridge.settings import BridgeSettings
 from liveloc.bridge.simulated import (
     LASER,
     POWER_PROPERTY,
@@ -23,7 +23,11 @@ from liveloc.bridge.simulated import (
     open_simulated,
 )
 from liveloc.stream.errors import SettingsError
-from liveloc.stream.session.settings import SessionSettings, ShutterSection
+from liveloc.stream.session.settings import (
+    LaserSection,
+    SessionSettings,
+    ShutterSection,
+)
 
 SMALL = SimulatedSettings(shape=(32, 32), exposure_ms=4.0)
 DEMO_SHUTTER = "DShutter"  # a C++ device of Micro-Manager
@@ -227,9 +231,9 @@ def test_no_light_reaches_the_sample_of_a_session_whose_laser_fails(
     monkeypatch.setattr(bridge_module, "open_simulated", open_and_keep)
     settings = BridgeSettings(
         simulated=SMALL,
-        laser=LaserSettings(
+        laser=LaserSection(
             device=LASER,
-            prop=POWER_PROPERTY,
+            property=POWER_PROPERTY,
             power=5.0,
             shutter=ShutterSection(device=SHUTTER, open=1, after_s=0.2),
         ),
@@ -263,9 +267,9 @@ def test_a_session_opens_its_shutter_and_closes_it_at_the_end(tmp_path):
     result = run_bridge(
         BridgeSettings(
             simulated=SMALL,
-            laser=LaserSettings(
+            laser=LaserSection(
                 device=LASER,
-                prop=POWER_PROPERTY,
+                property=POWER_PROPERTY,
                 power=5.0,
                 shutter=ShutterSection(device=SHUTTER, open=1),
             ),
@@ -293,9 +297,9 @@ def test_laser_and_shutter_of_one_driver_are_told_of(tmp_path):
     assert libraries == {"DemoCamera"}
     run_bridge(
         BridgeSettings(
-            laser=LaserSettings(
+            laser=LaserSection(
                 device="LED",
-                prop="State",
+                property="State",
                 power=0,
                 safe=0,
                 lowest=0,

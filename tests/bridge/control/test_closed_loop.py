@@ -10,8 +10,9 @@ import pytest
 from plant import Field, run
 from readings import READING
 
-from liveloc.bridge.control.guard import GuardedPower, GuardOptions
+from liveloc.bridge.control.guard import GuardedPower
 from liveloc.bridge.control.laws.registry import open_law
+from liveloc.stream.session.settings import LaserSection
 
 TICKS = [2, 10, 50]  # per second
 RESERVOIR = Field(fluorophores=24_000)  # at 1 per um2 half is gone in 2,000 frames
@@ -293,7 +294,7 @@ def test_target_0_turns_the_laser_down():
 
 @pytest.mark.parametrize("quantum", [0.0, 1.0])
 def test_it_holds_behind_the_guard_and_on_a_device_with_coarse_steps(quantum):
-    guarded = GuardedPower(0.0, 50.0, 0.0, GuardOptions(quantum=quantum))
+    guarded = GuardedPower(0.0, 50.0, 0.0, LaserSection(quantum=quantum))
     trace = run(
         law(),
         2000,

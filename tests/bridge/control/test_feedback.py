@@ -8,7 +8,7 @@ from readings import READING
 
 from liveloc.bridge.control import target as target_module
 from liveloc.bridge.control.feedback import Feedback
-from liveloc.bridge.control.guard import GuardedPower, GuardOptions
+from liveloc.bridge.control.guard import GuardedPower
 from liveloc.bridge.control.stop_rules import StopRules
 from liveloc.bridge.control.target import Target, TargetFile
 from liveloc.stream.density import BlockDensity
@@ -80,7 +80,7 @@ class Loop:
     """A feedback whose decisions can be waited for."""
 
     def __init__(
-        self, answer=lambda reading: 3.0, *, folder=None, guard=None, **control
+        self, answer=lambda reading: 3.0, *, folder=None, hold_s=5.0, **control
     ):
         self.laser, self.law = Laser(), Law(answer)
         self.interlock = Interlock(self.laser)
@@ -91,7 +91,7 @@ class Loop:
         )
         self.feedback = Feedback(
             self.law,
-            GuardedPower(0.0, HIGHEST, 5.0, guard),
+            GuardedPower(0.0, HIGHEST, 5.0, hold_s=hold_s),
             self.interlock,
             self.laser,
             settings,
@@ -177,8 +177,7 @@ def test_stale_densities_do_not_renew_the_lease():
 
 def test_a_power_that_nothing_steers_is_written_as_it_stays():
     """With readings that are all too old the guard falls, but the laser does not."""
-    options = GuardOptions(hold_s=0.0)
-    with Loop(lambda reading: 5.0, law="constant", guard=options) as loop:
+    with Loop(lambda reading: 5.0, law="constant", hold_s=0.0) as loop:
         lines = []
         for n in range(5):
             lines.append(loop.decide(block(5 * n, age_s=1.5)))

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from readings import READING, at
 
-from liveloc.bridge.control.guard import GuardedPower, GuardOptions
+from liveloc.bridge.control.guard import GuardedPower
 from liveloc.bridge.control.laws.htsmlm import HtsmlmLaw
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.files.yaml_file import check
+from liveloc.stream.session.settings import LaserSection
 
 # All of a million: LIVELOC_INPUTS=1000000 pytest tests/bridge/control/test_guard.py
 INPUTS = int(os.environ.get("LIVELOC_INPUTS", "50000"))
@@ -95,7 +96,7 @@ def test_nothing_unusable_ever_raises_the_power(inputs):
 def test_limits_and_slew_hold_for_any_input(quantum):
     rng = np.random.default_rng(7)
     lowest, highest, slew = 0.5, 40.0, 300.0
-    options = GuardOptions(slew_percent_per_s=slew, quantum=quantum, floor=1.0)
+    options = LaserSection(slew_percent_per_s=slew, quantum=quantum, floor=1.0)
     guard, law = GuardedPower(lowest, highest, 2.0, options), Wish()
     wishes = 10 ** rng.uniform(-6, 9, INPUTS) * rng.choice(
         [-1, 1], INPUTS, p=[0.1, 0.9]
@@ -122,7 +123,7 @@ def test_limits_and_slew_hold_for_any_input(quantum):
 
 
 def test_it_falls_at_once_and_rises_no_faster_than_allowed():
-    guard, law = GuardedPower(0, 50, 20.0, GuardOptions(slew_percent_per_s=100)), Wish()
+    guard, law = GuardedPower(0, 50, 20.0, LaserSection(slew_percent_per_s=100)), Wish()
     law.power = 10.0
     assert guard.step(law, at(1.0, power=20.0), 1.0).power == 10.0
     law.power = 50.0
@@ -133,12 +134,12 @@ def test_it_falls_at_once_and_rises_no_faster_than_allowed():
 
 
 def test_from_zero_it_reaches_the_floor_at_once():
-    guard = GuardedPower(0, 50, 0.0, GuardOptions(floor=0.5))
+    guard = GuardedPower(0, 50, 0.0, LaserSection(floor=0.5))
     assert guard.step(Wish(9.0), at(1.0, power=0.0), 1.0).power == 0.5
 
 
 def test_a_whole_number_property_never_sticks():
-    guard = GuardedPower(0, 50, 10.0, GuardOptions(quantum=1.0))
+    guard = GuardedPower(0, 50, 10.0, LaserSection(quantum=1.0))
     law, powers = HtsmlmLaw(), []
     power = 10.0
     for i in range(15):
@@ -153,7 +154,7 @@ def test_a_whole_number_property_never_sticks():
 
 
 def test_a_wish_between_two_steps_is_met_on_the_average():
-    guard, law = GuardedPower(0, 50, 2.0, GuardOptions(quantum=1.0)), Wish(2.3)
+    guard, law = GuardedPower(0, 50, 2.0, LaserSection(quantum=1.0)), Wish(2.3)
     powers, power = [], 2.0
     for i in range(100):
         power = guard.step(law, at(1 + i / 50, power=power), 1 + i / 50).power
@@ -181,7 +182,7 @@ def test_without_readings_the_power_stays_then_falls():
 
 @pytest.mark.parametrize("per_frame", [0.2, [(0, 0), (50, 10)]])
 def test_a_spent_dose_turns_the_power_down_and_says_so(per_frame):
-    options = GuardOptions(dose_budget_uj=35, uj_per_frame=per_frame)
+    options = LaserSection(dose_budget_uj=35, uj_per_frame=per_frame)
     guard, law = GuardedPower(0.5, 50, 5.0, options), Wish(5.0)
     doses = []
     for i in range(1, 5):
@@ -196,7 +197,7 @@ def test_a_spent_dose_turns_the_power_down_and_says_so(per_frame):
 
 
 def test_frames_that_nobody_saw_count_for_the_dose_at_the_brightest_power():
-    options = GuardOptions(dose_budget_uj=1e6, uj_per_frame=1.0, slew_percent_per_s=1e6)
+    options = LaserSection(dose_budget_uj=1e6, uj_per_frame=1.0, slew_percent_per_s=1e6)
     guard = GuardedPower(0, 50, 0.0, options)
     guard.step(Wish(20.0), replace(READING, t_s=1.0, power=0.0), 1.0)
     guard.step(Wish(20.0), replace(READING, t_s=1.1, power=0.5), 1.1)
@@ -217,10 +218,10 @@ def test_frames_that_nobody_saw_count_for_the_dose_at_the_brightest_power():
 )
 def test_options_that_cannot_be_are_refused(options, message):
     with pytest.raises(SettingsError, match=message):
-        check(options, GuardOptions, "control.guard")
+        check(options, LaserSection, "control.guard")
 
 
 def test_a_dose_table_must_cover_the_range():
-    options = GuardOptions(uj_per_frame=[(0, 0), (20, 1)])
+    options = LaserSection(uj_per_frame=[(0, 0), (20, 1)])
     with pytest.raises(SettingsError, match="Calibrate its whole range"):
         GuardedPower(0, 50, 0.0, options)
