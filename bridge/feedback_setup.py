@@ -17,7 +17,7 @@ from liveloc.stream.session.alarms import Alarm
 
 from .control.feedback import Feedback
 from .control.guard import GuardedPower
-from .control.laws.registry import looks_at_target, needs_target, open_law
+from .control.laws.registry import needs_target, open_law, uses_target
 from .control.stop_rules import DISK_RULE, StopRules
 from .control.target import Target
 
@@ -154,7 +154,7 @@ def open_feedback(
     target = Target(
         control,
         folder=settings.session,
-        heard=looks_at_target(control.law),
+        uses_target=uses_target(control.law),
         log=log.write,
         alarm=partial(log.alarm, serious=False),
     )

@@ -11,7 +11,7 @@ from liveloc.stream.session.settings import LaserSection
 
 from .control.feedback import decision
 from .control.guard import GuardedPower
-from .control.laws.readings import join
+from .control.laws.controller import join
 from .control.laws.registry import close_law, open_law
 from .settings import BridgeSettings
 

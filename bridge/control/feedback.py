@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .laws.readings import join
+from .laws.controller import join
 from .laws.registry import close_law
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Feedback:
         reading = self._read(blocks)
         now_s = time.monotonic()
         settling = self._target.settle(reading)
-        if self._target.hear(reading, now_s):
+        if self._target.apply_request(reading, now_s):
             reading = replace(reading, target_per_um2=self.target_per_um2)
         elif settling:
             self._interlock.want(self._power, MEASURING)

@@ -90,8 +90,8 @@ class Target:
         What is held at first, and the most that may be asked for.
     folder : Path, optional
         Of the session: who writes a target there is heard.
-    heard : bool
-        Whether the law looks at its target.
+    uses_target : bool
+        Whether the law uses its target.
     log : Callable[[dict], None], optional
         Told every target that somebody asked for.
     alarm : Callable[[str], None], optional
@@ -110,7 +110,7 @@ class Target:
         settings: ControlSection,
         *,
         folder: Path | None = None,
-        heard: bool = True,
+        uses_target: bool = True,
         log: Callable[[dict[str, Any]], None] | None = None,
         alarm: Callable[[str], None] | None = None,
     ) -> None:
@@ -118,7 +118,7 @@ class Target:
         self._settle_frames = settings.settle_frames
         self._highest, self._law = settings.highest_target_per_um2, settings.law
         self._measuring = given == PRESENT
-        self._heard = heard
+        self._uses_target = uses_target
         self._log = log or (lambda line: None)
         self._alarm = alarm or _log.warning
         self._file = TargetFile(folder, self._alarm)
@@ -156,7 +156,7 @@ class Target:
         _log.info("the present density is the target: %.3g per um2", self.per_um2)
         return True
 
-    def hear(self, reading: Reading, now_s: float) -> bool:
+    def apply_request(self, reading: Reading, now_s: float) -> bool:
         """Look whether somebody asks for another target; True if it changed.
 
         A target that is asked for ends the schedule.
@@ -165,7 +165,7 @@ class Target:
         if asked is None:
             return False
         self._waits = None
-        if not self._heard:
+        if not self._uses_target:
             self._refuse(asked, f"law {self._law} does not look at a target")
             return False
         if asked.per_um2 != PRESENT:

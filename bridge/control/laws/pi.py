@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from .options import NotNegative, Options
+from .controller import NotNegative, Options
 
 if TYPE_CHECKING:
     from .controller import Reading

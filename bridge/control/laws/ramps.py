@@ -11,7 +11,7 @@ from pydantic import Field
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.files.input_file import read_file
 
-from .options import Finite, NotNegative, Options, Positive
+from .controller import Finite, NotNegative, Options, Positive
 
 if TYPE_CHECKING:
     from .controller import Reading

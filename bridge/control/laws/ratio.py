@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from .options import Options, Positive
+from .controller import Options, Positive
 
 if TYPE_CHECKING:
     from .controller import Reading

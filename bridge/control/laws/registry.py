@@ -29,18 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .controller import Controller
-    from .options import Options
+    from .controller import Controller, Options
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A law, its options, whether it needs a target, and whether it looks at one."""
+    """A law, its options, whether it needs a target, and whether it uses one."""
 
     law: Callable[[Any], Controller]
     options: type[Options]
-    aims: bool
-    looks: bool
+    needs_target: bool
+    uses_target: bool
 
 
 _KINDS = {
@@ -59,12 +58,12 @@ LAWS = tuple(_KINDS)
 
 def needs_target(name: str) -> bool:
     """Whether a law cannot do without a target density; raises SettingsError."""
-    return _kind(name).aims
+    return _kind(name).needs_target
 
 
-def looks_at_target(name: str) -> bool:
+def uses_target(name: str) -> bool:
     """Whether a target density means anything to a law; raises SettingsError."""
-    return _kind(name).looks
+    return _kind(name).uses_target
 
 
 def check_options(

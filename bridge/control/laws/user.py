@@ -20,7 +20,7 @@ from pydantic import Field
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.session.processes import PYTHON
 
-from .options import NotNegative, Options, Positive
+from .controller import NotNegative, Options, Positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

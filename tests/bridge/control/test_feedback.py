@@ -354,10 +354,13 @@ def test_who_is_just_writing_is_not_blamed(tmp_path):
 def test_a_law_that_looks_at_no_target_says_so(tmp_path):
     told = []
     target = Target(
-        ControlSection(law="linear"), folder=tmp_path, heard=False, alarm=told.append
+        ControlSection(law="linear"),
+        folder=tmp_path,
+        uses_target=False,
+        alarm=told.append,
     )
     write_target(tmp_path, 0.8)
-    assert not target.hear(READING, 0.0)
+    assert not target.apply_request(READING, 0.0)
     assert "law linear does not look at a target" in told[0]
 
 
