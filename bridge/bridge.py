@@ -138,7 +138,9 @@ def run_bridge(
                 if interlock is not None:
                     interlock.localizing = lambda: sender.localizing
                 if guard and interlock and feedback:
-                    feedback.tell = _teller(sender, guard, interlock, feedback)
+                    feedback.send_state = _laser_state_sender(
+                        sender, guard, interlock, feedback
+                    )
                 _wait_for_engine(sender, settings, stop)
                 end = transmit(watched, sender, recorder, progress, stop, log.alarm)
         finally:  # before anything that may wait for a peer or a disk
@@ -151,7 +153,7 @@ def run_bridge(
 
 
 def _check(settings: BridgeSettings) -> None:
-    """Refuse what would lead nowhere."""
+    """Refuse settings with which frames would go nowhere."""
     if settings.record and settings.session is None:
         raise SettingsError("record is on but there is no session folder. Give one.")
     if settings.without_engine and not settings.record:
@@ -164,7 +166,7 @@ def _check(settings: BridgeSettings) -> None:
 def _open_microscope(
     settings: BridgeSettings, stack: ExitStack
 ) -> tuple[Any, SimulatedMicroscope | None]:
-    """Open the core; with the simulated microscope if that is asked for."""
+    """Open the core, that of the simulated microscope if `simulated` is set."""
     if settings.simulated is not None:
         microscope = open_simulated(settings.simulated)
         stack.callback(microscope.close)
@@ -198,7 +200,7 @@ def _open_guard(
 def _open_shutter(
     laser: LaserSection, core: Any, log: ControlLog, stack: ExitStack
 ) -> ShutterWatch | None:
-    """Watch over a second way to dark, if there is one."""
+    """Watch over the backup shutter, if there is one."""
     given = laser.shutter
     if given is None:
         return None
@@ -210,8 +212,8 @@ def _open_shutter(
     python = core.isPyDevice(laser.device) if hasattr(core, "isPyDevice") else False
     if drivers[0] == drivers[1] and not python:
         log.alarm(
-            f"shutter {given.device} has the driver of laser {laser.device} "
-            f"({drivers[0]}): if that hangs, neither answers any more.",
+            f"shutter {given.device} has the same driver as laser {laser.device} "
+            f"({drivers[0]}): if it hangs, the shutter cannot close either.",
             serious=False,
         )
     watch = ShutterWatch(
@@ -280,7 +282,7 @@ def _open_sender(
     on_standstill: Callable[[Standstill], None],
     stack: ExitStack,
 ) -> FrameSender:
-    """Begin to look for the engine."""
+    """Start connecting to the engine."""
     sender = FrameSender(
         settings.endpoint,
         start,
@@ -294,18 +296,18 @@ def _open_sender(
     return sender
 
 
-def _teller(
+def _laser_state_sender(
     sender: FrameSender,
     laser: GuardedLaser,
     interlock: LaserInterlock,
     feedback: Feedback,
 ) -> Callable[[], None]:
-    """Give what tells the engine, and so the viewers, what the laser does."""
+    """Return what sends the state of the laser to the engine, for the viewers."""
 
-    def tell() -> None:
+    def send() -> None:
         sender.send_laser_state(laser_state(sender.start, laser, interlock, feedback))
 
-    return tell
+    return send
 
 
 def _wait_for_engine(
@@ -329,8 +331,9 @@ def _wait_for_engine(
                     f"{sender.refusal}"
                 )
             _log.warning(
-                "no engine answers at %s: going on without. Frames that find no room "
-                "are handled by policy %s; the laser stays at its safe level.",
+                "no engine answers at %s: continuing without one. Frames that do not "
+                "fit in the queue are handled by policy %s; the laser stays at its "
+                "safe level.",
                 settings.endpoint,
                 settings.policy,
             )
@@ -405,7 +408,7 @@ class _WatchedSource:
 
     @property
     def start(self) -> StreamStart:
-        """What the stream's START says."""
+        """Description of the stream."""
         return self._source.start
 
     @property
@@ -448,7 +451,7 @@ def _result(
     safe: bool,
     standstills: list[Standstill],
 ) -> dict[str, Any]:
-    """Say what became of the acquisition."""
+    """Return the summary of the acquisition."""
     laser: dict[str, Any] | None = None
     if guard is not None:
         lit = [change.power for change in guard.changes if change.power != guard.safe]

@@ -71,9 +71,8 @@ def target(
     from liveloc.stream.session.target_file import write_target
 
     write_target(session, density, origin="command line")
-    say(
-        f"asked for {density}; what became of it is in {SessionFolder(session).control}"
-    )
+    outcome = SessionFolder(session).control
+    say(f"requested {density}; the outcome is written to {outcome}")
 
 
 def record(
@@ -113,12 +112,12 @@ def _acquire(
     supervised: bool = False,
     without_engine: bool = False,
 ) -> int:
-    """Run a bridge, keep what it says of the acquisition, return the exit code."""
+    """Run a bridge, write its summary of the acquisition, return the exit code."""
     from .bridge import run_bridge
     from .settings import BridgeSettings
 
     key = SessionKey.from_environment(FRAMES_KEY)
-    told = BridgeSettings.from_session(
+    bridge_settings = BridgeSettings.from_session(
         settings, folder, without_engine=without_engine, key=key
     )
     stop, reserve = stop_event(supervised), None
@@ -127,7 +126,9 @@ def _acquire(
         reserve = Reserve(folder, RESERVE_BYTES)
     try:
         with progress_bar("acquiring", settings.camera.frames) as advance:
-            result = run_bridge(told, progress=lambda n: advance(n, 0), stop=stop)
+            result = run_bridge(
+                bridge_settings, progress=lambda n: advance(n, 0), stop=stop
+            )
     finally:
         if reserve is not None:
             reserve.release()
@@ -143,18 +144,19 @@ def _acquire(
     safe = result["laser"] is None or result["laser"]["safe"]
     if frames["camera"] and not frames["sent"] and not without_engine:
         complain(
-            f"no engine took a frame at {told.endpoint}: nothing was localized. "
+            f"no engine accepted a frame at {bridge_settings.endpoint}: nothing was "
+            "localized. "
             "Start one with 'liveloc engine', or use 'liveloc record'."
         )
         return 1
     if result["status"] not in ("ok", "aborted") or not safe:
         return 1
-    # Whoever supervises the session reads its alarms and decides.
+    # The supervisor of the session reads its alarms and decides.
     return ALARM if result["not_localized"] and not supervised else 0
 
 
 def _write_result(path: Path, result: dict[str, Any]) -> None:
-    """Write what the bridge says of the acquisition, whole or not at all."""
+    """Write the summary of the acquisition, whole or not at all."""
     try:
         replace_file(path, json.dumps(result, indent=1).encode())
     except OSError as error:

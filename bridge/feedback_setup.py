@@ -46,7 +46,7 @@ class ControlLog:
     Attributes
     ----------
     forward : Callable[[str], None] or None
-        Called with every alarm, too: to reach those who watch.
+        Called with every alarm, too: sends it to the viewers.
     """
 
     def __init__(self, session: Path | None, unit: str) -> None:
@@ -111,7 +111,7 @@ class ControlLog:
 
 
 def lease_s(settings: BridgeSettings, interval_ms: float) -> float | None:
-    """Give how long a power holds without a decision; None for a constant power."""
+    """Return how long a power holds without a decision, s; None if it is constant."""
     if settings.control.law == "constant":
         return None
     block_s = settings.control.block_frames * interval_ms / 1e3
@@ -137,7 +137,7 @@ def open_feedback(
     if needs_target(control.law) and control.target_per_um2 is None:
         raise SettingsError(
             f"control.law is {control.law} but there is no control.target_per_um2. "
-            "Give a density, or 'present' to hold the one that is there."
+            "Give a density, or 'present' to hold the present one."
         )
     law = open_law(
         control.law,
@@ -160,8 +160,10 @@ def open_feedback(
     )
 
     def end(evidence: str) -> None:
-        if evidence.startswith(DISK_RULE):  # nobody asked for that
-            log.alarm(f"the acquisition was ended early. {evidence}. Free some space.")
+        if evidence.startswith(DISK_RULE):  # unlike the other rules, a fault
+            log.alarm(
+                f"the acquisition was ended early. {evidence}. Free some disk space."
+            )
         stop(evidence)
 
     return Feedback(
@@ -179,18 +181,21 @@ def open_feedback(
 
 
 def laser_state(
-    start: StreamStart, laser: GuardedLaser, interlock: LaserInterlock, done: Feedback
+    start: StreamStart,
+    laser: GuardedLaser,
+    interlock: LaserInterlock,
+    feedback: Feedback,
 ) -> LaserState:
-    """Say what the laser does, for those who watch."""
+    """Return the state of the laser, for the viewers."""
     power = laser.last_power
     times = interlock.frame_to_laser
     return LaserState(
         stream_id=start.stream_id,
         power=laser.safe if power is None else power,
         unit=laser.unit[:16],
-        law=done.law_name[:32],
-        target_per_um2=done.target_per_um2,
-        reason=(interlock.problem or done.reason)[:256],
+        law=feedback.law_name[:32],
+        target_per_um2=feedback.target_per_um2,
+        reason=(interlock.problem or feedback.reason)[:256],
         frame_to_laser_p50_ms=times.percentile(50),
         frame_to_laser_p99_ms=times.percentile(99),
         late=interlock.late,

@@ -43,8 +43,8 @@ def rerun_session(
     blocks : sequence of BlockDensity
         Measured in it.
     recording : Path
-        Session folder or movie; the ``control.jsonl`` of a session says what its laser
-        really did.
+        Session folder or movie; the ``control.jsonl`` of a session has the powers that
+        its laser really had.
     out : Path
         Gets ``control.jsonl`` and ``control.png``.
 
@@ -90,7 +90,7 @@ def rerun_session(
 
 
 def target_of(control: ControlSection, blocks: Sequence[BlockDensity]) -> float:
-    """Give the (first) target; ``present`` is the mean of the first frames."""
+    """Return the (first) target; ``present`` is the mean of the first frames."""
     given = control.target_per_um2
     if isinstance(given, list):
         return min(given)[1]  # the first
@@ -113,7 +113,7 @@ def rerun(
 ) -> list[dict[str, Any]]:
     """Let a law answer recorded densities, at its own pace.
 
-    The densities are those that the real powers caused: the law is heard, not obeyed.
+    The densities are those that the real powers caused, not those of the law.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def rerun(
     law, guard : Controller, GuardedPower
         Fresh ones.
     power : Callable[[int], float]
-        Power that the laser really had at a monotonic time in ns; the readings say it.
+        Power that the laser really had at a monotonic time in ns, for the readings.
     target_per_um2, limits, ticks_per_s : float, (float, float), float
         As in a session.
 

@@ -1,4 +1,4 @@
-"""What the bridge is told: camera, laser, where frames go."""
+"""Settings of a bridge: camera, laser, control, and where frames go."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class BridgeSettings:
     send_queue_bytes, record_queue_bytes : int
         Bounds of the two queues.
     key : SessionKey, optional
-        What the engine has to know before it gets frames and is believed.
+        Key that the engine must prove to know.
     """
 
     simulated: SimulatedSettings | None = None

@@ -1,4 +1,4 @@
-"""Send what a ``CMMCorePlus`` acquires that somebody else drives."""
+"""Send what another program acquires with its ``CMMCorePlus``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .handover import QUEUE_BYTES, HandedSource
 from .mda_frames import MDAFrames, MDAStream
 from .mda_plan import describe_key
 from .python_core import PatientMDA
-from .running_queries import keep_quiet
+from .running_queries import avoid_live_queries
 from .sequence_follower import SequenceFollower, current_camera
 from .setup import (
     CameraSettings,
@@ -59,7 +59,7 @@ class SentStream:
     Attributes
     ----------
     end : StreamEnd
-        As the engine was told, and as it stands in the recording.
+        As sent to the engine and written to the recording.
     shed : int
         Of ``end.missing``: frames for which there was no room on the way here.
     recorded : int or None
@@ -86,7 +86,7 @@ def attach(core: Any, **options: Any) -> Attached:
 
 
 class Attached:
-    """Follows somebody else's core: each acquisition becomes a stream.
+    """Follows the core of another program: each acquisition becomes a stream.
 
     Multi-dimensional acquisitions (``core.run_mda``) are followed by themselves,
     plain sequences with `follow_sequence`. The core is only listened to: no device,
@@ -109,7 +109,7 @@ class Attached:
     camera : str, optional
         Label of the camera to follow; the core's current one if not given.
     pixel_size_nm, calibration, interval_ms, laser_seq, metadata
-        See `MicroManagerSource`. `laser_seq` is asked in the acquisition's thread.
+        See `MicroManagerSource`. `laser_seq` is called in the acquisition's thread.
     policy : {"drop_block", "stop"}
         What happens when the disk or the engine is too slow. The acquisition never
         waits, so ``block`` is refused.
@@ -200,9 +200,9 @@ class Attached:
         return self._failure
 
     def as_output(self) -> _Output:
-        """Give what ``core.run_mda(plan, output=...)`` takes, alone or in a list.
+        """Return an output for ``core.run_mda(plan, output=...)``, alone or in a list.
 
-        From now on only acquisitions that it is given to are sent.
+        From now on only acquisitions with this output are sent.
         """
         if self._output is None:
             self._output = _Output()
@@ -272,7 +272,9 @@ class Attached:
         self._work.put(None)
         self._thread.join(JOIN_S)
         if self._thread.is_alive():
-            _log.error("the engine or the disk hangs: gave up after %g s.", JOIN_S)
+            _log.error(
+                "the engine or the disk does not respond: gave up after %g s.", JOIN_S
+            )
 
     def __enter__(self) -> Attached:
         return self
@@ -285,7 +287,7 @@ class Attached:
             self.close()
 
     def _connect(self) -> None:
-        keep_quiet(self._core)
+        avoid_live_queries(self._core)
         self._patience = PatientMDA(self._core)
         for name in SIGNALS:
             getattr(self._core.mda.events, name).connect(getattr(self._listener, name))
@@ -300,7 +302,7 @@ class Attached:
                 _log.debug("%s: %s", name, error)
 
     def _enqueue(self, stream: MDAStream | SequenceFollower) -> None:
-        """Give a stream to our thread. Called in the acquisition's thread."""
+        """Pass a stream to our thread. Called in the acquisition's thread."""
         if not self._closed:
             self._work.put(stream)
         elif isinstance(stream, MDAStream):
@@ -315,8 +317,8 @@ class Attached:
             except LivelocError as error:
                 self._fail(stream, error)
             except Exception as error:
-                _log.exception("a fault in liveloc; the acquisition goes on")
-                self._fail(stream, SourceError(f"a fault in liveloc: {error!r}"))
+                _log.exception("a bug in liveloc; the acquisition goes on")
+                self._fail(stream, SourceError(f"a bug in liveloc: {error!r}"))
             finally:
                 self._current = None
                 self._busy.clear()
@@ -395,7 +397,7 @@ class _Output:
     """
 
     def frameReady(self) -> None:
-        """Do nothing; pymmcore-plus asks outputs for this method."""
+        """Do nothing; pymmcore-plus expects this method of an output."""
 
 
 def describe_mda_stream(
@@ -417,8 +419,8 @@ def describe_mda_stream(
     state = read_camera(core, camera)
     if state.shape != stream.shape:
         raise SettingsError(
-            f"camera '{camera}': the first frame is {stream.shape} and the camera now "
-            f"gives {state.shape}. Leave its ROI alone while an acquisition runs."
+            f"camera '{camera}': the first frame is {stream.shape} but frames are now "
+            f"{state.shape}. Leave its ROI alone while an acquisition runs."
         )
     state = replace(state, exposure_ms=stream.exposure_ms or state.exposure_ms)
     given_ms = settings.interval_ms

@@ -1,8 +1,8 @@
-"""Notices that a camera changes its exposure by itself, without asking it anything.
+"""Notices that a camera changes its exposure by itself, without a query to it.
 
-A running camera must not be asked (docs/decisions/0014). What its frames bring along is
-looked at instead: the exposure in their metadata, where the adapter writes it, and the
-time from frame to frame. After the sequence has stopped the camera is asked once.
+A running camera must not be queried (docs/decisions/0014). Its frames are watched
+instead: the exposure in their metadata, where the adapter writes it, and the time from
+frame to frame. After the sequence has stopped the camera is queried once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ExposureWatch:
     camera : str
         Label, for people.
     exposure_ms : float
-        As START says.
+        Exposure at the start, ms.
     on_alarm : Callable[[str, bool], None]
         Called with one line for the user, and whether it is certain: at most once for
         each kind of evidence.
@@ -51,7 +51,7 @@ class ExposureWatch:
         self._warned: set[str] = set()
 
     def frame(self, number: int, t_ns: int | None, tags: Mapping[str, Any]) -> None:
-        """Take note of a frame.
+        """Take a frame into account.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class ExposureWatch:
                 f"camera '{self._camera}': frames came every {self._usual_ms:.3g} ms "
                 f"at first, near frame {number} they come every "
                 f"{float(np.median(self._intervals)):.3g} ms. Has it changed its "
-                f"exposure? START says {self._exposure_ms:g} ms.",
+                f"exposure? It began with {self._exposure_ms:g} ms.",
                 certain=False,
             )
 

@@ -25,7 +25,7 @@ from .mda_plan import (
 )
 from .properties import one_line
 from .python_core import PatientMDA
-from .running_queries import keep_quiet
+from .running_queries import avoid_live_queries
 from .setup import (
     CameraSettings,
     frame_interval_ms,
@@ -95,11 +95,11 @@ def check_plan(plan: MDASequence, name: str = "the plan") -> None:
 
 
 class MDAAcquisition:
-    """Runs a plan and gives its frames: a source for each position, plane, channel.
+    """Runs a plan: a source of frames for each position, plane and channel.
 
     Hardware timing is used where pymmcore-plus can: with an interval of 0, the frames
     of a time plan are one sequence at the camera's own rate. The acquisition waits,
-    set up, until the first frame is asked for; without `calibration`, or with a ROI
+    set up, until the first frame is requested; without `calibration`, or with a ROI
     in the plan, it starts at once.
 
     Parameters
@@ -109,15 +109,16 @@ class MDAAcquisition:
     plan : MDASequence
         See `check_plan`; an exposure in it wins over `exposure_ms`.
     settings, policy, laser_seq, metadata, stop, **camera
-        See `MicroManagerSource`; set before the plan runs, which says the frames.
+        See `MicroManagerSource`; set before the plan runs. The plan has the
+        number of frames.
     queue_bytes : int
-        Pixels that may wait for whoever reads the sources. The acquisition never
-        waits for them, so ``block`` is refused.
+        Bytes of pixels that may wait for the reader of the sources. The acquisition
+        never waits for them, so ``block`` is refused.
 
     Raises
     ------
     SettingsError
-        A plan that makes no streams, or a camera that is not as it is told to be.
+        A plan that makes no streams, or a camera that cannot be set like this.
 
     Examples
     --------
@@ -148,7 +149,9 @@ class MDAAcquisition:
         self._core, self._plan, self._stop = core, plan, stop
         self._settings = CameraSettings(**dict(settings or ()) | camera)
         if self._settings.frames:
-            raise SettingsError("frames is given beside a plan, which says it.")
+            raise SettingsError(
+                "frames is given beside a plan, which has their number."
+            )
         self._policy = policy
         self._metadata = dict(metadata or {}) | {"mda_plan": plan_text(plan)}
         state = set_up_camera(core, self._settings)
@@ -188,19 +191,21 @@ class MDAAcquisition:
     def sources(self) -> Iterator[FrameSource]:
         """Yield a source for each stream of the plan, in the order of the plan.
 
-        Read one to its end before the next is asked for; it is closed then.
+        Read one to its end before the next is requested; it is closed then.
 
         Raises
         ------
         SettingsError, SourceError
-            The acquisition cannot be set up, or gave no frame at all.
+            The acquisition cannot be set up, or delivered no frame at all.
         """
         if self._thread.ident is not None:
-            raise SettingsError("this plan was run already: make another acquisition.")
+            raise SettingsError(
+                "this plan has been run already: create another acquisition."
+            )
         for name in SIGNALS:
             getattr(self._core.mda.events, name).connect(getattr(self._listener, name))
         self._core.mda.events.sequenceStarted.connect(self._wait_for_go)
-        keep_quiet(self._core)
+        avoid_live_queries(self._core)
         self._patience = PatientMDA(self._core)
         self._thread.start()
         source = self._first_source()
@@ -250,7 +255,7 @@ class MDAAcquisition:
         self.close()
 
     def _run(self) -> None:
-        """Run the plan; say why it failed if it did."""
+        """Run the plan; end its streams with the reason if it fails."""
         error: SourceError | None = None
         try:
             self._core.mda.run(self._plan)
@@ -261,7 +266,7 @@ class MDAAcquisition:
             )
             self._listener.fail(error)
         finally:
-            self._first.end(error or SourceError("the acquisition gave not one frame."))
+            self._first.end(error or SourceError("the acquisition delivered no frame."))
             self._prepared.set()
             self._streams.put(None)
 
@@ -282,14 +287,14 @@ class MDAAcquisition:
             waiting = self._next_stream()
             if waiting is None:
                 self._first.raise_error()
-                raise SourceError("the acquisition gave not one frame.")
+                raise SourceError("the acquisition delivered no frame.")
             stream = waiting
         source = self._source(stream)
         self._first_start = source.start
         return source
 
     def _as_planned(self, state: CameraState) -> MDAStream:
-        """Say what the first stream will be."""
+        """Return the first stream as the plan has it."""
         return MDAStream(
             handover=self._first,
             key=key_of(self._first_event),
@@ -337,8 +342,8 @@ class MDAAcquisition:
                 stream.handover.end(
                     SourceError(
                         f"the first frame is {seen} (shape, type, exposure in ms), "
-                        f"START said {said}. Does a channel of the plan change the "
-                        "camera? Set it before, or leave it out of the channel."
+                        f"but {said} was expected. Does a channel of the plan change "
+                        "the camera? Set it before, or leave it out of the channel."
                     )
                 )
                 self._core.mda.cancel()

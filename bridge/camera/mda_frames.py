@@ -73,9 +73,9 @@ class MDAStream:
     shape, dtype, exposure_ms
         Of its first frame.
     interval_ms : float
-        From frame to frame by the plan, 0 if it does not say.
+        Time from frame to frame by the plan, ms; 0 if it has none.
     expected_frames : int
-        By the plan, 0 if it does not say.
+        Number of frames by the plan, 0 if not known.
     """
 
     handover: Handover
@@ -90,7 +90,7 @@ class MDAStream:
 
 
 class MDAFrames:
-    """Listens to an acquisition, copies its frames and gives them on.
+    """Listens to an acquisition and copies its frames into streams.
 
     Its methods have the names of the signals of ``core.mda.events`` and are connected
     to them. They are called in the acquisition's thread: each copies and returns,
@@ -107,15 +107,15 @@ class MDAFrames:
     camera : str
         Label of the camera to take.
     on_stream : Callable[[MDAStream], None]
-        Given each new stream when its first frame is there. Must not block.
+        Called with each new stream when its first frame is there. Must not block.
     status : Callable[[], str]
-        Asked at the end of an acquisition: ``completed``, ``canceled``, ``errored``.
+        Called at the end of an acquisition: ``completed``, ``canceled``, ``errored``.
     wanted : Callable[[], bool], optional
-        Asked at the start of an acquisition: shall its frames be taken?
+        Called at the start of an acquisition: whether to take its frames.
     first : Handover, optional
-        For the first stream, where somebody waits for it already.
+        Of the first stream, where it is already being waited for.
     errors_explained : bool
-        Whoever runs the acquisition calls `fail` when it ended with an error.
+        The caller of the acquisition calls `fail` when it ended with an error.
     queue_bytes, policy
         See `Handover`.
     laser_seq : Callable[[int], int], optional
@@ -157,17 +157,17 @@ class MDAFrames:
         self._last_number = -1
 
     @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def _contained(self) -> Iterator[None]:
         """Keep our faults from the acquisition; they end the stream."""
         try:
             yield
         except Exception as error:
             _log.exception("the acquisition goes on, its stream ends")
-            self._end(SourceError(f"a fault in liveloc: {error!r}"))
+            self._end(SourceError(f"a bug in liveloc: {error!r}"))
 
     def sequenceStarted(self, sequence: MDASequence, meta: Mapping[str, Any]) -> None:
         """Learn the plan."""
-        with self._guard():
+        with self._contained():
             self._end(SourceAborted("another acquisition began"))
             self._reset()
             if not self._wanted():
@@ -186,8 +186,8 @@ class MDAFrames:
             self._expected = frames_per_stream(sequence)
 
     def eventStarted(self, event: MDAEvent) -> None:
-        """Give each exposure of the next part of the plan its place."""
-        with self._guard():
+        """Assign each exposure of the next part of the plan its place."""
+        with self._contained():
             self._came, self._last_number = 0, -1
             if self._refused:
                 return
@@ -209,10 +209,10 @@ class MDAFrames:
             self._seqs = seqs
 
     def _next_place(self, key: Key) -> int:
-        """Give the next place in a stream.
+        """Return the next place in a stream.
 
         A camera that lost exposures may have gone on beyond its part of the plan
-        until it had delivered as many frames as asked for.
+        until it had delivered as many frames as requested.
         """
         stream = self._stream
         went_on = stream.next_seq if stream is not None and stream.key == key else 0
@@ -223,7 +223,7 @@ class MDAFrames:
     ) -> None:
         """Copy a frame and put it in the queue of its stream."""
         t_ns = time.monotonic_ns()
-        with self._guard():
+        with self._contained():
             name = self._refused or self._take(image, meta, t_ns)
             if name:
                 if not self.others[name]:
@@ -231,16 +231,16 @@ class MDAFrames:
                 self.others[name] += 1
 
     def sequenceCanceled(self, sequence: MDASequence) -> None:
-        """End the stream: somebody cancelled the acquisition."""
-        with self._guard():
+        """End the stream: the acquisition was cancelled."""
+        with self._contained():
             seen = self._stream.next_seq if self._stream else 0
             self._end(
                 SourceAborted(f"the acquisition was cancelled after {seen} exposures")
             )
 
     def sequenceFinished(self, sequence: MDASequence) -> None:
-        """End the stream, and say what is missing from the plan."""
-        with self._guard():
+        """End the stream, with what is missing from the plan."""
+        with self._contained():
             if self._status() == "errored":
                 if self._errors_explained:
                     return
@@ -315,7 +315,7 @@ class MDAFrames:
         self._end(
             SourceError(
                 f"the camera's count is {number} after {last} in a part of "
-                f"{len(self._seqs)} exposures: frames cannot be placed."
+                f"{len(self._seqs)} exposures: frames cannot be put in order."
             )
         )
         return None
@@ -323,10 +323,10 @@ class MDAFrames:
     def _stream_of(
         self, key: Key, image: NDArray[Any], meta: Mapping[str, Any]
     ) -> MDAStream | str:
-        """Give the stream of a key, a new one where the plan goes on to the next."""
+        """Return the stream of a key, a new one where the plan goes on to the next."""
         stream = self._stream
         if stream is not None and stream.key == key:
-            if stream.handover.ended:  # policy stop, or nobody reads it any more
+            if stream.handover.ended:  # policy stop, or its reader is gone
                 self._end(None)
                 return AFTER_END
             return stream

@@ -1,4 +1,4 @@
-"""What a useq plan says of its frames: axes, times, how many."""
+"""Frames of a useq plan: axes, times, how many."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def describe_key(key: Key) -> str:
 
 
 def is_known(sequence: MDASequence) -> bool:
-    """Whether the sequence says what comes; that of a generator does not."""
+    """Whether the sequence is known beforehand; that of a generator is not."""
     return bool(sequence.axis_order)
 
 
@@ -60,7 +60,7 @@ def alternating_axis(sequence: MDASequence) -> str:
 
 
 def interval_ms_of(sequence: MDASequence) -> float:
-    """Return the time from frame to frame that the (first) time plan asks for."""
+    """Return the time from frame to frame that the (first) time plan sets."""
     plans: list[Any] = [sequence.time_plan]
     plans += [p.sequence.time_plan for p in sequence.stage_positions if p.sequence]
     for plan in plans:

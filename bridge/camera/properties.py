@@ -17,7 +17,7 @@ BINNING = "Binning"
 
 
 def one_line(error: BaseException) -> str:
-    """Give an error's text on one line, ended like a sentence."""
+    """Return an error's text on one line, ended like a sentence."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if text.endswith((".", "!", "?")) else text + "."
 
@@ -50,7 +50,7 @@ def _set_property(core: Any, camera: str, name: str, value: Any) -> None:
         )
     if core.isPropertyReadOnly(camera, name) or core.isPropertyPreInit(camera, name):
         raise SettingsError(
-            f"camera '{camera}': property '{name}' can only be read here. Leave it "
+            f"camera '{camera}': property '{name}' is read-only here. Leave it "
             "out, or set it in the Micro-Manager configuration."
         )
     allowed = [str(v) for v in core.getAllowedPropertyValues(camera, name)]
@@ -85,7 +85,7 @@ def _alike(one: str, other: str) -> bool:
 
 
 def _limits(core: Any, camera: str, name: str) -> str:
-    """Say the limits of a number, if it has any."""
+    """Return the limits of a number as text, if it has any."""
     if not core.hasPropertyLimits(camera, name):
         return ""
     low = core.getPropertyLowerLimit(camera, name)
@@ -94,7 +94,7 @@ def _limits(core: Any, camera: str, name: str) -> str:
 
 
 def set_binning(core: Any, camera: str, binning: int | None) -> int:
-    """Bin `binning` x `binning` pixels if that is asked for; return what is set.
+    """Set the binning, if one is given; return the present one.
 
     Raises
     ------

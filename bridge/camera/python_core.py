@@ -4,7 +4,7 @@ pymmcore-plus keeps the frames of Python cameras in one pool of bytes
 (``SequenceBuffer``). In version 0.18 that pool stops or empties itself at its end
 when the bytes of a frame do not divide it, and its byte count is changed outside
 its lock. Everything here that rests on private parts of pymmcore-plus is in this
-module; ``tests/bridge/test_python_core.py`` says when it is no longer needed.
+module; ``tests/bridge/test_python_core.py`` shows when it is no longer needed.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class FrameExactCore(UniMMCore):  # type: ignore[misc]
     """A ``UniMMCore`` whose Python cameras write to a `FrameExactBuffer`.
 
     C++ cameras keep the circular buffer of Micro-Manager's own core. A Python camera
-    with a method ``stop_sequence`` is told when its sequence shall end: it need not
+    with a method ``stop_sequence`` is called when its sequence is to end: it need not
     deliver another frame to notice.
     """
 
@@ -238,8 +238,8 @@ class FrameExactCore(UniMMCore):  # type: ignore[misc]
 class _RunningCamera:
     """A Python camera whose errors end its sequence and are kept.
 
-    Otherwise they would end the core's thread and be printed, and nobody who reads the
-    frames could tell why there are no more.
+    Otherwise they would end the core's thread and be printed, and the reader of the
+    frames could not know why there are no more.
     """
 
     def __init__(self, camera: Any) -> None:
@@ -267,7 +267,7 @@ class _RunningCamera:
             self.error = " ".join(str(error).split()) or repr(error)
 
     def ask_to_stop(self) -> None:
-        """Tell the camera, if it listens."""
+        """Call the camera's ``stop_sequence``, if it has one."""
         stop = getattr(self._camera, "stop_sequence", None)
         if callable(stop):
             stop()
@@ -299,7 +299,7 @@ class PatientMDA:
         return fetches and self._core.getRemainingImageCount() > 0
 
     def undo(self) -> None:
-        """Give the core its own method back. Idempotent."""
+        """Restore the core's own method. Idempotent."""
         self._core.__dict__.pop("isSequenceRunning", None)
 
 
@@ -345,7 +345,7 @@ def close_core(core: CMMCore, timeout_s: float = UNLOAD_S) -> bool:
     _left.append(core)  # else its end would be waited for as well
     _log.critical(
         "a driver of Micro-Manager hangs: the devices could not be unloaded within "
-        "%g s. The program ends without them. Look whether the laser is off, and "
+        "%g s. The program ends without them. Check that the laser is off, and "
         "switch the device that hangs off and on.",
         timeout_s,
     )

@@ -1,11 +1,11 @@
-"""Asking about a camera while it runs, without asking the camera.
+"""Queries about a camera while it runs, answered without the camera.
 
-Micro-Manager's device base class writes the name of every property that somebody asks
-for into a text that no lock guards (``CDeviceBase::GetProperty``). Many adapters ask
-themselves for their binning with every frame, in the thread that takes the frames;
-whoever asks from another thread meanwhile, be it for the exposure or the pixel size,
-corrupts the heap of the process now and then. pymmcore-plus does so with every frame of
-a hardware-timed acquisition.
+Micro-Manager's device base class writes the name of every property that is read into a
+string that no lock guards (``CDeviceBase::GetProperty``). Many adapters read their own
+binning with every frame, in the thread that takes the frames. A query from another
+thread at that moment, be it for the exposure or the pixel size, now and then corrupts
+the heap of the process. pymmcore-plus makes such a query with every frame of a
+hardware-timed acquisition.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from contextlib import suppress
 from typing import Any
 
 EXPOSURE = "Exposure"
-SEEN_MS = 0.01  # the core keeps what was asked for, as text with two decimals
+SEEN_MS = 0.01  # the core keeps what was set, as text with two decimals
 
 
-def keep_quiet(core: Any) -> None:
+def avoid_live_queries(core: Any) -> None:
     """Make a core answer for its running camera from what it knows. Idempotent.
 
-    ``getExposure`` and ``getPixelSizeUm`` ask the camera only while it stands; a change
-    that is made through the core while it runs is seen all the same.
+    ``getExposure`` and ``getPixelSizeUm`` query the camera only while it is idle; a
+    change that is made through the core while it runs is seen all the same.
     """
-    if not isinstance(getattr(core.getExposure, "__self__", None), _QuietCamera):
-        _QuietCamera(core)
+    if not isinstance(getattr(core.getExposure, "__self__", None), _CachedQueries):
+        _CachedQueries(core)
 
 
 def property_of(core: Any, camera: str, name: str) -> str:
-    """Read a property: of the camera while it stands, else as the core last saw it.
+    """Read a property: from the camera while it is idle, else as the core last saw it.
 
     Raises
     ------
     RuntimeError
-        The camera does not have it or cannot tell.
+        The camera does not have it or cannot read it.
     """
     if core.isSequenceRunning(camera):
         known = _last_seen(core, camera, name)
@@ -52,7 +52,7 @@ def _last_seen(core: Any, camera: str, name: str) -> str | None:
 
 
 def _exposure_now(exposure_ms: float, seen_then: str | None, seen: str | None) -> float:
-    """Give the exposure as it was asked for, unless the core has seen another since."""
+    """Return the exposure as it was set, unless the core has seen another since."""
     if seen is None or seen == seen_then:
         return exposure_ms
     try:
@@ -62,8 +62,8 @@ def _exposure_now(exposure_ms: float, seen_then: str | None, seen: str | None) -
     return exposure_ms if abs(seen_ms - exposure_ms) < SEEN_MS else seen_ms
 
 
-class _QuietCamera:
-    """Stands in for two methods of a core; asks last just before the camera starts."""
+class _CachedQueries:
+    """Stands in for two methods of a core; last query just before the camera starts."""
 
     def __init__(self, core: Any) -> None:
         self._core = weakref.ref(core)
@@ -97,7 +97,7 @@ class _QuietCamera:
         return size_um
 
     def _starts(self) -> None:
-        """Ask while the camera still stands; whoever starts it is not to fail here."""
+        """Query the camera while it is still idle; its start must not fail here."""
         self._exposures.clear()
         self._pixel_sizes.clear()
         with suppress(Exception):  # adapters raise what they like

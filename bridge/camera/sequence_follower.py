@@ -1,4 +1,4 @@
-"""A sequence acquisition that somebody else started, as a frame source."""
+"""A sequence acquisition that another program started, as a frame source."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SequenceFollower:
     """Takes the frames of a running sequence and leaves the camera alone.
 
     For ``startSequenceAcquisition`` and ``startContinuousSequenceAcquisition`` of a
-    script or a program. Frames are popped from the core's buffer, so nobody else may
+    script or a program. Frames are popped from the core's buffer, so nothing else may
     pop them; a live view that peeks (``getLastImage``) is not disturbed. It ends with
     the sequence, and when a multi-dimensional acquisition begins. `seq` counts from
     the first frame taken here.
@@ -54,7 +54,7 @@ class SequenceFollower:
     Parameters
     ----------
     core : CMMCorePlus
-        Driven by somebody else. Nothing in it is set, started or stopped.
+        Driven by another program. Nothing in it is set, started or stopped.
     settings, policy, laser_seq, metadata, **camera
         See `MicroManagerSource`; only ``camera``, ``interval_ms``, ``pixel_size_nm``,
         ``calibration`` and ``patience_s`` matter here.
@@ -108,7 +108,7 @@ class SequenceFollower:
 
     @property
     def start(self) -> StreamStart:
-        """What the stream's START says."""
+        """Description of the stream."""
         return self._start
 
     @property

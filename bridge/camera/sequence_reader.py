@@ -11,7 +11,7 @@ from liveloc.stream.errors import SourceError
 from liveloc.stream.frames import Frame, FrameHeader
 
 from .properties import one_line
-from .running_queries import keep_quiet
+from .running_queries import avoid_live_queries
 
 if TYPE_CHECKING:
     import threading
@@ -28,7 +28,7 @@ IMAGE_NUMBER_TAG = "ImageNumber"
 ROI_TAGS = ("ROI-X-start", "ROI-Y-start")
 
 PATIENCE_FRAMES = 20
-WATCH_S = 0.1  # how often a running camera is asked for its exposure
+WATCH_S = 0.1  # how often a running camera 's exposure is checked
 
 
 class SequenceReader:
@@ -40,7 +40,7 @@ class SequenceReader:
     Parameters
     ----------
     core : CMMCorePlus
-        Nobody else may pop its images meanwhile.
+        Nothing else may pop its images meanwhile.
     state : CameraState
         The camera as START describes it; a frame that does not fit is an error.
     interval_ms : float
@@ -48,12 +48,12 @@ class SequenceReader:
     laser_seq : Callable[[int], int], optional
         Number of the laser setting in force at a monotonic time in ns.
     patience_s : float
-        A camera that has begun, says that it runs, and gives nothing for so long
-        (and for 20 frame intervals) has failed. 0 waits for ever.
+        Time without a frame, s, after which a camera that has begun and reports that
+        it is running has failed; at least 20 frame intervals. 0 waits for ever.
     from_first : bool
         Count from the first frame that is seen, for a sequence that runs already.
     watch : ExposureWatch, optional
-        Shown every frame.
+        Receives every frame.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SequenceReader:
         from_first: bool = False,
         watch: ExposureWatch | None = None,
     ) -> None:
-        keep_quiet(core)
+        avoid_live_queries(core)
         self._core = core
         self._state = state
         self._interval_ns = round(interval_ms * 1e6)
@@ -126,9 +126,9 @@ class SequenceReader:
                 return None
             if self.received and time.monotonic() - since_s > self._patience_s:
                 self.fail(
-                    f"gave nothing for {self._patience_s:.0f} s after frame "
-                    f"{self.next_seq - 1} though it says that it runs. Is it "
-                    "unplugged? With an external trigger that pauses set patience_s "
+                    f"delivered no frame for {self._patience_s:.0f} s after frame "
+                    f"{self.next_seq - 1}, although it reports that it is running. Is "
+                    "it unplugged? With an external trigger that pauses set patience_s "
                     "to 0."
                 )
             time.sleep(self._poll_s)
@@ -151,13 +151,13 @@ class SequenceReader:
     def _fail_size(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NoReturn:
         state = self._state
         self.fail(
-            f"frame {self.received} is {shape} of {dtype}, START said {state.shape} "
-            f"of {np.dtype(state.dtype)}. Was the ROI or the binning changed while it "
-            "ran? Leave the camera alone until the end."
+            f"frame {self.received} is {shape} of {dtype}, but the stream began with "
+            f"{state.shape} of {np.dtype(state.dtype)}. Was the ROI or the binning "
+            "changed while it ran? Leave the camera alone until the end."
         )
 
     def _watch_exposure(self) -> None:
-        """Notice an exposure that somebody changed, at most ten times a second."""
+        """Notice a change of the exposure, at most ten times a second."""
         now_s = time.monotonic()
         if now_s - self._watched_s < WATCH_S:
             return
@@ -173,7 +173,7 @@ class SequenceReader:
     def _frame(
         self, pixels: NDArray[Any], tags: Mapping[str, Any], t_ns: int, *, fresh: bool
     ) -> Frame:
-        """Check one frame against START and give it its place in the stream."""
+        """Check a frame against START and number it."""
         self._watch_exposure()
         state = self._state
         if pixels.shape != state.shape or pixels.dtype != np.dtype(state.dtype):
@@ -183,8 +183,8 @@ class SequenceReader:
             if place != self._roi_tags:
                 self.fail(
                     f"the ROI of frame {self.received} begins at ({', '.join(place)}), "
-                    f"START said ({', '.join(self._roi_tags)}). It was moved while the "
-                    "camera ran: leave the camera alone until the end."
+                    f"of the stream at ({', '.join(self._roi_tags)}). It was moved "
+                    "while the camera ran: leave the camera alone until the end."
                 )
         number = self._number(tags)
         if self._watch is not None:
@@ -201,7 +201,7 @@ class SequenceReader:
         return Frame(header, np.ascontiguousarray(pixels))
 
     def _number(self, tags: Mapping[str, Any]) -> int:
-        """Give the camera's own count where it has one, Micro-Manager's otherwise."""
+        """Return the camera's own count where it has one, Micro-Manager's otherwise."""
         number = self._count(tags, IMAGE_NUMBER_TAG)
         if CAMERA_FRAME_TAG in tags:
             number = self._count(tags, CAMERA_FRAME_TAG)
@@ -210,8 +210,8 @@ class SequenceReader:
         number -= self._first
         if number < self.next_seq:
             self.fail(
-                f"its count is {number} after {self.next_seq - 1}. The driver repeats "
-                "or restarts its numbers; frames cannot be placed."
+                f"its frame number is {number} after {self.next_seq - 1}. The driver "
+                "repeats or restarts its numbers; frames cannot be put in order."
             )
         return number
 

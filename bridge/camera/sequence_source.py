@@ -15,7 +15,7 @@ from liveloc.stream.errors import SettingsError, SourceError
 from .exposure_watch import ExposureWatch
 from .properties import one_line
 from .python_core import FrameExactCore, close_core, silence_at_exit
-from .running_queries import keep_quiet
+from .running_queries import avoid_live_queries
 from .sequence_reader import CAMERA_FRAME_TAG, SequenceReader, was_set
 from .setup import CameraSettings, frame_interval_ms, set_buffer, set_up_camera
 from .stream_start import CALIBRATION_FRAMES, describe_stream
@@ -59,14 +59,14 @@ def open_core(config: str | Path | None = None) -> CMMCorePlus:
     has_python = any(line.lstrip("# ").startswith("py ") for line in text.splitlines())
     core = FrameExactCore() if has_python else CMMCorePlus()
     silence_at_exit(core)
-    keep_quiet(core)
+    avoid_live_queries(core)
     try:
         core.loadSystemConfiguration(path)
     except Exception as error:  # adapters raise what they like
         close_core(core)
         raise SettingsError(
             f"Micro-Manager configuration {path}: {one_line(error)} "
-            "Switch the device on, or load the file in Micro-Manager to mend it."
+            "Switch the device on, or load the file in Micro-Manager to repair it."
         ) from error
     return core
 
@@ -95,14 +95,14 @@ class MicroManagerSource:
     silently emptying its buffer. `seq` follows the camera's own count, so an
     exposure that never arrived is a gap in `seq` and counted in `missing`.
 
-    The camera is set up here, and starts with the first frame asked for; without
-    `calibration` it starts at once, because START needs the gain guessed from the
+    The camera is set up here, and starts with the first frame requested; without
+    `calibration` it starts at once, because START needs the gain estimated from the
     first frames.
 
     Parameters
     ----------
     core : CMMCorePlus
-        Loaded and owned by the caller. Nobody else may pop its images meanwhile.
+        Loaded and owned by the caller. Nothing else may pop its images meanwhile.
     settings : CameraSettings, optional
         Camera and how to set it; the defaults if not given.
     policy : {"block", "drop_block", "stop"}
@@ -146,7 +146,7 @@ class MicroManagerSource:
         if frames > UNBOUNDED:
             raise SettingsError(f"frames is {frames}. Give 0 to {UNBOUNDED}.")
         self._core = core
-        self._expected = frames
+        self._planned = frames
         self._stop = threading.Event()
         self._stop_outside = stop
         self._early: deque[Frame] = deque()
@@ -187,7 +187,7 @@ class MicroManagerSource:
 
     @property
     def start(self) -> StreamStart:
-        """What the stream's START says."""
+        """Description of the stream."""
         return self._start
 
     @property
@@ -228,7 +228,7 @@ class MicroManagerSource:
             return
         self._running = True
         try:
-            self._core.startSequenceAcquisition(self._expected or UNBOUNDED, 0, True)
+            self._core.startSequenceAcquisition(self._planned or UNBOUNDED, 0, True)
         except (RuntimeError, ValueError) as error:
             raise SourceError(
                 f"camera '{self._camera}' does not start: {one_line(error)} "
@@ -258,7 +258,7 @@ class MicroManagerSource:
     def _take_early(self) -> list[Frame]:
         """Start the camera and keep its first frames, for a guess of the gain."""
         self._begin()
-        wanted = min(self._expected or CALIBRATION_FRAMES, CALIBRATION_FRAMES)
+        wanted = min(self._planned or CALIBRATION_FRAMES, CALIBRATION_FRAMES)
         while len(self._early) < wanted:
             frame = self._reader.next(self._heed_stop)
             if frame is None:
@@ -275,23 +275,23 @@ class MicroManagerSource:
             _log.warning("camera '%s': %s", self._camera, one_line(error))
 
     def _check_end(self) -> None:
-        """Tell an end that was asked for from one that was not."""
+        """Raise what ended the sequence, unless it was meant to end."""
         reader = self._reader
         self._ask_exposure()
         if self._core.isBufferOverflowed():
             reader.fail(
                 f"Micro-Manager's circular buffer of {self._buffer_mib} MiB overflowed "
                 f"after frame {reader.next_seq - 1} and the camera was stopped: frames "
-                "were taken more slowly than they came. Set a larger buffer_mib, a "
+                "arrived faster than they were read. Set a larger buffer_mib, a "
                 "smaller ROI or a longer exposure."
             )
         if self._asked_to_stop() or self._closed:
             return
-        if reader.next_seq < (self._expected or UNBOUNDED):
-            planned = self._expected or "an unlimited number of"
+        if reader.next_seq < (self._planned or UNBOUNDED):
+            planned = self._planned or "an unlimited number of"
             error = getattr(self._core, "sequence_error", "")  # of a Python camera
-            told = f": {error}" if error else "."
+            reason = f": {error}" if error else "."
             reader.fail(
-                f"stopped by itself after {reader.received} of {planned} frames{told} "
-                "Check its cable and power, and Micro-Manager's log."
+                f"stopped by itself after {reader.received} of {planned} "
+                f"frames{reason} Check its cable and power, and Micro-Manager's log."
             )

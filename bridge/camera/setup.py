@@ -92,7 +92,7 @@ class CameraState:
     dtype : {"u1", "u2"}
         Of a frame.
     exposure_ms : float
-        As the camera says.
+        Exposure as the camera reports it, ms.
     roi : tuple[int, int, int, int]
         (x, y, width, height) as the camera counts them, see `set_roi`.
     origin : tuple[int, int]
@@ -116,7 +116,8 @@ def read_camera(core: Any, camera: str) -> CameraState:
     Raises
     ------
     SettingsError
-        It gives no 8 or 16 bit monochrome frames, or they cannot be placed.
+        Its frames are not 8 or 16 bit monochrome, or their place on the chip is not
+        known.
     """
     shape, dtype = pixel_layout(core, camera)
     roi = _roi(core, camera)
@@ -125,7 +126,7 @@ def read_camera(core: Any, camera: str) -> CameraState:
     if roi[0] % unit or roi[1] % unit:
         raise SettingsError(
             f"camera '{camera}': its ROI begins at ({roi[0]}, {roi[1]}) pixels of the "
-            f"chip, which is inside of a {binning} x {binning} binned pixel. Begin it "
+            f"chip, which is inside a {binning} x {binning} binned pixel. Begin it "
             f"at multiples of {binning}."
         )
     return CameraState(
@@ -208,7 +209,7 @@ def choose_camera(core: Any, label: str | None) -> str:
 
 
 def set_exposure(core: Any, camera: str, exposure_ms: float | None) -> float:
-    """Set the exposure if one is asked for; return what the camera made of it."""
+    """Set the exposure, if one is given; return what the camera made of it."""
     if exposure_ms is not None:
         try:
             core.setExposure(exposure_ms)
@@ -227,25 +228,25 @@ def set_exposure(core: Any, camera: str, exposure_ms: float | None) -> float:
 def frame_interval_ms(
     core: Any, camera: str, exposure_ms: float, interval_ms: float | None
 ) -> float:
-    """Time from frame to frame: as told, as the camera says, or the exposure."""
+    """Time from frame to frame: as given, as the camera reports it, or the exposure."""
     if interval_ms is None:
         tag = "ActualInterval-ms"
-        told = property_of(core, camera, tag) if core.hasProperty(camera, tag) else 0
+        text = property_of(core, camera, tag) if core.hasProperty(camera, tag) else 0
         try:
-            return max(exposure_ms, float(told))
+            return max(exposure_ms, float(text))
         except ValueError:
             return exposure_ms
     return interval_ms
 
 
 def set_roi(core: Any, camera: str, roi: Roi | None) -> None:
-    """Set the ROI if one is asked for, and check it.
+    """Set the ROI, if one is given, and check it.
 
     Parameters
     ----------
     roi : tuple[int, int, int, int], optional
         (x, y, width, height) in pixels of a frame, binning included. Cameras that
-        count their ROI in pixels of the chip are told so.
+        count their ROI in pixels of the chip get it in those.
     """
     if roi is None:
         return
@@ -271,8 +272,8 @@ def set_roi(core: Any, camera: str, roi: Roi | None) -> None:
     seen = _roi(core, camera)
     if seen != wanted:
         raise SettingsError(
-            f"camera '{camera}': roi (x, y, width, height) {wanted} was asked for, "
-            f"the camera made it {seen}. Set roi to what the camera can do, "
+            f"camera '{camera}': roi (x, y, width, height) {wanted} was requested, "
+            f"but the camera set {seen}. Set roi to what the camera can do, "
             "or leave it out."
         )
 
@@ -289,7 +290,7 @@ def _roi_unit(shape: tuple[int, int], roi: Roi, binning: int, camera: str) -> in
         if (shape[1] * unit, shape[0] * unit) == roi[2:]:
             return unit
     raise SettingsError(
-        f"camera '{camera}' gives images of {shape[1]} x {shape[0]} pixels but its "
+        f"camera '{camera}' delivers images of {shape[1]} x {shape[0]} pixels but its "
         f"ROI is {roi[2]} x {roi[3]} (width x height). Is rotation or a second "
         "binning on? Switch it off."
     )
@@ -324,7 +325,7 @@ def calibration_of_roi(
 
 
 def pixel_layout(core: Any, camera: str) -> tuple[tuple[int, int], PixelType]:
-    """Return (height, width) and the pixel type, or say what does not fit."""
+    """Return (height, width) and the pixel type; refuse what cannot be streamed."""
     if (many := int(core.getNumberOfCameraChannels())) > 1:
         names = ", ".join(f"'{core.getCameraChannelName(i)}'" for i in range(many))
         raise SettingsError(
@@ -336,8 +337,8 @@ def pixel_layout(core: Any, camera: str) -> tuple[tuple[int, int], PixelType]:
     kinds: dict[int, Literal["u1", "u2"]] = {1: "u1", 2: "u2"}
     if components != 1 or nbytes not in kinds:
         raise SettingsError(
-            f"camera '{camera}' gives {components} component(s), {nbytes} byte(s) per "
-            "pixel. Set its pixel type to 8 or 16 bit monochrome."
+            f"camera '{camera}' delivers {components} component(s), {nbytes} byte(s) "
+            "per pixel. Set its pixel type to 8 or 16 bit monochrome."
         )
     return shape, kinds[nbytes]
 
@@ -346,7 +347,7 @@ MICRO_MANAGER = "the pixel size of Micro-Manager's configuration"
 
 
 def pixel_size_nm_of(core: Any, pixel_size_nm: float | None, binning: int = 1) -> float:
-    """Return the edge of a pixel of a frame in nm: as told, or as Micro-Manager knows.
+    """Return the edge of a pixel of a frame in nm: as given, or Micro-Manager's.
 
     Parameters
     ----------
@@ -368,8 +369,8 @@ def pixel_size_nm_of(core: Any, pixel_size_nm: float | None, binning: int = 1) -
     )
     if binning > 1 and math.isclose(known, size * binning, rel_tol=0.02):
         _log.warning(
-            "pixel_size_nm is %g, Micro-Manager says %g with binning %d: give the size "
-            "of a binned pixel, or every position is wrong by that factor.",
+            "pixel_size_nm is %g, but Micro-Manager has %g with binning %d: give the "
+            "size of a binned pixel, or every position is wrong by that factor.",
             size,
             known,
             binning,
@@ -378,7 +379,7 @@ def pixel_size_nm_of(core: Any, pixel_size_nm: float | None, binning: int = 1) -
 
 
 def serial_number(core: Any, camera: str) -> str:
-    """Return what tells this camera from others of its kind, as far as it says."""
+    """Return the camera's serial number, or what takes its place; empty if unknown."""
     for name in SERIAL_PROPERTIES:
         if core.hasProperty(camera, name) and (text := property_of(core, camera, name)):
             return text

@@ -1,4 +1,4 @@
-"""What START says of a camera of Micro-Manager."""
+"""START of a stream from a camera of Micro-Manager."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def describe_stream(
     Parameters
     ----------
     core : CMMCorePlus
-        Asked for what it knows of camera and pixel size.
+        Loaded; queried about camera and pixel size.
     state : CameraState
         The camera as it stands.
     settings : CameraSettings
@@ -71,7 +71,7 @@ def describe_stream(
     SettingsError
         No pixel size, or camera maps that do not cover the ROI.
     SourceError
-        The gain was to be guessed and not one frame came.
+        The gain was to be estimated and no frame arrived.
     """
     pixel_nm = pixel_size_nm_of(core, settings.pixel_size_nm, state.binning)
     calibration = settings.calibration or _guess_calibration(state.label, early())
@@ -105,10 +105,10 @@ def describe_stream(
 
 
 def _guess_calibration(camera: str, frames: Sequence[Frame]) -> CameraCalibration:
-    """Guess the gain from the first frames, and say so."""
+    """Estimate the gain from the first frames, with a warning."""
     if not frames:
         raise SourceError(
-            f"camera '{camera}': not one frame came. Is it waiting for a trigger?"
+            f"camera '{camera}': no frame arrived. Is it waiting for a trigger?"
         )
     guess = estimate_camera(np.stack([f.pixels for f in frames]))
     _log.warning("camera '%s' is not calibrated: %s.", camera, guess.in_words)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .target import Target
 
 JOIN_S = 2.0
-TELL_EVERY_S = 0.25
+SEND_EVERY_S = 0.25
 MEASURING = "measuring the present density"
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Feedback:
     law : Controller
         What decides.
     guard : GuardedPower
-        What it passes.
+        Limits of what it decides.
     interlock : LaserInterlock
         Drives the laser.
     laser : GuardedLaser
@@ -52,20 +52,20 @@ class Feedback:
     settings : ControlSection
         Pace, dry run.
     target : Target
-        What is to be held.
+        Density to hold.
     rules : StopRules
         When to end.
     power : float
-        That the laser has where no law decides: in a dry run, and while the present
-        density is measured.
+        Power where no law decides, in the laser's unit: in a dry run, and while the
+        present density is measured.
     stop : Callable[[str], None]
-        Told the rule that is met, once.
+        Called once, with the rule that is met.
     log : Callable[[dict], None]
-        Told every decision.
+        Called with every decision.
 
     Attributes
     ----------
-    tell : Callable[[], None] or None
+    send_state : Callable[[], None] or None
         Called after a decision, a few times a second.
     stopped_by : str
         Rule that ended it, with its evidence; empty if none did.
@@ -88,13 +88,13 @@ class Feedback:
         self._law, self._guard, self._interlock = law, guard, interlock
         self._laser, self._settings, self._rules = laser, settings, rules
         self._power, self._stop, self._log = power, stop, log
-        self.tell: Callable[[], None] | None = None
+        self.send_state: Callable[[], None] | None = None
         self._target = target
         self._wake = threading.Condition()
         self._blocks: list[BlockDensity] = []
         self._closing = False
         self._last_s: float | None = None  # time of the newest reading
-        self._told_s = 0.0
+        self._sent_s = 0.0
         self.decisions = 0
         self.held = 0
         self.reason = ""
@@ -115,7 +115,7 @@ class Feedback:
         return self._target.per_um2
 
     def take(self, block: BlockDensity) -> None:
-        """Take note of a density. Any thread; returns at once."""
+        """Take a density. Any thread; returns at once."""
         with self._wake:
             self._blocks.append(block)
             self._wake.notify()
@@ -129,7 +129,7 @@ class Feedback:
         close_law(self._law)
 
     def report(self) -> dict[str, Any]:
-        """Say what was done."""
+        """Return a summary for the report."""
         interlock = self._interlock
         return {
             "law": self._settings.law,
@@ -175,7 +175,7 @@ class Feedback:
         verdict = self._guard.step(self._law, reading, now_s)
         self.decisions += 1
         self.held += verdict.held
-        self.reason = verdict.reason or "as the law wants"
+        self.reason = verdict.reason or "set by the law"
         if verdict.usable:  # else the lease is not renewed
             power = self._power if self._settings.dry_run else verdict.power
             exposed_ns = round(reading.t_s * 1e9)
@@ -186,16 +186,16 @@ class Feedback:
         self._log(decision(reading, verdict.wanted, given, reason))
         if evidence := self._rules.met(reading, blocks[-1].precision_nm):
             self._end(evidence)
-        if self.tell is not None and now_s - self._told_s > TELL_EVERY_S:
-            self._told_s = now_s
-            self.tell()
+        if self.send_state is not None and now_s - self._sent_s > SEND_EVERY_S:
+            self._sent_s = now_s
+            self.send_state()
 
     def _as_set(self, decided: float, reason: str) -> tuple[float, str]:
         """Return the power that the laser is given, and why if it is another one."""
         given = self._interlock.power
         if given == decided:
             return given, reason
-        why = self._interlock.obstacle or "the power stays as it was set"
+        why = self._interlock.obstacle or "the power stays as set"
         return given, f"{reason}; {why}" if reason else why
 
     def _read(self, blocks: list[BlockDensity]) -> Reading:
@@ -229,7 +229,7 @@ def decision(
     reading : Reading
         What it rests on; its `power` is that of the laser before.
     wanted : float or None
-        What the law wanted, in the laser's unit; None if it was not asked.
+        Power that the law returned, in the laser's unit; None if it was not called.
     given : float
         What the laser was given, or in a dry run would have been.
     reason : str

@@ -1,4 +1,4 @@
-"""What a wanted power passes before it reaches the laser."""
+"""Limits that every power passes before it reaches the laser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HALF_LIFE_S = 1.0  # of the power, once readings are missing for too long
 STALE_S = 1.0  # older readings are not acted on
 HOLD_S = 5.0  # without a usable reading, before the power falls by half every second
 FLOOR = 0.01  # of the highest power: where it may rise to at once
-ELSEWHERE = 1e-3  # of the range: a laser read further off was set by somebody else
+ELSEWHERE = 1e-3  # of the range: a laser read further off was set from elsewhere
 _FINITE = (
     "t_s",
     "dt_s",
@@ -39,7 +39,7 @@ class Verdict:
     power : float
         For the laser, in its unit.
     wanted : float, optional
-        What the law wanted; None if it was not asked or had no wish.
+        Power that the law returned; None if it returned none or was not called.
     held : bool
         The power stays as it was: nothing is written to the laser.
     usable : bool
@@ -59,19 +59,19 @@ class Verdict:
 
 
 class GuardedPower:
-    """Asks a law, and lets through what is safe.
+    """Calls a law, and lets through what is safe.
 
     Readings that are empty, older than a second or not finite hold the power, as
-    does a law that fails or answers nothing. What passes is within the limits, rises no
+    does a law that fails or returns nothing. What passes is within the limits, rises no
     faster than allowed and is a whole number of the device's steps; what rounding
     leaves over is kept, so that small wishes add up. Not safe between threads.
 
     Parameters
     ----------
     lowest, highest : float
-        Working range of the laser; what a reading says of it does not count.
+        Working range of the laser; that of a reading is ignored.
     power : float
-        That the laser has.
+        Present power of the laser, in its unit.
     laser : LaserSection, optional
         Slew, floor, quantum and dose.
     hold_s : float
@@ -131,7 +131,7 @@ class GuardedPower:
         Parameters
         ----------
         law : Controller
-            Asked if the reading is usable. It sees the power before rounding.
+            Called if the reading is usable, with the power before rounding.
         reading : Reading or None
             The newest; None if there is none.
         now_s : float
@@ -158,20 +158,20 @@ class GuardedPower:
         except Exception as error:  # whatever a law does, the laser stays
             return self._hold(f"the law failed: {error!r}")
         if wanted is None:
-            return self._hold("the law wants nothing")
+            return self._hold("the law returned no power")
         if not math.isfinite(wanted):
-            return self._hold(f"the law wants {wanted}")
+            return self._hold(f"the law returned {wanted}")
         return self._pass(float(wanted), dt_s)
 
     def _problem(self, reading: Reading | None, now_s: float) -> str:
-        """Say why a reading is not usable; empty if it is."""
+        """Return why a reading is not usable; empty if it is."""
         if reading is None:
             return "no reading"
         for name in _FINITE:
             if not math.isfinite(getattr(reading, name)):
                 return f"the reading's {name} is {getattr(reading, name)}"
         if reading.frames <= 0 or reading.last_seq < reading.first_seq:
-            return "the reading rests on no frame"
+            return "the reading contains no localized frame"
         if reading.per_um2 < 0 or reading.area_um2 <= 0:
             return "the reading's density or area is negative"
         age_s = now_s - reading.t_s
@@ -180,7 +180,7 @@ class GuardedPower:
         return ""
 
     def _look(self, reading: Reading) -> None:
-        """Count the dose; notice a laser that somebody else has set."""
+        """Count the dose; notice a laser that was set from elsewhere."""
         self._count_dose(reading)
         off = abs(reading.power - self._given)
         allowed = max(self._laser.quantum, ELSEWHERE * (self._highest - self._lowest))
@@ -238,7 +238,7 @@ class GuardedPower:
             reason = f"limits {self._lowest:g} to {self._highest:g}"
         if power > reachable:
             power = max(reachable, self._lowest)
-            reason = f"rises {self._laser.slew_percent_per_s:g} %/s at most"
+            reason = f"rises by at most {self._laser.slew_percent_per_s:g} %/s"
         self._exact = power
         self._given = self._whole(power + self._left_over)
         self._left_over = power + self._left_over - self._given

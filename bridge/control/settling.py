@@ -1,4 +1,4 @@
-"""How well a density was held: what a report says of a control law."""
+"""How well a control law held the density, for the report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Settling:
     overshoot_percent: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values for a report."""
+        """Return plain values for a report."""
         return asdict(self)
 
 
@@ -72,7 +72,7 @@ def judge(per_um2: ArrayLike, target_per_um2: float) -> Settling:
 
 
 def true_density(truth: Path) -> NDArray[np.float64]:
-    """Give the density of each frame from the truth of a simulated session.
+    """Return the density of each frame from the truth of a simulated session.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def true_density(truth: Path) -> NDArray[np.float64]:
 
 
 def measured_density(session: Path) -> NDArray[np.float64]:
-    """Give the density of each frame as the decisions of a session had it."""
+    """Return the density of each frame as the decisions of a session had it."""
     decisions = ControlFile.read(SessionFolder(session).control).decisions
     if not decisions:
         return np.empty(0)

@@ -1,4 +1,4 @@
-"""When an acquisition ends by itself: each rule says on what evidence."""
+"""When an acquisition ends by itself: rules, each with its evidence."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class StopRules:
         return self._dose
 
     def met(self, reading: Reading, precision_nm: float) -> str:
-        """Say which rule is met, and its evidence; empty if none is.
+        """Return the rule that is met, with its evidence; empty if none is.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class StopRules:
         passed = (reading.t_s - (self._began_s or 0.0)) / 60
         if minutes is None or passed < minutes:
             return ""
-        return f"minutes: {passed:.1f} have passed, {minutes:g} were asked for"
+        return f"minutes: {passed:.1f} have passed, limit {minutes:g}"
 
     def _highest(self, reading: Reading) -> str:
         limit_s = self._rules.at_highest_s
@@ -139,6 +139,6 @@ class StopRules:
         if free >= self._rules.free_disk_gib:
             return ""
         return (
-            f"{DISK_RULE}: {free:.2f} GiB are left for {self._folder}, less than "
+            f"{DISK_RULE}: {free:.2f} GiB are left in {self._folder}, less than "
             f"{self._rules.free_disk_gib:g}"
         )

@@ -1,4 +1,4 @@
-"""The density to hold: given, changed on schedule, measured, or asked for."""
+"""The density to hold: given, changed on schedule, measured, or requested."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _log = logging.getLogger(__name__)
 
 
 class TargetFile:
-    """Looks whether somebody asks for another target. One thread.
+    """Watches for a request for another target. One thread.
 
-    Nonsense raises an alarm, once: when it is seen a second time unchanged, so that
-    nobody who is just writing it is blamed.
+    A request that makes no sense raises one alarm: when it is seen unchanged a second
+    time, so that a file that is just being written raises none.
 
     Parameters
     ----------
     folder : Path or None
-        Of the session; without one nobody can ask.
+        Folder of the session; without one there are no requests.
     alarm : Callable[[str], None]
-        Told what is wrong.
+        Called with what is wrong.
     """
 
     def __init__(self, folder: Path | None, alarm: Callable[[str], None]) -> None:
@@ -50,8 +50,8 @@ class TargetFile:
         self._odd: object = None  # of what was nonsense at the last look
         self._next_s = -math.inf
 
-    def news(self, now_s: float) -> AskedTarget | None:
-        """Give what is asked for, once; None if there is nothing new."""
+    def new_request(self, now_s: float) -> AskedTarget | None:
+        """Return each request once; None if there is no new one."""
         if self._folder is None or now_s < self._next_s:
             return None
         self._next_s = now_s + LOOK_S
@@ -71,7 +71,7 @@ class TargetFile:
 
 
 def _signature(path: Path) -> object:
-    """Tell one state of a file from the next; None where there is no file."""
+    """Return what differs from one state of a file to the next; None without a file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -87,15 +87,15 @@ class Target:
     Parameters
     ----------
     settings : ControlSection
-        What is held at first, and the most that may be asked for.
+        First target, and the highest that may be requested.
     folder : Path, optional
-        Of the session: who writes a target there is heard.
+        Folder of the session, in which targets may be requested.
     uses_target : bool
         Whether the law uses its target.
     log : Callable[[dict], None], optional
-        Told every target that somebody asked for.
+        Called with every target that was requested.
     alarm : Callable[[str], None], optional
-        Told what cannot be held.
+        Called with what cannot be held.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ class Target:
         self._waits: AskedTarget | None = None  # for a present density
 
     def at(self, frame: int) -> float:
-        """Give the target from a frame on."""
+        """Return the target from a frame on."""
         while self._later and self._later[0][0] <= frame:
             self.since_frame, self.per_um2 = self._later.pop(0)
         return self.per_um2
@@ -157,16 +157,16 @@ class Target:
         return True
 
     def apply_request(self, reading: Reading, now_s: float) -> bool:
-        """Look whether somebody asks for another target; True if it changed.
+        """Take a requested target, if there is one; True if the target changed.
 
-        A target that is asked for ends the schedule.
+        A request ends the schedule.
         """
-        asked = self._file.news(now_s) or self._waits
+        asked = self._file.new_request(now_s) or self._waits
         if asked is None:
             return False
         self._waits = None
         if not self._uses_target:
-            self._refuse(asked, f"law {self._law} does not look at a target")
+            self._refuse(asked, f"law {self._law} does not use a target")
             return False
         if asked.per_um2 != PRESENT:
             return self._change(asked, float(asked.per_um2), None, reading)
@@ -194,7 +194,7 @@ class Target:
         frames: list[int] | None,
         reading: Reading,
     ) -> bool:
-        """Take a target that was asked for, if it is one."""
+        """Take a requested target, if it is within the limits."""
         if not 0 < per_um2 <= self._highest:
             self._refuse(
                 asked,
@@ -218,14 +218,14 @@ class Target:
                 "before": before,
             }
         )
-        _log.info("target %.3g per um2, asked for by %r", per_um2, asked.origin)
+        _log.info("target %.3g per um2, requested by %r", per_um2, asked.origin)
         return True
 
     def _refuse(self, asked: AskedTarget, reason: str) -> None:
         who = f" by {asked.origin!r}" if asked.origin else ""
         self._alarm(
-            f"target {asked.per_um2}, asked for{who}, is not taken: {reason}. The "
-            "target stays as it is."
+            f"target {asked.per_um2}, requested{who}, is refused: {reason}. The target "
+            "stays as it is."
         )
 
 
@@ -234,6 +234,6 @@ def _frames(readings: deque[Reading]) -> int:
 
 
 def _mean(readings: deque[Reading] | list[Reading]) -> float:
-    """Give the mean density of all their frames."""
+    """Return the mean density of all their frames."""
     frames = sum(one.frames for one in readings)
     return sum(one.per_um2 * one.frames for one in readings) / frames

@@ -1,1 +1,4 @@
-"""Lasers that go dark when in doubt: guard, interlock and a backup shutter."""
+"""Lasers that go dark when in doubt: guard, interlock and a backup shutter.
+
+Upper imports lower: ``interlock`` > ``laser`` > ``shutter``.
+"""

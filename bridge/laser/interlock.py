@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from .laser import GuardedLaser
 
-LOOK_S = 0.25  # how often the laser is looked after without news
+LOOK_S = 0.25  # longest time between two checks
 SOON_S = 0.001
 NO_ENGINE = "no engine"
 STALLED = "no frames from the camera"
 NOT_LOCALIZED = "frames are not localized"
-NO_LEASE = "nobody renewed the power"
+NO_LEASE = "no decision renewed the power"
 DEADLINE_MS = 100.0  # from the end of an exposure to the laser
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class LaserInterlock:
     power : float
         Power while the engine is connected, until another one is wanted.
     keep_without_engine : bool
-        Keep the power without an engine: for a recording that nobody watches.
+        Keep the power without an engine: for a recording without localization.
     stall_s : float, optional
         The laser is on only while `camera_alive` is called at least this often;
         not watched if not given.
@@ -116,7 +116,7 @@ class LaserInterlock:
         self.late = 0
         self.localizing: Callable[[], bool] = lambda: True
         self._laser = laser
-        self._wanted = Wanted(power, "engine and camera are there")
+        self._wanted = Wanted(power, "engine and camera are ready")
         self._keep = keep_without_engine
         self._stall_ns = None if stall_s is None else round(stall_s * 1e9)
         self._lease_ns = None if lease_s is None else round(lease_s * 1e9)
@@ -134,14 +134,14 @@ class LaserInterlock:
         self._thread.start()
 
     def peer(self, connected: bool) -> None:
-        """Take note that the engine came or went. Any thread; returns at once."""
+        """Note that the engine connected or left. Any thread; returns at once."""
         with self._wake:
             self._connected = connected
             self._renewed_ns = time.monotonic_ns()
             self._wake.notify()
 
     def camera_alive(self) -> None:
-        """Take note that the camera starts, or gave a frame. Returns at once."""
+        """Note that the camera starts, or delivered a frame. Returns at once."""
         dark = self.problem == STALLED
         self._alive_ns = time.monotonic_ns()
         if dark:
@@ -210,7 +210,7 @@ class LaserInterlock:
         self._thread.join(timeout=LOCK_TIMEOUT_S)
         return self._laser.to_safe("closed")
 
-    def _has_news(self) -> bool:
+    def _has_work(self) -> bool:
         """Whether the laser is not as it should be."""
         problem = self.problem
         if self._closing or problem:
@@ -219,7 +219,7 @@ class LaserInterlock:
         return self._done != self._wanted and settled
 
     def _pause_s(self) -> float:
-        """Time until the next look, or until something runs out."""
+        """Time until the next check, or until something runs out."""
         now = time.monotonic_ns()
         ends = [LOOK_S]
         if self._done != self._wanted:
@@ -233,15 +233,15 @@ class LaserInterlock:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(self._has_news, timeout=self._pause_s())
+                self._wake.wait_for(self._has_work, timeout=self._pause_s())
                 if self._closing:
                     return
                 problem, wanted = self.problem, self._wanted
             try:
-                if problem:  # also without news: a laser that refused is told again
+                if problem:  # again and again: a laser may have refused before
                     self._done = problem
                     self._laser.to_safe(problem)
-                elif self._has_news():
+                elif self._has_work():
                     self._done = wanted
                     self._set(wanted)
             except LaserError as error:

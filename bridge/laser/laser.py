@@ -98,9 +98,9 @@ class MicroManagerLaser:
             )
         if core.getDeviceType(device) == DeviceType.Camera:
             raise SettingsError(
-                f"laser device '{device}' is a camera. One that runs must not be asked "
-                "from another thread: it would break the process. Name the device of "
-                "the light source."
+                f"laser device '{device}' is a camera. Querying a running camera from "
+                "another thread would crash the process. Name the device of the light "
+                "source."
             )
         numbers = _writable_numbers(core, device)
         if prop not in numbers:
@@ -130,7 +130,7 @@ class MicroManagerLaser:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Limits of the property, infinite where the device tells none."""
+        """Limits of the property, infinite where the device has none."""
         return self._limits
 
     @property
@@ -186,7 +186,7 @@ class LaserChange:
 
 
 class GuardedLaser:
-    """A laser between limits that nobody can widen, with a safe level.
+    """A laser with a safe level, between limits that cannot be widened.
 
     Any thread may call it. The device is not touched before the first call.
 
@@ -326,15 +326,15 @@ class GuardedLaser:
         """
         if not math.isfinite(power):
             raise LaserError(
-                f"laser {self.name}: refused to set {power} {self.unit}; it stays at "
-                f"{self._power} {self.unit}. Whoever sends such a value is at fault."
+                f"laser {self.name}: refused {power} {self.unit}, which is not a power; "
+                f"it stays at {self._power} {self.unit}. Correct what sends this value."
             )
         value = min(max(float(power), self._lowest), self._highest)
         with self._lock:
             if self._fault:
                 raise LaserError(
                     f"laser {self.name}: refused {power:g} {self.unit} after a fault "
-                    f"({self._fault}). Look after the laser, then rearm it."
+                    f"({self._fault}). Check the laser, then rearm it."
                 )
             if value != self._power:
                 try:
@@ -403,7 +403,7 @@ class GuardedLaser:
         return False
 
     def _not_safe(self, problem: str) -> None:
-        """Take the other way to dark, if there is one; else call for help."""
+        """Close the backup shutter, if there is one; else call for help."""
         self._fault = self._fault or problem
         dark = self._shutter is not None and self._shutter.close(problem.rstrip("."))
         _log.critical(
@@ -428,7 +428,7 @@ class GuardedLaser:
             if fault and not self.to_safe("rearm"):
                 raise LaserError(
                     f"laser {self.name} cannot be rearmed: {self._fault} "
-                    "Look after the device."
+                    "Check the device."
                 )
             if self._shutter is not None and self._shutter.closed:
                 self._shutter.open()
@@ -441,7 +441,7 @@ class GuardedLaser:
             given = self._laser.set(value)
             seen = float(self._laser.power())
         if call is not None and call.late:
-            raise LaserError("it took too long to answer; its shutter was closed.")
+            raise LaserError("it did not answer in time; its shutter was closed.")
         allowed = TOLERANCE * (self._highest - min(self._lowest, self._safe)) + 1e-9
         if not abs(seen - given) <= allowed:  # also when it is not a number
             raise LaserError(

@@ -1,4 +1,4 @@
-"""A second way to dark, for a laser that cannot be told anything."""
+"""Backup shutter that blocks the beam when the laser's driver hangs."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Call:
 
 
 class ShutterWatch:
-    """Closes a shutter when a laser does not answer in time, or is told to.
+    """Closes a shutter when a laser does not answer in time, or on request.
 
     A thread of its own does, so that nothing that hangs can keep it. Once closed it
     stays closed until `open`.
@@ -147,9 +147,9 @@ class ShutterWatch:
     after_s : float
         Longest that a call to the laser may take.
     on_change : Callable[[bool, str], None], optional
-        Told whether it is closed, and why; from its thread.
+        Called with whether it is closed, and why, in the thread of the watch.
     on_alarm : Callable[[str], None], optional
-        Told what somebody should look after.
+        Called with one line for the user.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class ShutterWatch:
 
     @property
     def name(self) -> str:
-        """Of the shutter."""
+        """Name of the shutter."""
         return self._shutter.name
 
     @contextlib.contextmanager
@@ -199,7 +199,7 @@ class ShutterWatch:
         reason : str
             For people.
         planned : bool
-            Nobody has to look after it.
+            Part of the normal course of a session: no alarm.
         """
         with self._changed:
             if not self.closed:
@@ -213,7 +213,7 @@ class ShutterWatch:
         self._shutter.open()
         with self._changed:
             self._reason, self._tried, self.closed = "", False, False
-        self._tell("opened")
+        self._report("opened")
 
     def end(self) -> None:
         """End the thread; the shutter stays as it is. Idempotent."""
@@ -251,16 +251,16 @@ class ShutterWatch:
                 self._changed.notify_all()
             if problem:
                 self._on_alarm(
-                    f"shutter {self.name} DOES NOT close ({problem}), wanted because "
+                    f"shutter {self.name} DOES NOT close ({problem}), although "
                     f"{reason}. Switch the laser off by hand."
                 )
                 continue
             if not planned:
                 self._on_alarm(f"shutter {self.name} was closed: {reason}.")
-            self._tell(reason)
+            self._report(reason)
 
     def _try_to_close(self) -> str:
-        """Close it; say what is wrong if it does not."""
+        """Close it; return what went wrong, or an empty string."""
         problem = ""
         for _ in range(CLOSE_TRIES):
             try:
@@ -270,6 +270,6 @@ class ShutterWatch:
                 problem = " ".join(str(error).split()) or repr(error)
         return problem
 
-    def _tell(self, reason: str) -> None:
+    def _report(self, reason: str) -> None:
         if self._on_change is not None:
             self._on_change(self.closed, reason)

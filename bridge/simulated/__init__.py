@@ -1,4 +1,8 @@
-"""The simulated microscope: a Python camera and two lasers in a real core."""
+"""The simulated microscope: a Python camera and two lasers in a real core.
+
+Upper imports lower: ``microscope`` > ``devices`` > ``sample`` > ``surroundings`` >
+``settings`` > ``cameras``, ``faults``, ``photophysics``, ``microtubules``, ``noise``.
+"""
 
 from .cameras import SIMULATED_CAMERA, SIMULATED_EMCCD, simulated_camera
 from .devices import POWER_PROPERTY

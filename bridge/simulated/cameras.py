@@ -49,7 +49,7 @@ def simulated_camera(
 
 
 def _offsets(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Give each column's amplifier and each pixel an offset of its own."""
+    """Return an offset for each pixel, partly common to its column's amplifier."""
     columns = rng.normal(0.0, 0.8, (1, shape[1]))
     return 100.0 + columns + rng.normal(0.0, 1.2, shape)
 
@@ -57,7 +57,7 @@ def _offsets(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.flo
 def _read_noise(
     rng: np.random.Generator, shape: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Give most pixels about 1.4 electrons, one in a hundred much more.
+    """Return about 1.4 electrons for most pixels, much more for one in a hundred.
 
     The shape of the distribution is that of real chips (F. Huang et al., Nat.
     Methods 10, 653 (2013)): narrow, with a long tail.

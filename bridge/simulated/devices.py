@@ -84,7 +84,7 @@ class SimulatedLaser(GenericDevice):  # type: ignore[misc]
 
     @property
     def power_mw(self) -> float:
-        """Power that reaches the sample now. Any thread may ask."""
+        """Power that reaches the sample now. Any thread may read it."""
         passes = self._shutter is None or self._shutter.is_open
         return self._power_mw if passes else 0.0
 

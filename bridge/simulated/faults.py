@@ -164,7 +164,7 @@ class Faults:
         Returns
         -------
         bool
-            False after `close`: whoever waits must give up.
+            False after `close`: the caller must give up.
         """
         with self._changed:
             self._changed.wait_for(
@@ -173,7 +173,7 @@ class Faults:
             return not self._closed
 
     def close(self) -> None:
-        """Let nobody wait any more. Idempotent."""
+        """End every wait. Idempotent."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -80,7 +80,7 @@ class SimulatedMicroscope:
 
         One row per fluorophore and frame in which it emitted, on the full chip,
         for those within the ROI; `photons` is the expected number detected in that
-        frame. Frames that the camera exposed but nobody fetched are in it, too.
+        frame. Frames that were exposed but never fetched are in it, too.
         """
         return self.sample.truth()
 
@@ -100,6 +100,6 @@ def open_simulated(settings: SimulatedSettings | None = None) -> SimulatedMicros
     Parameters
     ----------
     settings : SimulatedSettings, optional
-        The defaults give 128 x 128 pixels at 100 frames/s.
+        128 x 128 pixels at 100 frames/s if not given.
     """
     return SimulatedMicroscope(settings or SimulatedSettings())

@@ -25,7 +25,7 @@ class TableNoise:
     A Poisson number of mean m is drawn as the sum of two: one of the next lower
     multiple of 1/16, from an alias table (A. J. Walker, ACM Trans. Math. Softw. 3,
     253 (1977)), and one of the rest. For the rests, events are thrown on all pixels
-    alike, 1/16 per pixel, and each is kept with the chance that its pixel asks for.
+    alike, 1/16 per pixel, and each is kept with the probability of its pixel.
     A random word resolves the chances to 2^-25. A normal number is one of 65,536
     quantiles; the outermost two stand for the tails and are drawn from these.
 

@@ -43,7 +43,7 @@ class Photophysics:
     photon_spread : float
         Relative standard deviation between emissions (gamma distributed).
     reference_mw : float
-        Excitation power at which on-time and photons are as told.
+        Excitation power at which on-time and photons are as given.
     spontaneous_per_mw : float
         Activations per dark fluorophore, frame and mW of excitation light.
     blink_probability : float
@@ -98,16 +98,16 @@ class _Clock:
     begin: float
     end: float
 
-    def told(self, frames: NDArray[Any]) -> NDArray[np.float64]:
+    def read(self, frames: NDArray[Any]) -> NDArray[np.float64]:
         """Read the excitation clock at times in frames."""
         return self.begin + (frames - self.frame) * (self.end - self.begin)
 
-    def frames(self, told: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the time in frames at which the excitation clock read so."""
-        return self.frame + (told - self.begin) / (self.end - self.begin)
+    def frames(self, clock: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the time in frames at which the excitation clock had this reading."""
+        return self.frame + (clock - self.begin) / (self.end - self.begin)
 
 
-def _nobody() -> _Rows:
+def _no_rows() -> _Rows:
     none = np.empty(0)
     return _Rows(np.empty(0, np.int64), none, none, none)
 
@@ -136,8 +136,8 @@ class Fluorophores:
         self._dark = count
         self._bleached = 0
         self._clock = _Clock(-1, 0.0, 0.0)
-        self._lit = _nobody()
-        self._resting = _nobody()
+        self._lit = _no_rows()
+        self._resting = _no_rows()
 
     @property
     def dark(self) -> int:
@@ -176,7 +176,7 @@ class Fluorophores:
         excitation_mw : float, optional
             `Photophysics.reference_mw` if not given.
         on_time_factor : float
-            Longer on-times than told, at the same photons per frame.
+            Factor on the on-times, at the same photons per frame.
 
         Returns
         -------
@@ -208,7 +208,7 @@ class Fluorophores:
         # Exponential waiting time, given that it ended within the frame.
         share = rng.random(count)
         wait = -np.log1p(-share * chance) / rate if rate > 0 else share
-        on = clock.told(clock.frame + wait)
+        on = clock.read(clock.frame + wait)
         off = on + rng.exponential(physics.on_time_frames, count)
         photons = np.full(count, physics.photons)
         if physics.photon_spread > 0:
@@ -254,7 +254,7 @@ class Fluorophores:
         awake = self._resting.off <= self._clock.frame + 1
         back = self._resting.chosen(awake)
         self._resting = self._resting.chosen(~awake)
-        back.on = self._clock.told(back.off)
+        back.on = self._clock.read(back.off)
         back.off = back.on + self._rng.exponential(
             self._physics.on_time_frames, len(back.on)
         )

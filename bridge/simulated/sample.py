@@ -30,7 +30,7 @@ class Sample:
     settings : SimulatedSettings
         Sample, optics, camera, and what happens when.
     faults : Faults, optional
-        Changes of on-time and background, if somebody else makes them, too.
+        Changes of on-time and background, if they also come from elsewhere.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class Background:
         power_mw, excitation_mw : float
             405 nm, and excitation.
         factor : float
-            Times what the settings say.
+            Factor on the background of the settings.
         """
         given = self._settings
         level = given.background * (excitation_mw / given.excitation_mw)
@@ -84,7 +84,7 @@ class Background:
 
 
 def _haze(shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Give a broad hump of mean 0 and height 1 in the middle of the chip."""
+    """Return a broad hump of mean 0 and height 1 in the middle of the chip."""
     height, width = shape
     rows, columns = np.ogrid[:height, :width]
     distance2: NDArray[Any] = ((rows + 0.5) / height - 0.5) ** 2 + (
@@ -140,7 +140,7 @@ class Fixtures:
         drift_nm : NDArray[np.float64], shape (3,)
             Of the beads.
         share : float
-            Of the excitation at which the beads are as bright as the settings say.
+            Fraction of the excitation at which beads are as bright as in the settings.
         """
         seen = (roi, tuple(drift_nm), share)
         if seen != self._seen:

@@ -283,7 +283,7 @@ def test_a_bridge_whose_frames_no_engine_took_does_not_end_well(
     with pytest.raises(typer.Exit) as ended:
         bridge_command(file)
     assert ended.value.exit_code == 1
-    assert f"no engine took a frame at {nobody}" in capsys.readouterr().err
+    assert f"no engine accepted a frame at {nobody}" in capsys.readouterr().err
 
 
 def test_a_recording_without_engine_lights_the_sample(tmp_path, laser_log):

@@ -154,7 +154,7 @@ def test_a_scheduled_stall_ends_by_itself(microscope):
 def test_a_camera_that_stalls_for_ever_ends_with_its_reason(microscope):
     scope = microscope(events=((10, "camera", "stall"),))
     source, seqs = source_of(scope, patience_s=0.2), []
-    with pytest.raises(SourceError, match="gave nothing for 0 s after frame 9"):
+    with pytest.raises(SourceError, match="delivered no frame for 0 s after frame 9"):
         seqs.extend(frame.header.seq for frame in source.frames())
     assert seqs == list(range(10))
     began = time.monotonic()

@@ -10,7 +10,11 @@ from pymmcore_plus.experimental.unicore import CameraDevice
 
 from liveloc.bridge import attach
 from liveloc.bridge.camera.python_core import FrameExactCore, close_core
-from liveloc.bridge.camera.running_queries import _exposure_now, keep_quiet, property_of
+from liveloc.bridge.camera.running_queries import (
+    _exposure_now,
+    avoid_live_queries,
+    property_of,
+)
 from liveloc.bridge.camera.sequence_source import MicroManagerSource, open_core
 from liveloc.stream.calibration import CameraCalibration
 
@@ -66,7 +70,7 @@ def loaded(only_core):
 
 @pytest.fixture
 def core(loaded):
-    keep_quiet(loaded)
+    avoid_live_queries(loaded)
     return loaded
 
 
@@ -210,7 +214,7 @@ class PythonCamera(CameraDevice):
 
 def test_a_camera_in_python_is_asked_directly():
     core = FrameExactCore()
-    keep_quiet(core)
+    avoid_live_queries(core)
     camera = PythonCamera()
     core.loadPyDevice("Python", camera)
     core.initializeDevice("Python")
@@ -235,7 +239,7 @@ def test_it_is_done_once_and_keeps_no_core_alive(caplog):
     caplog.set_level("WARNING", "pymmcore-plus")  # it keeps what it logs
     core = open_core("demo")
     asked = core.getExposure
-    keep_quiet(core)
+    avoid_live_queries(core)
     assert core.getExposure == asked
     close_core(core)
     del asked

@@ -143,7 +143,7 @@ def test_a_laser_that_is_slow_once_is_safe_and_shut_afterwards(scope, watched):
     guard.set(4.0)
     scope.faults.set("laser_delay_s", 0.3)
     scope.faults.set("laser405", "slow")
-    with pytest.raises(LaserError, match="took too long to answer"):
+    with pytest.raises(LaserError, match="did not answer in time"):
         guard.set(5.0)
     assert state(scope) == "0"
     assert scope.core.getProperty(LASER, POWER_PROPERTY) == 0.0
@@ -318,4 +318,4 @@ def test_laser_and_shutter_of_one_driver_are_told_of(tmp_path):
             without_engine=True,
         )
     )
-    assert "has the driver of laser LED" in lines_of(tmp_path, "alarm")[0]["text"]
+    assert "has the same driver as laser LED" in lines_of(tmp_path, "alarm")[0]["text"]

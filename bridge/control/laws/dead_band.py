@@ -42,7 +42,7 @@ class DeadBandLaw:
         self._options = options or DeadBandOptions()
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power wanted; None within the band."""
+        """Return the power to set; None within the band."""
         target, options = reading.target_per_um2, self._options
         if target <= 0:
             return reading.lowest

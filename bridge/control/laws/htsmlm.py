@@ -46,7 +46,7 @@ class HtsmlmLaw:
         self._increment = 0.0
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power wanted."""
+        """Return the power to set."""
         options = self._options
         wanted = reading.target_per_um2 * reading.area_um2
         if wanted <= 0:

@@ -45,7 +45,7 @@ class PiLaw:
         self._integral = 0.0
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power wanted."""
+        """Return the power to set."""
         options = self._options
         if reading.target_per_um2 <= 0:
             self._integral = 0.0

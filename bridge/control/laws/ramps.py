@@ -25,7 +25,7 @@ class ConstantOptions(Options):
     Attributes
     ----------
     power : float, optional
-        In the laser's unit; the present one stays if not given.
+        Power in the laser's unit; the present one if not given.
     """
 
     power: NotNegative | None = None
@@ -37,11 +37,11 @@ class LinearOptions(Options):
     Attributes
     ----------
     start : float, optional
-        In the laser's unit; the present power if not given.
+        First power, in the laser's unit; the present one if not given.
     increment : float
-        Added every `every_frames`.
+        Power added every `every_frames`, in the laser's unit.
     every_frames : int
-        Frames of the stream.
+        Length of a step, frames.
     """
 
     start: NotNegative | None = None
@@ -55,11 +55,11 @@ class ExponentialOptions(Options):
     Attributes
     ----------
     start : float, optional
-        In the laser's unit; the present power if not given. 0 stays 0.
+        First power, in the laser's unit; the present one if not given. 0 stays 0.
     factor : float
-        Multiplied with every `every_frames`.
+        Factor by which the power grows every `every_frames`.
     every_frames : int
-        Frames of the stream.
+        Length of a step, frames.
     """
 
     start: NotNegative | None = None
@@ -90,7 +90,7 @@ class ConstantLaw:
         self._power = (options or ConstantOptions()).power
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power wanted."""
+        """Return the power to set."""
         return self._power
 
 
@@ -123,7 +123,7 @@ class LinearLaw:
         self._steps = _Steps(options.start, options.every_frames)
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power wanted."""
+        """Return the power to set."""
         taken = self._steps.taken(reading)
         wanted = (self._steps.power or 0.0) + taken * self._options.increment
         return min(max(wanted, reading.lowest), reading.highest)
@@ -143,7 +143,7 @@ class ExponentialLaw:
         self._steps = _Steps(self._options.start, self._options.every_frames)
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power wanted."""
+        """Return the power to set."""
         taken = self._steps.taken(reading)
         start = self._steps.power or 0.0
         if start <= 0:
@@ -173,7 +173,7 @@ class FileLaw:
         self._powers = load_powers(options.path, options.column)
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power for the frame after the newest one."""
+        """Return the power for the frame after the newest one."""
         return self._powers[min(reading.last_seq + 1, len(self._powers) - 1)]
 
 
@@ -205,7 +205,7 @@ def load_powers(path: Path, column: int = 0) -> list[float]:
             )
     if not powers:
         raise SettingsError(
-            f"power file {path} holds no power. Give one line for each frame."
+            f"power file {path} contains no powers. Give one line for each frame."
         )
     return powers
 
@@ -223,6 +223,6 @@ def _power(content: list[str], column: int, where: str) -> float:
         power = math.nan
     if not (math.isfinite(power) and power >= 0):
         raise SettingsError(
-            f"{where}: {content[column]!r} is no power. Give a number of 0 or more."
+            f"{where}: {content[column]!r} is not a power. Give a number of 0 or more."
         )
     return power

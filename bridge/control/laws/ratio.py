@@ -2,7 +2,7 @@
 
 Density is gain times power, averaged over the on-time; the gain falls as the sample
 bleaches. The law estimates the gain as filtered density over equally filtered power and
-asks for ``target / gain``. See docs/control.md for the derivation.
+returns ``target / gain``. See docs/control.md for the derivation.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class RatioOptions(Options):
     Attributes
     ----------
     on_time_s : float
-        About the mean on-time; a factor of three either way is fine.
+        Approximate mean on-time, s; a factor of three either way is fine.
     latency_s : float
-        Least time from the readout of a frame to the laser's answer to it; a reading
-        that is older when it is decided upon has its own.
+        Shortest time from the readout of a frame to the laser's response, s; for a
+        reading that is older at its decision its age counts.
     averaging_s : float
-        Memory of the gain's estimate, beyond what the length of a block needs.
+        Memory of the estimated gain, s, beyond what the length of a block needs.
     bleaching_s : float
-        Over which the drift of the gain is measured.
+        Time over which the drift of the gain is measured, s.
     floor : float
-        Least power that is used to learn anything, as a share of the highest.
+        Lowest power from which the gain is estimated, as a fraction of the highest.
     """
 
     on_time_s: Positive = 0.06
@@ -60,9 +60,9 @@ class _OnTimeFilter:
     on_time_s : float
         Time constant.
     power : float
-        Since ever.
+        Initial power, assumed constant before `t_s`.
     t_s : float
-        Now.
+        Present time on a monotonic clock, s.
     """
 
     def __init__(self, on_time_s: float, power: float, t_s: float) -> None:
@@ -105,7 +105,7 @@ class _Drift:
         """The present slope; bleaching makes it negative.
 
         A constant density takes as many fluorophores every second, so that the gain
-        falls along a line and its logarithm ever faster. What the means tell is the
+        falls along a line and its logarithm ever faster. The means show the
         slope about `memory_s` ago.
         """
         past = (self._once - self._twice) / self._half_s
@@ -128,7 +128,7 @@ class _Drift:
 
 
 class RatioLaw:
-    """Asks for the power at which the present gain gives the target.
+    """Returns the power at which the present gain leads to the target.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class RatioLaw:
         self._settled_s = 0.0
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power wanted; a reading seen before only renews the target."""
+        """Return the power to set; a reading seen before only renews the target."""
         if reading.target_per_um2 <= 0:
             self._filter = None
             return reading.lowest
@@ -182,11 +182,11 @@ class RatioLaw:
         seen.hold(power, reading.t_s + self._latency_s(reading))
         frames = reading.last_seq - reading.first_seq + 1
         share = min(1.0, frames / (reading.last_seq - last.last_seq))
-        seen.advance(reading.t_s - share * dt_s)  # over what nobody has seen
+        seen.advance(reading.t_s - share * dt_s)  # over frames that no reading covers
         self._visible, self._block_s = seen.advance(reading.t_s), share * dt_s
         self._density *= math.exp(self._drift.per_s * dt_s)
         weight = self._weight(reading)
-        new = weight * self._tells(reading)
+        new = weight * self._information(reading)
         old = (1 - new) * self._trust(reading)
         density = old * self._density + new * reading.per_um2
         self._density = max(density, SMALLEST)
@@ -196,16 +196,16 @@ class RatioLaw:
         self._follow_drift(dt_s, in_range, self._block_s / weight)
 
     def _latency_s(self, reading: Reading) -> float:
-        """Give the time from the readout of the newest frame to the answer to it."""
+        """Return the time from the readout of the newest frame to the answer to it."""
         return max(self._options.latency_s, reading.age_s)
 
-    def _tells(self, reading: Reading) -> float:
-        """Say how much a block tells of the gain: nothing if it was dark, as it should.
+    def _information(self, reading: Reading) -> float:
+        """Return how much a block shows of the gain: 0 if it was dark, as predicted.
 
-        What was known of the gain is not forgotten for it.
+        Such a block does not erase what is known of the gain.
         """
-        expected = self._density / self._power * self._visible
-        emitters = max(expected, reading.per_um2) * reading.area_um2
+        predicted = self._density / self._power * self._visible
+        emitters = max(predicted, reading.per_um2) * reading.area_um2
         return min(1.0, emitters / ENOUGH_EMITTERS)
 
     def _weight(self, reading: Reading) -> float:
@@ -223,13 +223,13 @@ class RatioLaw:
 
     def _trust(self, reading: Reading) -> float:
         """How far the past still counts: 1, or less after a surprise."""
-        expected = max(self._density / self._power * self._visible, SMALLEST)
+        predicted = max(self._density / self._power * self._visible, SMALLEST)
         times = self._block_s / self._options.on_time_s
         # Relative variance of the mean of a correlated count.
         shot = 2 / times * (1 + math.expm1(-times) / times)
-        variance = shot / (expected * reading.area_um2)
-        variance += (reading.sigma_per_um2 / expected) ** 2
-        surprise = abs(reading.per_um2 / expected - 1) / math.sqrt(variance)
+        variance = shot / (predicted * reading.area_um2)
+        variance += (reading.sigma_per_um2 / predicted) ** 2
+        surprise = abs(reading.per_um2 / predicted - 1) / math.sqrt(variance)
         return min(1.0, (SURPRISE / surprise) ** 2) if surprise > 0 else 1.0
 
     def _keep_in_range(self, reading: Reading, floor: float) -> bool:

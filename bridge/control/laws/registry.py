@@ -96,12 +96,12 @@ def open_law(
     options : dict, optional
         See the options of the law; its defaults if not given.
     power : float, optional
-        Where ``constant``, ``linear`` and ``exponential`` begin unless `options` say
-        so; the power that the laser has if not given either.
+        First power of ``constant``, ``linear`` and ``exponential`` without one in
+        `options`; the present power of the laser if not given either.
     folder : Path, optional
         Relative paths in `options` begin here.
     on_alarm : Callable[[str], None], optional
-        Told by ``user`` what went wrong.
+        Called by ``user`` with what went wrong.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def open_law(
 
 
 def close_law(law: Controller) -> None:
-    """Give back what a law holds. Idempotent."""
+    """Release what a law holds. Idempotent."""
     if isinstance(law, UserLaw):
         law.close()
 

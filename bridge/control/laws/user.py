@@ -1,4 +1,4 @@
-"""A user's own control function, kept where it can do no harm."""
+"""A user's own control function, in a process where it can do no harm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 END_S = 2.0  # longest wait for a process that was killed, and for what it wrote
 LONGEST_ANSWER = 64 * 1024  # bytes
 MOST_WAITING = 1000  # messages that were not yet looked at; each question has one
-_NO_ANSWER = {"failed": "wrote to our pipe"}  # the user's file wrote past us
+_NO_ANSWER = {
+    "failed": "wrote into the pipe of its answers"
+}  # the user's file did, not our program
 _PROGRAM = Path(__file__).with_name("user_process.py")
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class UserOptions(Options):
         How long `UserLaw.control` waits for the answer; one that comes later counts
         at the next reading.
     restarts : int
-        How often the process is started again before the law gives up.
+        Number of restarts of the process before the law gives up.
     """
 
     path: Path
@@ -168,16 +170,16 @@ def _kill_tree(child: subprocess.Popen[bytes]) -> None:
 
 
 class UserLaw:
-    """Asks a user's function, in a process of its own.
+    """Calls a user's function in a process of its own.
 
-    `control` does not block longer than `wait_s`. Whatever the function does - an
-    endless loop, an exception, no number, the end of its process - the answer is None,
-    which holds the power, and an alarm is raised once.
+    `control` does not block longer than `wait_s`. Whatever the function does (an
+    endless loop, an exception, no number, the end of its process), the result is None,
+    which holds the power, and one alarm is raised.
 
     Parameters
     ----------
     options : UserOptions
-        The file and the patience.
+        The file, and how long it may take.
     on_alarm : Callable[[str], None], optional
         Called with one line for the user, from `control`. Logged anyway.
 
@@ -192,7 +194,7 @@ class UserLaw:
     ) -> None:
         if not options.path.is_file():
             raise SettingsError(
-                f"control file {options.path} does not exist. Give a Python file with "
+                f"control file {options.path} does not exist. Name a Python file with "
                 "a function control(stats)."
             )
         self._options, self._on_alarm = options, on_alarm
@@ -211,7 +213,7 @@ class UserLaw:
         return self._process.pid if self._process else None
 
     def control(self, reading: Reading) -> float | None:
-        """Give the power that the function wants, None while there is no answer."""
+        """Return the function's power, None while there is no answer."""
         power = self._listen(0.0)
         if self._process and self._ready and self._asked_at is None:
             self._ask(self._process, reading)
@@ -226,7 +228,7 @@ class UserLaw:
         self._deadline = self._asked_at + self._options.timeout_s
 
     def _listen(self, wait_s: float) -> float | None:
-        """Take what the process says; end it when it has been silent for too long."""
+        """Read an answer; end the process when it has been silent for too long."""
         process = self._process
         if process is None:
             return None
@@ -254,7 +256,7 @@ class UserLaw:
         elif power is not None and not (
             isinstance(power, int | float) and math.isfinite(power)
         ):
-            self._alarm(f"it answered {power}, which is no power")
+            self._alarm(f"it returned {power}, which is not a power")
         else:
             self._last_alarm = ""
             return None if power is None else float(power)
@@ -266,15 +268,15 @@ class UserLaw:
         self._process, self._ready, self._asked_at = None, False, None
         why = why or f"its process ended with exit code {code}"
         if self._restarts_left == 0:
-            self._alarm(f"{why}. It is not started again: the power stays")
+            self._alarm(f"{why}. It is not restarted: the power stays as it is")
             return
         self._restarts_left -= 1
-        self._alarm(f"{why}. It is started again")
+        self._alarm(f"{why}. It is restarted")
         self._process = _Process(self._path)
         self._deadline = time.monotonic() + self._options.start_s
 
     def _alarm(self, text: str) -> None:
-        """Tell the user, once for each kind of trouble."""
+        """Raise an alarm, once for each kind of trouble."""
         text = f"control file {self._path.name}: {text}."
         if text == self._last_alarm:
             return

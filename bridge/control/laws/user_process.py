@@ -80,7 +80,7 @@ def _say(answers: Any, message: dict[str, Any]) -> None:
 
 
 def _explain(error: BaseException) -> str:
-    """Say what went wrong and where in the user's file, in one line."""
+    """Return what went wrong and where in the user's file, in one line."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     own = [
         frame

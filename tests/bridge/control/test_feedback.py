@@ -343,11 +343,11 @@ def test_who_is_just_writing_is_not_blamed(tmp_path):
     alarms = []
     looks = TargetFile(tmp_path, alarms.append)
     (tmp_path / "target.json").write_text('{"target_per')
-    assert looks.news(0.0) is None
+    assert looks.new_request(0.0) is None
     (tmp_path / "target.json").write_text('{"target_per_um2": 0.8}')
-    assert looks.news(0.05) is None  # not that often
-    assert looks.news(1.0).per_um2 == 0.8
-    assert looks.news(2.0) is None  # once
+    assert looks.new_request(0.05) is None  # not that often
+    assert looks.new_request(1.0).per_um2 == 0.8
+    assert looks.new_request(2.0) is None  # once
     assert not alarms
 
 
@@ -361,7 +361,7 @@ def test_a_law_that_looks_at_no_target_says_so(tmp_path):
     )
     write_target(tmp_path, 0.8)
     assert not target.apply_request(READING, 0.0)
-    assert "law linear does not look at a target" in told[0]
+    assert "law linear does not use a target" in told[0]
 
 
 def test_a_rule_that_is_met_stops_once_and_says_why():

@@ -144,12 +144,12 @@ def test_powers_of_a_file_are_replayed_frame_by_frame(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1\nfull\n3", r"line 2: 'full' is no power"),
-        ("1\n-2\n", r"line 2: '-2' is no power"),
-        ("nan", r"line 1: 'nan' is no power"),
+        ("1\nfull\n3", r"line 2: 'full' is not a power"),
+        ("1\n-2\n", r"line 2: '-2' is not a power"),
+        ("nan", r"line 1: 'nan' is not a power"),
         ("1\n\n3\n", r"line 2 is empty"),
-        ("# nothing\n", r"holds no power"),
-        ("", r"holds no power"),
+        ("# nothing\n", r"contains no powers"),
+        ("", r"contains no powers"),
     ],
 )
 def test_a_bad_power_file_names_the_line(tmp_path, text, message):

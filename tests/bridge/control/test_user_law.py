@@ -85,9 +85,9 @@ def test_it_keeps_its_state_and_may_hold(law):
     ("body", "alarm"),
     [
         ("return 1 / 0", "ZeroDivisionError: division by zero (mine.py, line 2)"),
-        ("return float('nan')", "it answered nan, which is no power"),
+        ("return float('nan')", "it returned nan, which is not a power"),
         ("return 'full power'", "ValueError: could not convert"),
-        ("return -float('inf')", "it answered -inf"),
+        ("return -float('inf')", "it returned -inf"),
     ],
 )
 def test_nonsense_holds_and_is_told_once(law, body, alarm):
@@ -133,7 +133,7 @@ def test_a_process_that_dies_is_started_again(law):
     )
     ask(mine, lambda answers: 2.0 in answers)
     assert len(mine.alarms) == 1
-    assert "exit code 3. It is started again" in mine.alarms[0]
+    assert "exit code 3. It is restarted" in mine.alarms[0]
 
 
 @pytest.mark.parametrize(
