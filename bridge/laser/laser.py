@@ -326,8 +326,8 @@ class GuardedLaser:
         """
         if not math.isfinite(power):
             raise LaserError(
-                f"laser {self.name}: refused {power} {self.unit}, which is not a power; "
-                f"it stays at {self._power} {self.unit}. Correct what sends this value."
+                f"laser {self.name}: refused {power} {self.unit}, which is not a "
+                f"power; it stays at {self._power} {self.unit}. Correct what sends it."
             )
         value = min(max(float(power), self._lowest), self._highest)
         with self._lock:
