@@ -21,7 +21,7 @@ from ..pixel_size import PixelSizeNm
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-# Of the simulated microscope: what no sample shows and no computer draws.
+# Limits of the simulated microscope: beyond any sample, or any computer's memory.
 MOST_PHOTONS = 1e6  # per pixel or spot and exposure
 Photons = Annotated[float, Field(ge=0, le=MOST_PHOTONS)]
 PerArea = Annotated[float, Field(ge=0, le=1000)]
@@ -43,30 +43,31 @@ class CameraSection(_Section):
     config : str
         ``simulated``, ``demo``, or the path of a Micro-Manager ``.cfg``.
     device : str, optional
-        Camera label; the configuration's own camera if not given.
+        Label of the camera; the configuration's own if not given.
     binning : int, optional
-        As it is if not given.
+        Pixels of the chip along an edge of a pixel of a frame; unchanged if not given.
     properties : dict
-        Any property of the camera, set after the binning: ``{TriggerMode: External}``.
+        Properties of the camera, set after the binning: ``{TriggerMode: External}``.
     roi : (x, y, width, height), optional
-        Pixels of the frames, binning included; as it is if not given.
+        Region of the chip in pixels of the frames, binning included; unchanged if not
+        given.
     interval_ms : float, optional
-        From frame to frame, if that is longer than the exposure, or triggered.
+        Time from frame to frame, ms, if it is longer than the exposure, or triggered.
     buffer_mib : int, optional
-        Micro-Manager's circular buffer; room for 10 s if not given.
+        Size of Micro-Manager's circular buffer, MiB; room for 10 s if not given.
     patience_s : float
-        The camera has failed if no frame comes for so long; 0 waits for ever, for
-        triggers that pause.
+        Time without a frame after which the camera has failed, s; 0 waits for ever,
+        for triggers that pause.
     frames : int
-        0 goes on until stopped.
+        Exposures to take; 0 goes on until stopped.
     plan : Path, optional
-        A useq MDASequence (YAML) along time, relative to the session file; it takes the
-        place of `frames` and `interval_ms`.
+        A useq MDASequence (YAML) along time, relative to the session file, in place of
+        `frames` and `interval_ms`.
     pixel_size_nm : float, optional
-        Of a pixel of the frames, binning included.
+        Edge of a pixel of the frames in the sample, nm, binning included.
     calibration_file : Path, optional
-        Camera file, relative to the session file; see `stream.camera_file`. It says
-        all that follows, and the pixel size if that is not given here.
+        Camera file, relative to the session file; see `stream.camera_file`. It has all
+        that follows, and the pixel size if that is not given here.
     offset_adu, e_per_adu : float, optional
         Give both, or neither: then they are estimated from the first frames.
     """
@@ -222,19 +223,20 @@ class SimulationSection(_Section):
 
 
 class ShutterSection(_Section):
-    """What else keeps the activation laser from the sample, if that does not answer.
+    """Backup shutter that blocks the activation laser when that does not answer.
 
     Attributes
     ----------
     device, property : str
-        A shutter, or what enables the laser; best of another driver than the laser's,
-        since a driver that hangs may hold up all of its devices.
+        A shutter, or what enables the laser; best with another driver than the
+        laser's, since a driver that hangs may block all of its devices.
     closed : str or number
-        Value that keeps the light off.
+        Value that blocks the light.
     open : str or number, optional
-        Set when the session begins; without it the shutter is never opened.
+        Value that is set when the session begins; without it the shutter is never
+        opened.
     after_s : float
-        Longest that the laser may take to answer.
+        Longest time that the laser may take to answer, s.
     """
 
     device: str
@@ -252,22 +254,22 @@ class LaserSection(_Section):
     device, property : str, optional
         Without a device no laser is touched. The simulated microscope has its own.
     power, safe, lowest, highest : float
-        In `unit`. `safe` is what the laser falls to when anything ends or fails.
+        Powers in `unit`. The laser goes to `safe` when anything ends or fails.
     slew_percent_per_s : float
-        Fastest rise that a control law may ask for, percent of the present power per
-        second; it may fall at once.
+        Fastest rise that a control law may cause, percent of the present power per
+        second; the power may fall at once.
     floor : float, optional
         Power that may be reached at once from anything below, so that it can leave 0;
         1 % of the highest, or one `quantum` if that is more, if not given.
     quantum : float
         Step of the device, 0 for none.
     settle_s : float
-        Time that the device needs after a setting; no other power is set meanwhile.
+        Time that the device needs after a setting, s; no other power is set meanwhile.
     uj_per_frame : float or list of (power, uJ), optional
         Energy per frame for one unit of power, or a table of it for some powers, with
         straight lines in between.
     dose_budget_uj : float, optional
-        Energy after which the power goes to `lowest`; needs `uj_per_frame`.
+        Energy after which the power goes to `lowest`, uJ; needs `uj_per_frame`.
     shutter : ShutterSection, optional
         Closed when the laser does not answer, or does not go to its safe level.
     """
@@ -312,27 +314,27 @@ class LaserSection(_Section):
 class StopSection(_Section):
     """When an acquisition ends by itself, apart from its number of frames.
 
-    Each is off if not given; which one ended it, and on what evidence, is in
+    Each rule is off if not given. The rule that ended it, with its evidence, is in
     ``control.jsonl`` and in the report. Density and precision are those that the
     engine reports, so these rules need one.
 
     Attributes
     ----------
     minutes : float, optional
-        Since the first frame.
+        Time since the first frame, minutes.
     at_highest_s : float, optional
-        The laser has been at its highest power for this long.
+        Time of the laser at its highest power, s.
     density_below_per_um2 : float, optional
-        The density has been below this for `density_below_s`.
+        Density that has not been reached for `density_below_s`.
     density_below_s : float
-        See above.
+        Time below `density_below_per_um2`, s.
     dose : float, optional
-        Sum of power times seconds, in the laser's unit.
+        Sum of power times seconds, with power in the laser's unit.
     resolution_nm : float, optional
-        Precision and sampling together are this good: the square root of
+        Resolution from precision and sampling, nm: the square root of
         (2.355 sigma)^2 + (2 / sqrt(localizations per area))^2.
     free_disk_gib : float
-        Less room than this is left on the session's disk.
+        Free space on the session's disk below which it ends, GiB.
     """
 
     minutes: Positive | None = None
@@ -352,25 +354,25 @@ class ControlSection(_Section):
     law : str
         ``constant``: no feedback; else the name of a control law, see docs/control.md.
     options : dict
-        Of the law.
+        Options of the law.
     target_per_um2 : float, "present", or list of (frame, float), optional
-        Density to hold: emitters that are on, per um2 and frame. ``present`` takes what
-        is measured while the first `settle_frames` frames are taken at `laser.power`.
-        A list changes it from given frames on.
+        Density to hold: emitters that are on, per um2 and frame. ``present`` takes the
+        density of the first `settle_frames` frames, taken at `laser.power`. A list
+        changes it from given frames on.
     highest_target_per_um2 : float
-        No target above it, whoever asks for it while the session runs.
+        Highest target that may be requested while the session runs.
     settle_frames : int
-        See above.
+        Frames for the measurement of ``present``.
     region : (x, y, width, height), optional
-        Pixels of the chip within which the density counts; all of them if not given.
+        Region of the chip, in pixels, in which emitters count; all of it if not given.
     block_frames : int
-        Least frames between two measurements of the density.
+        Minimum frames in a measurement of the density.
     ticks_per_s : float
-        Most decisions per second.
+        Maximum decisions per second.
     dry_run : bool
-        Decide and write it down, but leave the laser at `laser.power`.
+        Decide and log it, but leave the laser at `laser.power`.
     stop : StopSection
-        When to end.
+        Rules that end the acquisition.
     """
 
     law: str = "constant"
