@@ -4,7 +4,7 @@ pymmcore-plus keeps the frames of Python cameras in one pool of bytes
 (``SequenceBuffer``). In version 0.18 that pool stops or empties itself at its end
 when the bytes of a frame do not divide it, and its byte count is changed outside
 its lock. Everything here that rests on private parts of pymmcore-plus is in this
-module; ``tests/bridge/test_python_core.py`` shows when it is no longer needed.
+module; ``tests/bridge/camera/test_python_core.py`` shows when it is no longer needed.
 """
 
 from __future__ import annotations

@@ -485,7 +485,7 @@ def test_policy_stop_ends_the_stream_where_there_is_no_room():
 
 
 def test_the_examples_of_the_documentation_run(engine, tmp_path, monkeypatch):
-    page = Path(__file__).parents[2] / "docs" / "micromanager.md"
+    page = Path(__file__).parents[3] / "docs" / "micromanager.md"
     text = page.read_text(encoding="utf-8")
     for written, here in {
         "MyScope.cfg": "demo",

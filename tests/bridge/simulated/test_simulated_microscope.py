@@ -268,7 +268,7 @@ def test_a_roi_shows_its_part_of_the_chip_in_chip_coordinates(microscope):
 
 
 def test_the_optics_are_those_of_the_shipped_bundle():
-    folder = Path(__file__).parents[2] / "model" / "bundles"
+    folder = Path(__file__).parents[3] / "model" / "bundles"
     trained = yaml.safe_load((folder / "simulated-microscope.yaml").read_text())
     assert trained["pixel_size_nm"] == SimulatedSettings().pixel_size_nm
     for axis in ("x", "y"):
