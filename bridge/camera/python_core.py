@@ -306,7 +306,7 @@ class PatientMDA:
 def silence_at_exit(core: CMMCore) -> None:
     """Keep `core` from aborting the process when Python ends before it is closed.
 
-    The core tells of its events from a thread of its own. If one is told while the
+    The core reports events from a thread of its own. If it reports one while the
     interpreter ends, the process aborts ("exception not rethrown").
     """
     atexit.register(_silence, weakref.ref(core))

@@ -46,6 +46,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         pytest.param("camera:\n\t- x", "not YAML"),
         pytest.param("\x00", "not YAML"),
         pytest.param("- 1", "session.yaml"),
+        pytest.param("laser: {dose_budget_uj: 5}", "without uj_per_frame"),
+        pytest.param("laser: {uj_per_frame: [[3, 1], [2, 1]]}", "powers rising"),
     ],
 )
 def test_a_file_that_is_no_settings_is_refused_in_one_line(
