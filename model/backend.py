@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from .bundle import Bundle
 
-# Memory of the shipped networks on a CPU, bytes per pixel: intermediate results are freed
-# from frame to frame, photons, features and maps of a batch are held
+# Memory of the shipped networks on a CPU, bytes per pixel: intermediate results are
+# freed from frame to frame; photons, features and maps of a batch are held
 # (`tests/model/test_frame_memory.py`).
 FIRST_FRAME = 430
 FURTHER_FRAME = 140
