@@ -17,6 +17,7 @@ import inspect
 import re
 import sys
 import types
+from functools import partial
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -407,10 +408,7 @@ PARTS = {
     "table_columns": table_columns,
     "losses": losses,
     "python": python,
-    **{
-        f"{name}_settings": lambda name=name: settings(name)  # type: ignore[misc]
-        for name in SETTINGS
-    },
+    **{f"{name}_settings": partial(settings, name) for name in SETTINGS},
 }
 """What can stand in a mark, by name."""
 
