@@ -20,7 +20,7 @@ from liveloc.stream.sockets.endpoints import LOCALIZATIONS_AT
 from liveloc.stream.sockets.session_key import VIEWING_KEY, SessionKey
 
 if TYPE_CHECKING:
-    from .sessions.session import Watched
+    from .sessions.session import SessionView
 
 bench = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 
@@ -67,9 +67,9 @@ def view(
         from liveloc.stream.session.processes import when_parent_ends
 
         when_parent_ends(_thread.interrupt_main)
-    watched = _watched(path, connect or LOCALIZATIONS_AT, pixel_size, super_pixel)
+    session = _session_view(path, connect or LOCALIZATIONS_AT, pixel_size, super_pixel)
     code = run_viewer(
-        watched,
+        session,
         title="liveloc" if path is None else f"{path.resolve().name} - liveloc",
         address=str(path) if path is not None else connect or LOCALIZATIONS_AT,
         source=path or _session_of(folder),
@@ -78,7 +78,7 @@ def view(
         save_folder=folder,
         report=report,
     )
-    if remarks := getattr(watched, "remarks", ""):
+    if remarks := getattr(session, "remarks", ""):
         say(remarks)
     raise typer.Exit(code)
 
@@ -90,9 +90,9 @@ def _session_of(folder: Path | None) -> Path | None:
     return None
 
 
-def _watched(
+def _session_view(
     path: Path | None, endpoint: str, pixel_size: float | None, super_pixel: float
-) -> Watched:
+) -> SessionView:
     if path is None:
         from .sessions.live import LiveSession
 

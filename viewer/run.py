@@ -16,7 +16,7 @@ from .display import display_available
 if TYPE_CHECKING:
     from .data.selection import Selection
     from .image.colouring import Look
-    from .sessions.session import Watched
+    from .sessions.session import SessionView
     from .window.main_window import ViewerWindow
 
 SWITCH_S = 0.001  # a thread that wants to paint waits so long for one that computes
@@ -24,7 +24,7 @@ SHOWN_S = 0.5  # after the end: time for the last picture to be on screen
 
 
 def run_viewer(
-    watched: Watched,
+    session: SessionView,
     *,
     title: str = "liveloc",
     address: str = "",
@@ -36,14 +36,14 @@ def run_viewer(
     save_folder: Path | None = None,
     report: Path | None = None,
 ) -> int:
-    """Show what is watched until the window is closed.
+    """Show what is session until the window is closed.
 
     Blocks; call it from the main thread. An engine may start later, restart or end
     in between; a session under way is shown from its first localization.
 
     Parameters
     ----------
-    watched : Watched
+    session : SessionView
         A `LiveSession` or an `OpenedSession`; closed at the end, whatever happens.
     title : str
         Of the window.
@@ -86,7 +86,7 @@ def run_viewer(
 
         application = QApplication.instance() or QApplication(sys.argv[:1])
         window = ViewerWindow(
-            watched,
+            session,
             title=title,
             address=address,
             save_folder=save_folder or Path(),
@@ -98,10 +98,10 @@ def run_viewer(
         if report is not None:
             report.write_text(json.dumps(window.report(), indent=1) + "\n", "utf-8")
     finally:
-        watched.close()
+        session.close()
     if window.failure is not None:
         raise window.failure
-    return int(exit_after_end and watched.end_status not in ("", "ok"))
+    return int(exit_after_end and session.end_status not in ("", "ok"))
 
 
 def _show(

@@ -152,8 +152,8 @@ def opened(application: Any, tmp_path: Path) -> Iterator[Any]:
 
     windows = []
 
-    def make(watched: Any, **options: Any) -> ViewerWindow:
-        window = ViewerWindow(watched, save_folder=tmp_path / "saved", **options)
+    def make(session: Any, **options: Any) -> ViewerWindow:
+        window = ViewerWindow(session, save_folder=tmp_path / "saved", **options)
         windows.append(window)
         window.show()
         application.processEvents()

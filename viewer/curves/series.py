@@ -1,4 +1,4 @@
-"""The kinds of curves of a session: told, of rows, rows per frame, on-time."""
+"""The kinds of curves of a session: reported, of rows, rows per frame, on-time."""
 
 from __future__ import annotations
 
@@ -96,29 +96,29 @@ class Series(ABC):
         """Copy what the points are made of (with the lock held)."""
 
 
-class Told(Series):
-    """Values that somebody tells now and then; the lowest, the mean, the highest."""
+class StatusSeries(Series):
+    """Values reported now and then: the lowest, the mean, the highest."""
 
     def clear(self) -> None:
         """Forget everything (with the lock held)."""
         self._sums = FrameBins(2, np.float64)
         self._low = FrameBins(1, np.float64, np.minimum, np.inf)
         self._high = FrameBins(1, np.float64, np.maximum, -np.inf)
-        self._told: float | None = None
+        self._last: float | None = None
         self.revision += 1
 
-    def tell(self, frame: int, value: float, high: float | None = None) -> None:
+    def add(self, frame: int, value: float, high: float | None = None) -> None:
         """Add one value, with the lock held."""
         at = np.array([frame], np.int64)
         self._sums.add(at, 0, value)
         self._sums.add(at, 1, 1.0)
         self._low.add(at, 0, value)
         self._high.add(at, 0, value if high is None else max(value, high))
-        self._told = value
+        self._last = value
         self.revision += 1
 
     def _taken(self) -> Callable[[], tuple[float | None, Curve]]:
-        x, told = self._sums.centres(), self._told
+        x, last = self._sums.centres(), self._last
         total, count = self._sums.values.T.copy()
         low, high = self._low.values[:, 0].copy(), self._high.values[:, 0].copy()
 
@@ -126,7 +126,7 @@ class Told(Series):
             some = count > 0
             # A mean of equal numbers may come out a rounding error beside them.
             middle = np.clip(total[some] / count[some], low[some], high[some])
-            return told, (x[some], low[some], middle, high[some])
+            return last, (x[some], low[some], middle, high[some])
 
         return make
 

@@ -11,7 +11,7 @@ from liveloc.stream.broadcast.status import Activation, finite
 
 from .bins import LAST_FRAME
 from .on_time import OnTimeSample
-from .series import SCALES, SERIES, OfRows, OnTime, PerFrame, Series, Told
+from .series import SCALES, SERIES, OfRows, OnTime, PerFrame, Series, StatusSeries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,12 +56,12 @@ class Traces:
         self._medians = {name: OfRows(name, self._lock) for name in _COLUMNS}
         self._on_time = OnTime("on_time", self._lock)
         of_rows = {"localizations": self._per_frame, "on_time": self._on_time}
-        self._told = {
-            name: Told(name, self._lock)
+        self._status_series = {
+            name: StatusSeries(name, self._lock)
             for name in SERIES
             if name not in of_rows and name not in _COLUMNS
         }
-        known: dict[str, Series] = {**of_rows, **self._medians, **self._told}
+        known: dict[str, Series] = {**of_rows, **self._medians, **self._status_series}
         self.series = {name: known[name] for name in SERIES}
         self._sample = OnTimeSample()
         self._settled = -1
@@ -169,21 +169,21 @@ class Traces:
             if laser is not None and laser.unit:
                 self.series["laser_power"].unit = laser.unit
             for name, value in told.items():
-                self._tell(name, at, value)
-            self._tell("latency", at, latency, slow)
+                self._add_value(name, at, value)
+            self._add_value("latency", at, latency, slow)
             self._end_frames(at, losses, finite(status.get("localized")))
 
     def add_screen_latency(self, ms: float) -> None:
         """Add a time from published to on screen, at the newest frame."""
         if finite(ms) is not None and self.newest_frame >= 0:
             with self._writing, self._lock:
-                self._tell("screen_latency", self.newest_frame, ms)
+                self._add_value("screen_latency", self.newest_frame, ms)
 
-    def _tell(
+    def _add_value(
         self, name: str, frame: int, value: float | None, high: float | None = None
     ) -> None:
         if value is not None:
-            self._told[name].tell(frame, value, high)
+            self._status_series[name].add(frame, value, high)
 
     def _end_frames(
         self, frames: int, losses: float | None, localized: float | None

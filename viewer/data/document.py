@@ -97,7 +97,7 @@ class Document:
         self.store = RowStore(self.rect, spool=spool)
         self.image = self._empty_image()
         self.revision = 0
-        self._owed: _Owed | None = None
+        self._pending: _PendingRows | None = None
 
     @classmethod
     def around(
@@ -131,8 +131,8 @@ class Document:
     @property
     def pending(self) -> float:
         """Share of the rows that the image still lacks, 0..1."""
-        owed = self._owed
-        return owed.share if owed is not None else 0.0
+        pending = self._pending
+        return pending.share if pending is not None else 0.0
 
     def add(self, rows: Localizations) -> None:
         """Take rows in, any number; the lock is free between pieces of 32,768.
@@ -194,18 +194,18 @@ class Document:
         end = time.monotonic() + budget_s
         while True:
             with self.lock:
-                owed = self._owed
-                if owed is None:
+                pending = self._pending
+                if pending is None:
                     return False
-                run = owed.next()
+                run = pending.next()
             if run is None:  # another thread is just adding the last of them
                 return True
-            shown = owed.choice.of(run)
+            shown = pending.choice.of(run)
             with self.lock:
-                if self._owed is owed:  # else another image has begun meanwhile
+                if self._pending is pending:  # else another image has begun meanwhile
                     self._count(*shown)
-                    owed.paid += len(run)
-                    self._owed = owed if owed.share > 0 else None
+                    pending.added += len(run)
+                    self._pending = pending if pending.share > 0 else None
                     self.revision += 1
             if time.monotonic() >= end:
                 return True
@@ -256,7 +256,7 @@ class Document:
         """Let go of the temporary file. Idempotent."""
         with self.lock:
             self.store.close()
-            self._owed = None
+            self._pending = None
 
     def _empty_image(self) -> Reconstruction:
         return Reconstruction(
@@ -267,10 +267,12 @@ class Document:
         )
 
     def _begin(self) -> None:
-        """Start an empty image, owed all rows there are now."""
+        """Start an empty image, to which all rows there are now are yet to be added."""
         self.image = self._empty_image()
         rows = len(self.store)
-        self._owed = _Owed(self._choice, self.store.runs(), rows) if rows else None
+        self._pending = (
+            _PendingRows(self._choice, self.store.runs(), rows) if rows else None
+        )
         self.revision += 1
 
     def _count(
@@ -311,27 +313,27 @@ class _Choice:
         return chosen
 
 
-class _Owed:
-    """Rows that a new image still lacks.
+class _PendingRows:
+    """Rows still to be added to a new image.
 
     Attributes
     ----------
     choice : _Choice
         What is shown of them.
-    paid : int
-        Rows that it has got.
+    added : int
+        Number of rows added so far.
     """
 
     def __init__(self, choice: _Choice, runs: Iterator[CompactRows], rows: int) -> None:
         self.choice = choice
-        self.paid = 0
+        self.added = 0
         self._runs = runs
         self._rows = rows
 
     @property
     def share(self) -> float:
-        """What is still lacking, 0..1."""
-        return (self._rows - self.paid) / self._rows
+        """Fraction still to be added, 0 to 1."""
+        return (self._rows - self.added) / self._rows
 
     def next(self) -> CompactRows | None:
         """Give the next run of them, None after the last."""

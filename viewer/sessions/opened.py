@@ -20,7 +20,7 @@ from ..data.document import Document
 from ..image.field import field_of
 from ..image.reconstruction import SUPER_PIXEL_NM
 from .recorded_frames import RecordedFrames
-from .session_report import Past
+from .session_report import FinishedSession
 
 if TYPE_CHECKING:
     from liveloc.stream.preview import Preview
@@ -69,11 +69,11 @@ def open_session(
     elif path == SessionFolder(path.parent).table:
         folder = path.parent
     pieces = open_pieces(path, pixel_size_nm)
-    past = Past.read(folder) if folder is not None else Past()
+    finished = FinishedSession.read(folder) if folder is not None else FinishedSession()
     return OpenedSession(
         path,
         pieces,
-        past,
+        finished,
         RecordedFrames.of(folder) if folder is not None else None,
         pixel_size_nm=pixel_size_nm,
         super_pixel_nm=super_pixel_nm,
@@ -92,7 +92,7 @@ class OpenedSession:
         Of the table.
     pieces : Pieces
         Reads it; used by this session's thread alone.
-    past : Past
+    finished : FinishedSession
         What else is known of the session.
     recorded : RecordedFrames, optional
         Its raw frames.
@@ -117,7 +117,7 @@ class OpenedSession:
         self,
         path: Path,
         pieces: Pieces,
-        past: Past,
+        finished: FinishedSession,
         recorded: RecordedFrames | None = None,
         *,
         pixel_size_nm: float | None = None,
@@ -129,7 +129,7 @@ class OpenedSession:
         self.failure: Exception | None = None
         self.recorded = recorded
         self.rows = 0
-        self._pieces, self._past = pieces, past
+        self._pieces, self._finished = pieces, finished
         self._pixel_size_nm, self._aim_nm = pixel_size_nm, super_pixel_nm
         self._frames = 0
         self._grew_s = time.monotonic()
@@ -145,9 +145,11 @@ class OpenedSession:
     @property
     def figures(self) -> EngineStatus:
         """What the session's report says, else what the rows say."""
-        told = self._past.status
+        reported = self._finished.status
         frames = {"frames": self._frames} if self._frames else {}
-        return EngineStatus.from_json({**frames, **told, "localizations": self.rows})
+        return EngineStatus.from_json(
+            {**frames, **reported, "localizations": self.rows}
+        )
 
     @property
     def remarks(self) -> str:
@@ -162,7 +164,7 @@ class OpenedSession:
             return ""
         if self.failure is not None:
             return "failed"
-        return self._past.end_status if self._pieces.complete else "incomplete"
+        return self._finished.end_status if self._pieces.complete else "incomplete"
 
     @property
     def complete(self) -> bool:
@@ -219,7 +221,7 @@ class OpenedSession:
 
     def _load(self) -> None:
         try:
-            self._past.tell(self.traces)
+            self._finished.add_curve_to(self.traces)
             if self.document is None:
                 self._make(self._surrounded())
             self._take()
@@ -263,5 +265,5 @@ class OpenedSession:
         if self.document is not None:
             self.document.clear()
         self.traces.clear()
-        self._past.tell(self.traces)
+        self._finished.add_curve_to(self.traces)
         self.rows = self._frames = 0

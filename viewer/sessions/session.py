@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .recorded_frames import RecordedFrames
 
 
-class Watched(Protocol):
+class SessionView(Protocol):
     """A session, followed in the background; what it says may change any time."""
 
     @property

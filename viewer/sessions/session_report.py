@@ -20,7 +20,7 @@ LARGEST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class FinishedSession:
     """A finished session, as far as it is known.
 
     Attributes
@@ -38,7 +38,7 @@ class Past:
     curve: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def read(cls, folder: Path) -> Past:
+    def read(cls, folder: Path) -> FinishedSession:
         """Read a session's folder; what is missing or damaged is left out."""
         report = _read_json(SessionFolder(folder).report)
         try:
@@ -51,8 +51,8 @@ class Past:
             status["laser"] = curve[-1]["laser"]
         return cls(status, str(report.get("status") or "ok"), curve)
 
-    def tell(self, traces: Traces) -> None:
-        """Add the curve."""
+    def add_curve_to(self, traces: Traces) -> None:
+        """Add the curve to `traces`."""
         for status in self.curve:
             traces.add_status(status)
 

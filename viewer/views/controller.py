@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..data.drift_curve import Drift
     from ..image.layers import Mode
     from ..image.viewport import Rect
-    from ..sessions.session import Watched
+    from ..sessions.session import SessionView
     from .render_thread import RenderedView
 
 CONTRAST_S = 0.25  # from one choice of the limit to the next
@@ -38,13 +38,13 @@ MODES: dict[Mode, str] = {
 
 
 class Controller:
-    """Follows what is watched and makes scenes of it.
+    """Follows what is session and makes scenes of it.
 
     Used by one thread; the drawing of views goes on in another.
 
     Parameters
     ----------
-    watched : Watched
+    session : SessionView
         What is shown.
     look : Look
         How, to begin with.
@@ -69,13 +69,13 @@ class Controller:
 
     def __init__(
         self,
-        watched: Watched,
+        session: SessionView,
         *,
         look: Look | None = None,
         selection: Selection | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
-        self.watched = watched
+        self.session = session
         self.look = look or Look()
         self.selection = selection or Selection()
         self.document: Document | None = None
@@ -94,8 +94,8 @@ class Controller:
         self._hidden_drift: Drift | None = None
 
     def follow(self) -> bool:
-        """Take the watched document; True when it is another one than before."""
-        document = self.watched.document
+        """Take the session document; True when it is another one than before."""
+        document = self.session.document
         if document is self.document:
             return False
         self._stop_drawing()
@@ -110,7 +110,7 @@ class Controller:
         return True
 
     def close(self) -> None:
-        """Stop drawing; what is watched stays open. Idempotent."""
+        """Stop drawing; what is session stays open. Idempotent."""
         self._stop_drawing()
 
     @property
@@ -287,7 +287,7 @@ class Controller:
             self._hidden_drift = document.drift
             document.correct(None)
             return "Drift correction off"
-        if self._hidden_drift is not None and self.watched.complete:
+        if self._hidden_drift is not None and self.session.complete:
             document.correct(self._hidden_drift)
             return "Drift correction on"
         return None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..data.selection import Selection
     from ..image.colouring import Look
     from ..image.viewport import Rect
-    from ..sessions.session import Watched
+    from ..sessions.session import SessionView
 
 POLL_MS = 16  # from look to look for news: a few microseconds where there are none
 IDLE_S = 0.1  # from look to look at everything else
@@ -49,11 +49,11 @@ ZOOM = 1.5  # what + and - do
 
 
 class ViewerWindow(QMainWindow):
-    """Shows one `Watched` as it grows.
+    """Shows one `SessionView` as it grows.
 
     Parameters
     ----------
-    watched : Watched
+    session : SessionView
         Closed with the window.
     title, address : str
         Of the window; where news are expected from.
@@ -78,7 +78,7 @@ class ViewerWindow(QMainWindow):
 
     def __init__(
         self,
-        watched: Watched,
+        session: SessionView,
         *,
         title: str = "liveloc",
         address: str = "",
@@ -88,13 +88,13 @@ class ViewerWindow(QMainWindow):
         source: Path | None = None,
     ) -> None:
         super().__init__()
-        self.watched = watched
+        self.session = session
         self.failure: Exception | None = None
         self.faults = 0
         self._address, self._source = address, source
         remembered = load()
         self.controller = Controller(
-            watched,
+            session,
             look=look or remembered.look,
             selection=selection,
             on_ready=self._view_ready.emit,
@@ -165,7 +165,7 @@ class ViewerWindow(QMainWindow):
 
     def hold_density(self) -> None:
         """Ask the session for its present density as the target of the feedback."""
-        running = None if self.watched.end_status else self._source
+        running = None if self.session.end_status else self._source
         self._tasks.hold_density(running)
 
     def choose_region(self) -> None:
@@ -297,9 +297,9 @@ class ViewerWindow(QMainWindow):
         save(Memory(self.controller.look, bytes(geometry), bytes(layout)))
         self._tasks.close()
         self.controller.close()
-        self.watched.close()
+        self.session.close()
         self.canvas.close_painter()
-        self.failure = self.failure or self.watched.failure
+        self.failure = self.failure or self.session.failure
 
     def _save_photograph(self) -> bool:
         """Save what the window shows, with the last news in it."""
@@ -374,8 +374,8 @@ class ViewerWindow(QMainWindow):
     def _take_news(self) -> None:
         now = time.monotonic()
         # The stamp first: the document has its rows, and maybe more.
-        published_ns = self.watched.newest_published_ns
-        known = self.watched.document
+        published_ns = self.session.newest_published_ns
+        known = self.session.document
         news = (id(known), known and known.revision, id(self.controller.view))
         if news == self._news and self._shown and now - self._looked_s < IDLE_S:
             return
@@ -400,7 +400,7 @@ class ViewerWindow(QMainWindow):
             self._stated_s = now
             self._show_state(now)
             self._tasks.measure_region()
-        self.docks.refresh(self.watched, self.controller)
+        self.docks.refresh(self.session, self.controller)
         self._close_if_over(now)
 
     def _take_document(self) -> None:
@@ -427,7 +427,7 @@ class ViewerWindow(QMainWindow):
         now = time.monotonic()
         if longest_ms is not None and now - self._traced_s >= TRACE_S:
             self._traced_s = now
-            self.watched.traces.add_screen_latency(longest_ms)
+            self.session.traces.add_screen_latency(longest_ms)
 
     def _redraw_soon(self) -> None:
         """Redraw for the user: at once, but once for all events that wait."""
@@ -468,14 +468,14 @@ class ViewerWindow(QMainWindow):
         self._status.show_cursor(text)
 
     def _show_state(self, now: float) -> None:
-        state = self.watched.state()
-        self._status.show_figures(state, self.watched.figures, self.watched.end_status)
+        state = self.session.state()
+        self._status.show_figures(state, self.session.figures, self.session.end_status)
         if state != "silent":
             self._heard_s = now
-        alarms = self.watched.figures.alarms
+        alarms = self.session.figures.alarms
         if alarms and alarms[-1] != self._alarm:
             self._alarm, self._alarm_until_s = alarms[-1], now + ALARM_S
-        document, failure = self.controller.document, self.watched.failure
+        document, failure = self.controller.document, self.session.failure
         heading = message = note = ""
         if failure is not None and document is None:
             heading, message = "This cannot be shown", str(failure)
@@ -498,8 +498,8 @@ class ViewerWindow(QMainWindow):
 
     def _close_if_over(self, now: float) -> None:
         """Close, where that is wished, when the end has been on screen for a while."""
-        over = self.watched.complete and self.up_to_date
-        lost = now - self._heard_s > LOST_S or self.watched.failure is not None
+        over = self.session.complete and self.up_to_date
+        lost = now - self._heard_s > LOST_S or self.session.failure is not None
         if not (over or lost):
             self._unchanged_since_s = now
         elif self._close_after_s is not None:

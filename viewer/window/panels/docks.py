@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ...data.document import Document
     from ...sessions.recorded_frames import RecordedFrames
-    from ...sessions.session import Watched
+    from ...sessions.session import SessionView
     from ...views.controller import Controller
 
 PREVIEW_S, PLOTS_S, COLUMNS_S = 0.2, 2.0, 2.0  # from refresh to refresh
@@ -84,20 +84,20 @@ class Docks(QObject):
         self.dock[name].show()
         self.dock[name].raise_()
 
-    def refresh(self, watched: Watched, controller: Controller) -> None:
+    def refresh(self, session: SessionView, controller: Controller) -> None:
         """Give the panels that are seen what is new."""
-        document = watched.document
+        document = session.document
         if document is None:
             return
         if self._due("camera", PREVIEW_S):
-            self._take_recorded(watched, document)
-            preview = watched.preview
+            self._take_recorded(session, document)
+            preview = session.preview
             seq = preview.seq if preview is not None else None
             if seq != self._preview_seq and self._recorded is None:
                 self._preview_seq = seq
                 self._show_frame(preview, document)
         if self._due("plots", PLOTS_S):
-            traces = watched.traces
+            traces = session.traces
             if traces.revision != self._traces_revision:
                 self._traces_revision = traces.revision
                 self.plots.show_traces(traces)
@@ -110,15 +110,15 @@ class Docks(QObject):
         if self._due("picture", PREVIEW_S):
             self.picture.show_limits(controller.limit, controller.depth_range_nm)
 
-    def _take_recorded(self, watched: Watched, document: Document) -> None:
+    def _take_recorded(self, session: SessionView, document: Document) -> None:
         """Offer the recorded frames, and show the chosen one again with all rows."""
-        if watched.recorded is not self._recorded:
-            self._recorded, self._document = watched.recorded, document
+        if session.recorded is not self._recorded:
+            self._recorded, self._document = session.recorded, document
             recorded = self._recorded
             self.camera.offer(recorded.numbers if recorded is not None else None)
             self._had_all = False
         if self._recorded is not None and not self._had_all:
-            self._had_all = bool(watched.end_status)
+            self._had_all = bool(session.end_status)
             self._show_recorded()
 
     def _show_recorded(self) -> None:
