@@ -23,7 +23,7 @@ from liveloc.viewer.data.document import Document
 from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.export_table import save_table
 from liveloc.viewer.data.selection import Selection
-from liveloc.viewer.image.lettering import scale_bar, text_mask
+from liveloc.viewer.image.lettering import scale_bar, write
 from liveloc.viewer.image.viewport import Viewport
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def test_the_end_of_the_name_decides(tmp_path: Path, document: Document) -> None
         save_picture(tmp_path / "new" / name, document)
         assert (tmp_path / "new" / name).read_bytes().startswith(kind)
     assert b"OME" in (tmp_path / "new" / "b.ome.tiff").read_bytes()
-    with pytest.raises(SettingsError, match=r"end in one of \.png"):
+    with pytest.raises(SettingsError, match=r"ends in one of \.png"):
         save_picture(tmp_path / "a.bmp", document)
     huge = Viewport(left_nm=0.0, top_nm=0.0, pixel_nm=0.01, shape=(20_000, 10))
     with pytest.raises(SettingsError, match="at most 16384 a side"):
@@ -350,8 +350,17 @@ def test_a_scale_bar_is_round_and_fits(width_nm: float) -> None:
 
 
 def test_every_letter_that_we_write_has_a_shape_of_its_own() -> None:
-    letters = "0123456789nmµz.+-"
-    drawn = [text_mask(letter, 16.0) for letter in letters]
-    assert all(mask.sum() > 3 for mask in drawn)
-    assert len({mask.tobytes() for mask in drawn}) == len(letters)
-    assert text_mask(" ", 16.0).sum() == 0
+    drawn = []
+    for letter in "0123456789nmµz.+-\uffff":  # the last one has no glyph
+        rgb = np.zeros((40, 40, 3), np.uint8)
+        write(rgb, letter, 16.0, (5.0, 30.0), "ls")
+        assert (rgb == 255).sum() > 3
+        drawn.append(rgb.tobytes())
+    assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize("place", [(-5.0, 4.0), (9.0, 12.0), (50.0, 50.0), (-90.0, 4)])
+def test_letters_beyond_the_edge_are_cut_off(place: tuple[float, float]) -> None:
+    rgb = np.zeros((10, 12, 3), np.uint8)
+    write(rgb, "100 nm", 9.0, place, "ls")  # raises nothing
+    assert rgb.any() == (place[0] in (-5.0, 9.0))
