@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liveloc.stream.errors import SettingsError
 
@@ -17,10 +14,6 @@ if TYPE_CHECKING:
     from .data.selection import Selection
     from .image.colouring import Look
     from .sessions.session import SessionView
-    from .window.main_window import ViewerWindow
-
-SWITCH_S = 0.001  # a thread that wants to paint waits so long for one that computes
-SHOWN_S = 0.5  # after the end: time for the last picture to be on screen
 
 
 def run_viewer(
@@ -48,9 +41,9 @@ def run_viewer(
     title : str
         Of the window.
     address : str
-        Where news are expected from, said while there are none.
+        Address, shown while waiting for the engine.
     look : Look, optional
-        How to draw; as it was the last time if not given.
+        How to draw; default: as the last time.
     selection : Selection, optional
         Which rows are shown, to begin with.
     source : Path, optional
@@ -60,7 +53,7 @@ def run_viewer(
     exit_after_end : bool
         Close the window when a session has ended and was shown.
     save_folder : Path, optional
-        Where files are saved; the present folder if not given.
+        Folder for saved files; default: the current folder.
     report : Path, optional
         What was measured is written there as JSON when the window closes:
         ``published_to_screen_ms``, ``renderer``, ``redraws``, ``redraw_ms``.
@@ -68,7 +61,7 @@ def run_viewer(
     Returns
     -------
     int
-        0 when the window was closed, by whomever; 1 when it showed a session that
+        0 when the window was closed; 1 when it showed a session that
         did not end well and `exit_after_end` is set.
 
     Raises
@@ -80,11 +73,10 @@ def run_viewer(
         works, reason = display_available()
         if not works:
             raise SettingsError(f"viewer: {reason}")
-        from PySide6.QtWidgets import QApplication
-
+        from .window.application import qt_application, show_until_closed
         from .window.main_window import ViewerWindow
 
-        application = QApplication.instance() or QApplication(sys.argv[:1])
+        application = qt_application()
         window = ViewerWindow(
             session,
             title=title,
@@ -94,7 +86,7 @@ def run_viewer(
             selection=selection,
             source=source,
         )
-        _show(application, window, screenshot, exit_after_end)
+        show_until_closed(application, window, screenshot, exit_after_end)
         if report is not None:
             report.write_text(json.dumps(window.report(), indent=1) + "\n", "utf-8")
     finally:
@@ -102,39 +94,3 @@ def run_viewer(
     if window.failure is not None:
         raise window.failure
     return int(exit_after_end and session.end_status not in ("", "ok"))
-
-
-def _show(
-    application: Any,
-    window: ViewerWindow,
-    screenshot: Path | None,
-    exit_after_end: bool,
-) -> None:
-    """Run Qt's loop around the window."""
-    if screenshot is not None:
-        window.photograph_at_close(screenshot)
-    if exit_after_end:
-        window.close_after_end(SHOWN_S)
-    before, interval_s = _closing_on_interrupt(window), sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
-    try:
-        window.show()
-        application.exec()
-    finally:
-        window.close()
-        sys.setswitchinterval(interval_s)
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
-
-
-def _closing_on_interrupt(window: ViewerWindow) -> Any:
-    """Let Ctrl-C close the window; give the handler that was there before.
-
-    Python gets to run the handler in the window's timer calls, so within 50 ms:
-    in the middle of one, thus it only leaves word.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    from PySide6.QtCore import QTimer
-
-    return signal.signal(signal.SIGINT, lambda *_: QTimer.singleShot(0, window.close))

@@ -26,17 +26,18 @@ FIELD = {"shape": "[32, 24]", "roi_origin": "[3, 5]", "pixel_size_nm": "100.0"}
 VIEWER = """
 import sys
 from PySide6.QtCore import QTimer
-from liveloc.viewer import run
+from liveloc.viewer.run import run_viewer
 from liveloc.viewer.sessions.opened import open_session
+from liveloc.viewer.window import application
 
-show = run._show
+show = application.show_until_closed
 
 def showing(*arguments):
     QTimer.singleShot(0, lambda: print("shown", flush=True))  # once Qt's loop runs
     show(*arguments)
 
-run._show = showing
-run.run_viewer(open_session(sys.argv[1]))
+application.show_until_closed = showing
+run_viewer(open_session(sys.argv[1]))
 """
 
 
