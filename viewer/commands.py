@@ -1,5 +1,5 @@
 # ruff: noqa: TC001, TC003  (typer reads annotations at run time)
-"""The commands that look: view, render, bench view."""
+"""The commands that show images: view, render, bench view."""
 
 from __future__ import annotations
 
@@ -28,29 +28,32 @@ bench = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 def view(
     path: Annotated[
         Path | None,
-        typer.Argument(help="Session's folder or table; a running engine without."),
+        typer.Argument(
+            help="Session folder or table file. Default: the running engine."
+        ),
     ] = None,
     connect: Annotated[
         str | None,
         typer.Option(
-            help=f"Where an engine publishes localizations, else {LOCALIZATIONS_AT}."
+            help=f"Address of the engine's localizations. Default: {LOCALIZATIONS_AT}."
         ),
     ] = None,
     keep: Annotated[bool, typer.Option(help="Stay open after the end.")] = True,
     super_pixel: Annotated[
-        float, typer.Option(min=0.1, help="nm per pixel of the histogram, about.")
+        float, typer.Option(min=0.1, help="Approximate pixel size of the image, nm.")
     ] = 20.0,
     pixel_size: Annotated[
-        float | None, typer.Option(help="Of a table that does not say it, nm.")
+        float | None, typer.Option(help="Camera pixel size, nm, of a table without it.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--save", help="Where pictures and tables go.")
+        Path | None,
+        typer.Option("--save", help="Folder for saved pictures and tables."),
     ] = None,
     screenshot: Annotated[
-        Path | None, typer.Option(help="Save the window here when it closes.")
+        Path | None, typer.Option(help="PNG of the window, saved when it closes.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write here what was measured.")
+        Path | None, typer.Option(help="JSON file for the measured screen latency.")
     ] = None,
     supervised: Supervised = False,
 ) -> None:
@@ -84,7 +87,7 @@ def view(
 
 
 def _session_of(folder: Path | None) -> Path | None:
-    """Give the folder that pictures go to if that is the session's own."""
+    """Return the folder that pictures go to if that is the session's own."""
     if folder is not None and SessionFolder(folder).settings.exists():
         return folder
     return None
@@ -107,13 +110,16 @@ def _session_view(
 
 def render(
     view_file: Annotated[
-        Path, typer.Argument(metavar="VIEW.yaml", help="Saved by the viewer, or made.")
+        Path,
+        typer.Argument(
+            metavar="VIEW.yaml", help="Saved by the viewer or written by hand."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Picture: .png, .tif (32 bit) or .ome.tif.")
     ],
 ) -> None:
-    """Make the picture of a saved view again, without a window.
+    """Draw the picture of a saved view again, without a window.
 
     Example: liveloc render view.yaml --out figure.png
     """
@@ -131,14 +137,14 @@ def render(
 def bench_view(
     size: Annotated[
         list[float] | None,
-        typer.Option(help="Localizations in a table that is redrawn; may be repeated."),
+        typer.Option(help="Number of localizations to redraw; may be repeated."),
     ] = None,
     peers: Annotated[
-        str, typer.Option(help="Python that has Picasso (picassosr) and SMAPpy.")
+        str, typer.Option(help="Python interpreter that has picassosr and SMAPpy.")
     ] = sys.executable,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure the viewer: accumulation, memory, redraws, beside other programs.
+    """Measure the viewer's speed and memory, beside other programs.
 
     Takes some minutes and, for 1e8 localizations, 8 GB of memory and disk.
 

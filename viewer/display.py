@@ -1,4 +1,4 @@
-"""Whether a window can open here, found out without risking this process."""
+"""Whether a window can open here, probed without risking this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADLESS = "Without a window use --headless: the picture is written to a file."
 
 
 def display_available() -> tuple[bool, str]:
-    """Say whether the viewer's window can open on this machine.
+    """Return whether the viewer's window can open on this machine.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def display_available() -> tuple[bool, str]:
         return False, f"PySide6 not installed. Reinstall liveloc with pip. {_HEADLESS}"
     platform = os.environ.get("QT_QPA_PLATFORM", "")
     if platform.startswith("offscreen"):
-        return True, "windows nobody sees: QT_QPA_PLATFORM is 'offscreen'"
+        return True, "windows are invisible: QT_QPA_PLATFORM is 'offscreen'"
     if sys.platform in ("win32", "darwin"):
         return True, "windows open on this system's own display"
     named = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
@@ -86,7 +86,7 @@ def _probed(named: str) -> tuple[bool, str]:
 def _reason(complaint: str) -> str:
     """Turn what Qt printed before it gave up into a cause and a remedy."""
     if "could not connect to display" in complaint:
-        return "nobody answers there. Is DISPLAY set to a running X server?"
+        return "no X server answers. Is DISPLAY set to a running one?"
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
     first = next((line for line in lines if "lib" in line), "Qt cannot start.")
     return f"{first[:200]} Debian, Ubuntu: apt install {_PACKAGES}."

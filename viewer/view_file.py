@@ -57,7 +57,7 @@ class View(BaseModel):
     drift : Drift, optional
         Taken off their positions.
     viewport : Viewport, optional
-        Part of the sample and size of the picture; the whole field if not given.
+        Part of the sample and size of the picture; default: the whole field.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)

@@ -676,7 +676,7 @@ def test_the_frame_panel_says_what_it_shows(shown: Callable[..., Any]) -> None:
     from liveloc.viewer.window.panels.raw_frame import RawFramePanel
 
     panel = shown(RawFramePanel(), 300, 300)
-    assert "neither sent nor recorded" in panel._caption.text()
+    assert "No camera image" in panel._caption.text()
     panel.show_preview(preview(3, 4, origin=(0, 0), binning=2), 110.0, (0, 0))
     text = panel._caption.text().replace("\u2009", " ")
     assert text.startswith("Frame 1 234 \u00b7 1 found \u00b7 100 to ")

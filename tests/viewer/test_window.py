@@ -506,7 +506,7 @@ def test_zero_rows_and_a_crowd_in_one_frame(
     session = told(empty(0))
     window = opened(session)
     if way == "raster":
-        assert "Without OpenGL" in notice(window)
+        assert "No OpenGL" in notice(window)
     wait(application, settled(window, 0))
     crowd = emitters(100_000 // len(EMITTERS))
     crowd["x_sigma_nm"] = np.nan
@@ -537,7 +537,7 @@ def test_a_fault_is_said_and_counted_and_the_window_goes_on(
     wait(application, settled(window, 600))
     assert window.faults == 3
     assert isinstance(window.failure, ZeroDivisionError)
-    assert notice(window) == "Fault: ZeroDivisionError: on purpose"
+    assert notice(window) == "Internal error: ZeroDivisionError: on purpose"
 
 
 @pytest.mark.display
@@ -548,7 +548,7 @@ def test_what_cannot_be_followed_is_said_in_the_window(
     session.failure = SettingsError("metadata: shape is missing.")
     window = opened(session)
     overlay = window.canvas.overlay
-    wait(application, lambda: overlay.heading == "This cannot be shown")
+    wait(application, lambda: overlay.heading == "Cannot be shown")
     assert overlay.message == "metadata: shape is missing."
 
 
@@ -665,13 +665,13 @@ def test_the_density_of_now_becomes_the_target_of_a_running_session(
     session = told(emitters())
     window = opened(session, source=folder)
     press(window, "N")
-    assert notice(window) == "Asked the laser to hold the density of now"
+    assert notice(window) == "Requested: hold the current density"
     asked = read_target(folder)
     assert asked is not None
     assert (asked.per_um2, asked.origin) == (PRESENT, "viewer")
     session.apply(Status({"ended": "ok"}))
     press(window, "N")
-    assert notice(window) == "Only the window of a running session can do that"
+    assert notice(window) == "Only available while the session is running"
     session.close()
 
 

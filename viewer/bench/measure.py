@@ -65,7 +65,7 @@ def measure(
     peers_python : str
         Interpreter that has Picasso and SMAPpy, or lacks them.
     progress : callable
-        Told what comes next, a line each.
+        Called with a line before each step.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def _accumulation(sample: Sample) -> dict[str, Any]:
 
 
 def _fill(pieces: list[Localizations]) -> float:
-    """Give the processor seconds that adding takes, the better of two."""
+    """Return the processor seconds that adding takes, the better of two."""
     spent = []
     for _ in range(2):
         image = _image()
@@ -331,7 +331,7 @@ def _image() -> Reconstruction:
 
 
 def _resident_bytes() -> int | None:
-    """Give the memory of this process that is in use now; None where not known."""
+    """Return the memory of this process that is in use now; None where not known."""
     if sys.platform != "linux":
         return None
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])

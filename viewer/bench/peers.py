@@ -92,7 +92,7 @@ def _smappy(
 
 
 def _seconds(package: str, **draws: Callable[[], object]) -> dict[str, Any]:
-    """Give the median time of each kind of render."""
+    """Return the median time of each kind of render."""
     timed: dict[str, Any] = {"version": _version(package)}
     for kind, draw in draws.items():
         draw()

@@ -1,7 +1,7 @@
 """A stream for the benchmark of the window: an engine that only publishes.
 
 ``python -m liveloc.viewer.bench.publisher ENDPOINT SECONDS`` publishes 100 times a
-second what a field of 64 x 64 pixels gives. It stands for an engine in a process of its
+second as a field of 64 x 64 pixels has. It stands for an engine in a process of its
 own.
 """
 

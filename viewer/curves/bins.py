@@ -79,7 +79,7 @@ class FrameBins:
         self._merge.at(self.values.reshape(-1), place, self.values.dtype.type(amount))
 
     def centres(self) -> NDArray[np.float64]:
-        """Give the middle of each bin as a frame number."""
+        """Return the middle of each bin as a frame number."""
         centres: NDArray[np.float64] = np.arange(0.5, POINTS) * self.width - 0.5
         return centres
 
@@ -102,7 +102,7 @@ class Scale:
         self.cells = math.ceil(last - self._first - 1e-9)
 
     def cell(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Give each value's cell."""
+        """Return each value's cell."""
         with np.errstate(divide="ignore", invalid="ignore"):
             place = np.log10(values + self._offset) * PER_DECADE - self._first
         cells: NDArray[np.int64] = np.clip(place, 0, self.cells - 1).astype(np.int64)
@@ -111,7 +111,7 @@ class Scale:
     def quantiles(
         self, counts: NDArray[np.integer], shares: Sequence[float]
     ) -> list[NDArray[np.float64]]:
-        """Give the values below which these shares of each histogram lie.
+        """Return the values below which these shares of each histogram lie.
 
         Parameters
         ----------

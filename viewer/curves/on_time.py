@@ -19,7 +19,7 @@ LARGEST_FRAME = 20_000  # rows: denser frames say nothing of single emitters
 
 
 class OnTimeSample:
-    """Ask of localizations whether the next frame has one at the same place.
+    """Check for localizations whether the next frame has one at the same place.
 
     An emitter that stays on for n frames in a row gives n localizations, and one of
     them, the last, is not followed by another. So the mean length of such runs is
@@ -77,7 +77,7 @@ class OnTimeSample:
     def _chosen(
         self, frames: NDArray[np.int64], rows_before: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Say which frames are looked at: all, half, a quarter, ... by a hash.
+        """Return which frames are sampled: all, half, a quarter, ... by a hash.
 
         Not every n-th one: lasers that alternate would be seen in one state only.
         """
@@ -92,7 +92,7 @@ def _followed(
     rows: NDArray[Any], asked: NDArray[np.bool_], following: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Look for each row asked about among the rows of the next frame."""
-    from scipy.spatial import cKDTree  # here: not whoever imports this needs scipy
+    from scipy.spatial import cKDTree  # here: not every importer needs scipy
 
     placed = np.isfinite(rows["x_nm"]) & np.isfinite(rows["y_nm"])
     following = following & placed
@@ -132,12 +132,12 @@ def mean_on_time(
     followed: NDArray[np.floating],
     by_chance: NDArray[np.floating],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Give the mean run in frames, and its range of one standard error.
+    """Return the mean run in frames, and its range of one standard error.
 
     Parameters
     ----------
     asked, followed, by_chance : NDArray
-        Counts of what `OnTimeSample.add` gives; `asked` is above 0. A run without
+        Counts of what `OnTimeSample.add` returns; `asked` is above 0. A run without
         any end among them is taken to have half an end.
 
     Returns

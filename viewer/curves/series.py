@@ -24,7 +24,7 @@ ENOUGH_FRAMES = 50  # the same for the rows per frame
 # Quantity: what it is called, its unit. In the order in which they are shown.
 SERIES = {
     "density": ("Density", "/µm²"),
-    "density_target": ("Density aimed at", "/µm²"),
+    "density_target": ("Target density", "/µm²"),
     "laser_power": ("Laser power", ""),
     "localizations": ("Localizations per frame", ""),
     "photons": ("Photons", ""),
@@ -32,7 +32,7 @@ SERIES = {
     "precision": ("Lateral precision", "nm"),
     "on_time": ("On-time", "frames"),
     "latency": ("Latency", "ms"),
-    "screen_latency": ("Until on screen", "ms"),
+    "screen_latency": ("Screen latency", "ms"),
     "losses": ("Frames lost", ""),
     "fps": ("Frame rate", "/s"),
 }
@@ -73,7 +73,7 @@ class Series(ABC):
         return self._newest
 
     def points(self) -> Curve:
-        """Give frame numbers (middles of bins), low, middle and high values.
+        """Return frame numbers (middles of bins), low, middle and high values.
 
         What low, middle and high are says `Traces`. The arrays must not be written
         to. Takes about a millisecond after a change and no time else.
@@ -201,7 +201,7 @@ class PerFrame(Series):
         self.revision += 1
 
     def end(self, frame: int) -> None:
-        """Say that `frame` and all before are complete, with the lock held."""
+        """Mark `frame` and all before it as complete, with the lock held."""
         if self.first is None or frame <= self.newest_frame:
             return
         if self._open:
@@ -280,7 +280,7 @@ class OnTime(Series):
 
 
 def _newest(counts: NDArray[np.int64], enough: int) -> slice:
-    """Give the last bins, as many as hold `enough` together."""
+    """Return the last bins, as many as hold `enough` together."""
     last = int(np.flatnonzero(counts)[-1])
     held = np.cumsum(counts[last::-1])
     return slice(last - min(int(np.searchsorted(held, enough)), last), last + 1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from liveloc.stream.localizations import Localizations
 
-PIECE = 8192  # rows: so long does whoever asks for points wait at most
+PIECE = 8192  # rows: bounds how long a reader of points waits
 ALL_COUNT = 1 << 22  # rows, of which all count in medians; then every second, ...
 _COLUMNS = {
     "photons": ("photons",),
@@ -36,7 +36,7 @@ class Traces:
     frames without any included; of photons, background and lateral uncertainty (the
     larger of x and y) the median and the same quantiles (of all of the first four
     million rows, of every second of as many more, and so on); of the on-time what
-    `OnTimeSample` says; of everything else, which the engine or the window tells,
+    `OnTimeSample` says; of everything else, which the engine or the window reports,
     the mean, the lowest and the highest. A curve has at most 512 points, which stand
     for twice as many frames each whenever there is no room for another.
 
@@ -50,7 +50,7 @@ class Traces:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held shortly; whoever reads may wait for it
+        self._lock = threading.Lock()  # held briefly; readers may wait for it
         self._writing = threading.Lock()  # held through a call that adds
         self._per_frame = PerFrame("localizations", self._lock)
         self._medians = {name: OfRows(name, self._lock) for name in _COLUMNS}
@@ -188,7 +188,7 @@ class Traces:
     def _end_frames(
         self, frames: int, losses: float | None, localized: float | None
     ) -> None:
-        """Learn which frames are without rows, where no row says so for long.
+        """Mark frames without rows as complete, where no later row shows it for long.
 
         Frames are done in their order, so all but those on their way are done. Their
         rows may come a little after a status: the status before this one counts.

@@ -83,7 +83,7 @@ class ColumnHistograms:
         self._add_frames(kept[FRAME])
 
     def histogram(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Give the distribution of a quantity by its name in a `Selection`.
+        """Return the distribution of a quantity by its name in a `Selection`.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class ColumnHistograms:
         return _edges(name, starts), np.diff(sums)
 
     def percentile(self, name: str, percent: float) -> float:
-        """Give a percentile, NaN without any value; not of frames."""
+        """Return a percentile, NaN without any value; not of frames."""
         counts, first = self._known(name)
         below = np.cumsum(counts)
         if not below[-1]:
@@ -123,7 +123,7 @@ class ColumnHistograms:
         return float(_values(name)[first + min(code, len(counts) - 1)])
 
     def _known(self, name: str) -> tuple[NDArray[np.int64], int]:
-        """Give the counts of codes from `first` on, smaller ones among the first."""
+        """Return the counts of codes from `first` on, smaller ones among the first."""
         first = _first_code(name)
         counts = self._counts[name][first:].copy()
         counts[0] += self._counts[name][1:first].sum()
@@ -142,19 +142,19 @@ class ColumnHistograms:
 
 
 def _values(name: str) -> NDArray[np.float32]:
-    """Give what each code of a quantity stands for."""
+    """Return what each code of a quantity stands for."""
     return QUANTITIES["x_sigma_nm" if name == "lateral_sigma_nm" else name].values
 
 
 def _first_code(name: str) -> int:
-    """Give the lowest code that has a bin; 0 says that there is no value."""
+    """Return the lowest code that has a bin; 0 says that there is no value."""
     if name not in LOWEST:
         return 1
     return int(np.searchsorted(_values(name)[1:], LOWEST[name])) + 1
 
 
 def _edges(name: str, codes: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Give the values halfway between these codes and the ones before them."""
+    """Return the values halfway between these codes and the ones before them."""
     values = _values(name)[1:].astype(np.float64)
     beyond = [2 * values[0] - values[1]], [2 * values[-1] - values[-2]]
     values = np.concatenate([[np.nan], beyond[0], values, beyond[1]])
@@ -166,6 +166,6 @@ def _edges(name: str, codes: NDArray[np.intp]) -> NDArray[np.float64]:
 
 
 def _lateral(kept: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Give the code of the larger of two sigmas; none where one is not known."""
+    """Return the code of the larger of two sigmas; none where one is not known."""
     x, y = kept["x_sigma_nm"], kept["y_sigma_nm"]
     return np.asarray(np.maximum(x, y) * (np.minimum(x, y) > 0))

@@ -93,13 +93,13 @@ def _floating(kind: type[np.unsignedinteger[Any]], shift: int, low: float) -> Qu
     half = np.int32(1 << (shift - 1))
     offset = np.int32(lowest - 2)
 
-    def encode(given: NDArray[np.float32]) -> NDArray[Any]:
+    def encode(column: NDArray[np.float32]) -> NDArray[Any]:
         with np.errstate(invalid="ignore"):
-            within = np.minimum(given, values[-1])  # NaN stays
+            within = np.minimum(column, values[-1])  # NaN stays
             tiny = within < values[2]
             codes = ((within.view(np.int32) + half) >> shift) - offset
             codes[tiny] = np.where(within[tiny] >= values[2] / 2, 2, 1)
-        codes[np.isnan(given)] = 0
+        codes[np.isnan(column)] = 0
         return np.asarray(codes, kind)
 
     return Quantity(encode, values)
@@ -137,7 +137,7 @@ class CompactRows:
     first_frame : int
         What is to be added to the kept frame numbers.
     places : NDArray[np.intp], optional
-        Where its rows are in those arrays; all of them, in their order, if not given.
+        Where its rows are in those arrays; default: all, in their order.
     """
 
     __slots__ = ("_places", "first_frame", "kept")
@@ -161,7 +161,7 @@ class CompactRows:
         return len(self) * sum(column.itemsize for column in self.kept.values())
 
     def column(self, name: str) -> NDArray[Any]:
-        """Give a quantity of all rows.
+        """Return a quantity of all rows.
 
         Parameters
         ----------
@@ -185,12 +185,12 @@ class CompactRows:
         return np.asarray(kept, np.float32)
 
     def codes(self, name: str) -> NDArray[Any]:
-        """Give a column as it is kept; frames: less those of `packed`."""
+        """Return a column as it is kept; frames: less those of `packed`."""
         column = self.kept[name]
         return column if self._places is None else column[self._places]
 
     def chosen(self, which: Any) -> CompactRows:
-        """Give the rows of a mask, a slice or a list of places."""
+        """Return the rows of a mask, a slice or a list of places."""
         if self._places is None and isinstance(which, slice):
             kept = {name: column[which] for name, column in self.kept.items()}
             return CompactRows(kept, self.first_frame)
@@ -229,7 +229,7 @@ class CompactRows:
         return cls({name: np.empty(rows, kind) for name, kind in LAYOUT.items()})
 
     def whole(self) -> Localizations:
-        """Give rows of the full table; what is not kept is NaN, flags are 0."""
+        """Return rows of the full table; what is not kept is NaN, flags are 0."""
         rows = empty(len(self))
         rows["photons_sigma"] = np.nan
         for name in LAYOUT:

@@ -54,7 +54,7 @@ class Document:
     Attributes
     ----------
     lock : threading.RLock
-        Held by whoever reads or changes what several calls have to agree on, for a
+        Held by callers that read or change what several calls must agree on, for a
         few ms at most. Every method takes it by itself.
     store : RowStore
         All rows. A new object after `clear`.
@@ -149,7 +149,9 @@ class Document:
             store = self.store
             self.columns.add(rows, compact)
             self._count(*self._choice.of(compact))
-            store.append(rows, compact)  # last: whoever sees its length sees the rest
+            store.append(
+                rows, compact
+            )  # last: a reader that sees its length sees the rest
             self.revision += 1
         store.flush()
         for block in store.unsorted():
@@ -158,7 +160,7 @@ class Document:
                 store.replace(block, by)
 
     def of_frame(self, frame: int, most: int) -> Localizations:
-        """Give the rows of one frame, selected or not; see `RowStore.of_frame`."""
+        """Return the rows of one frame, selected or not; see `RowStore.of_frame`."""
         with self.lock:
             store = self.store
         return store.of_frame(frame, most)
@@ -213,7 +215,7 @@ class Document:
     def shown(
         self, run: CompactRows
     ) -> tuple[CompactRows, NDArray[np.float64], NDArray[np.float64]]:
-        """Give the rows of a run that the selection shows, and where they are.
+        """Return the rows of a run that the selection shows, and where they are.
 
         Returns
         -------
@@ -226,7 +228,7 @@ class Document:
         return self._choice.of(run)
 
     def selected_rows(self) -> Iterator[Localizations]:
-        """Give whole rows as they are shown, in order: selected, drift taken off.
+        """Return whole rows as they are shown, in order: selected, drift taken off.
 
         Rows without a position or outside the field are among them: no picture
         shows these, but no selection takes them away either. What is selected later
@@ -291,7 +293,7 @@ class _Choice:
     def of(
         self, run: CompactRows
     ) -> tuple[CompactRows, NDArray[np.float64], NDArray[np.float64]]:
-        """Give the shown rows and their places, as `Document.shown` does."""
+        """Return the shown rows and their places, as `Document.shown` does."""
         if self.selection.active:
             mask = self.selection.mask(run.column, len(run))
             if not mask.all():
@@ -336,5 +338,5 @@ class _PendingRows:
         return (self._rows - self.added) / self._rows
 
     def next(self) -> CompactRows | None:
-        """Give the next run of them, None after the last."""
+        """Return the next run of them, None after the last."""
         return next(self._runs, None)

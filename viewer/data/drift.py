@@ -59,17 +59,17 @@ def estimate_drift(
         Default: as many as have 1,000 rows each, 3 to 20; fewer, where their
         pictures do not fit onto each other.
     progress : callable, optional
-        Told the share done, 0 to 1, now and then.
+        Called now and then with the fraction done, 0 to 1.
 
     Raises
     ------
     SettingsError
         There are too few rows, or they have nothing in common.
     """
-    tell = progress or (lambda _share: None)
-    frame, x_nm, y_nm = _sample(document, lambda share: tell(0.3 * share))
+    report = progress or (lambda _share: None)
+    frame, x_nm, y_nm = _sample(document, lambda share: report(0.3 * share))
     return drift_of(
-        frame, x_nm, y_nm, segments, progress=lambda share: tell(0.3 + 0.7 * share)
+        frame, x_nm, y_nm, segments, progress=lambda share: report(0.3 + 0.7 * share)
     )
 
 
@@ -88,11 +88,11 @@ def drift_of(
         raise SettingsError(
             "drift: all rows are in one frame; it needs a movie. Widen the frame range."
         )
-    tell = progress or (lambda _share: None)
+    report = progress or (lambda _share: None)
     while True:
         pieces = np.array_split(order, number)
         try:
-            places = _places(_Pictures(x_nm, y_nm, pieces), number, tell)
+            places = _places(_Pictures(x_nm, y_nm, pieces), number, report)
             break
         except SettingsError:  # longer segments have more structure in each
             if segments is not None or number == LEAST_SEGMENTS:
@@ -214,7 +214,7 @@ class _Pictures:
             self._transforms.append(fft.rfft2(picture) * passed)
 
     def shift(self, first: int, second: int) -> tuple[float, float]:
-        """Give how far (x, y) the second picture is from the first, in pixels."""
+        """Return how far (x, y) the second picture is from the first, in pixels."""
         from scipy import fft
         from scipy.ndimage import gaussian_filter
 
@@ -233,7 +233,7 @@ class _Pictures:
 
 
 def _structure(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Give the filter that takes off what varies slowly: that is the illumination."""
+    """Return the filter that removes what varies slowly: the illumination."""
     from scipy import fft
 
     down, across = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])

@@ -42,7 +42,7 @@ class Drift:
     def at(
         self, frame: NDArray[np.integer[Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give the shifts (dx, dy) in nm at these frames."""
+        """Return the shifts (dx, dy) in nm at these frames."""
         frame = np.asarray(frame)
         if not frame.size:
             return np.zeros(frame.shape), np.zeros(frame.shape)
@@ -52,7 +52,7 @@ class Drift:
         )
 
     def as_dict(self) -> dict[str, list[float]]:
-        """Give the knots as plain lists."""
+        """Return the knots as plain lists."""
         return {
             "frames": [int(frame) for frame in self.frames],
             "x_nm": [float(shift) for shift in self.x_nm],

@@ -105,7 +105,7 @@ class _Counted:
 def within(
     rows: Localizations, rect: Rect
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Say which rows lie in a rectangle; not a number is nowhere."""
+    """Return which rows lie in a rectangle; NaN lies in none."""
     left, right, top, bottom = rect
     x, y = rows["x_nm"].astype(np.float64), rows["y_nm"].astype(np.float64)
     with np.errstate(invalid="ignore"):
@@ -114,7 +114,7 @@ def within(
 
 
 def _said(document: Document, rect: Rect | None) -> dict[str, str]:
-    """Say what was done to the rows; nothing where nothing was."""
+    """Return what was done to the rows; empty where nothing was."""
     said = {}
     if document.selection.active:
         said["selection"] = json.dumps(document.selection.as_dict())

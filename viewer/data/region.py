@@ -116,7 +116,7 @@ def region_statistics(
 
 
 def stored_rect(document: Document, rect: Rect) -> Rect:
-    """Give the rectangle around where the rows shown in this one are stored."""
+    """Return the rectangle around where the rows shown in this one are stored."""
     if document.drift is None:
         return rect
     left, right, top, bottom = rect
@@ -132,7 +132,7 @@ def _percentile(values: NDArray[Any] | None, percent: float) -> float:
 
 
 def neighbour_precision(columns: dict[str, NDArray[Any]]) -> float:
-    """Give the lateral precision in nm from neighbours in consecutive frames.
+    """Return the lateral precision in nm from neighbours in consecutive frames.
 
     Of an emitter that is on in two successive frames the two positions differ by
     sqrt(2) times the precision along each axis; other neighbours are farther away.
@@ -195,7 +195,7 @@ def _fitted_precision(
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a covariance that nobody asks for
+            warnings.simplefilter("ignore")  # the covariance is not used
             found = curve_fit(model, distance, counts, start, bounds=ends)[0]
     except (RuntimeError, ValueError):
         return float("nan")

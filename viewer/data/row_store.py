@@ -84,7 +84,7 @@ class Block:
         return taken
 
     def as_it_is(self) -> Block:
-        """Give the rows in use now; later appends do not change it."""
+        """Return the rows in use now; later appends do not change it."""
         return Block(self.first, self.rows, self.count, self.starts, self.order)
 
     def sorted(self, grid: Grid, *, keep_order: bool) -> Block:
@@ -99,7 +99,7 @@ class Block:
         return Block(self.first, packed, self.count, starts, kept_order)
 
     def within(self, part: Part | None) -> Iterator[CompactRows]:
-        """Give its rows in a part of the field, or all, at most `RUN` at once."""
+        """Return its rows in a part of the field, or all, at most `RUN` at once."""
         if part is None:
             for begin in range(0, self.count, RUN):
                 yield self.rows.chosen(slice(begin, min(begin + RUN, self.count)))
@@ -118,7 +118,7 @@ class Block:
 
 
 def _stretches(begins: NDArray[np.int32], ends: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Give the whole numbers of all stretches from begin to end, one after another."""
+    """Return the whole numbers of all stretches, begin to end, one after another."""
     lengths = ends - begins
     ahead = np.cumsum(lengths) - lengths
     numbers = np.arange(int(lengths.sum())) + np.repeat(begins - ahead, lengths)
@@ -135,7 +135,7 @@ class Grid:
     def cells(
         self, x_nm: NDArray[np.floating], y_nm: NDArray[np.floating]
     ) -> NDArray[np.uint16]:
-        """Give each row's cell; rows outside count to the nearest one."""
+        """Return each row's cell; rows outside count to the nearest one."""
         column, row = self._columns(x_nm), self._rows(y_nm)
         cells = row * CELLS + column
         cells[np.isnan(x_nm) | np.isnan(y_nm)] = CELLS * CELLS
@@ -174,7 +174,7 @@ class Part:
     def holds(
         self, x_nm: NDArray[np.floating], y_nm: NDArray[np.floating]
     ) -> NDArray[np.bool_]:
-        """Say which positions are in it."""
+        """Return which positions lie in it."""
         left, right, top, bottom = self.rect
         inside: NDArray[np.bool_] = x_nm >= left
         inside &= x_nm <= right
@@ -197,7 +197,7 @@ class RowStore:
     rect : Rect
         Edges of the field. Rows outside are kept, too.
     spool : bool
-        Keep whole rows in a temporary file. Without it `whole_rows` gives the
+        Keep whole rows in a temporary file. Without it `whole_rows` returns the
         rounded values, and each row needs 4 bytes more.
     """
 
@@ -244,13 +244,13 @@ class RowStore:
             if block.count == BLOCK:
                 self._unsorted.append(block)
         self._rows += len(compact)
-        if len(self._unsorted) > 1:  # nobody does it outside the lock
+        if len(self._unsorted) > 1:  # no other thread sorts them
             self.flush()
             for block in self.unsorted():
                 self.replace(block, self.sort(block))
 
     def unsorted(self) -> list[Block]:
-        """Give the full blocks that wait to be sorted."""
+        """Return the full blocks that wait to be sorted."""
         return list(self._unsorted)
 
     def sort(self, block: Block) -> Block:
@@ -277,7 +277,7 @@ class RowStore:
         first: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[CompactRows]:
-        """Give the rows that are there now, in runs of at most 65,536.
+        """Return the rows that are there now, in runs of at most 65,536.
 
         Parameters
         ----------
@@ -286,8 +286,7 @@ class RowStore:
         first : int
             Only rows with this number or a higher one.
         progress : callable, optional
-            Told before each run which share of all rows has been looked at when that
-            one is through.
+            Called before each run with the fraction of all rows seen after it.
 
         Returns
         -------
@@ -329,7 +328,7 @@ class RowStore:
             yield joined(waiting)
 
     def _late(self, block: Block, first: int) -> Block:
-        """Give a block of those of its rows that have number `first` or a higher one.
+        """Return a block of those of its rows that have number `first` or a higher one.
 
         A sorted block knows them no more; the temporary file does.
         """
@@ -344,7 +343,7 @@ class RowStore:
         return Block(first, rows, len(rows))
 
     def of_frame(self, frame: int, most: int) -> Localizations:
-        """Give whole rows of one frame; none where they are not kept.
+        """Return whole rows of one frame; none where they are not kept.
 
         Rows must have come in the order of their frames, as those of a session do.
         """
@@ -353,7 +352,7 @@ class RowStore:
         return self._spool.of_frame(frame, most)
 
     def whole_rows(self) -> Iterator[Localizations]:
-        """Give the rows that are there now as they came, in order, 65,536 at a time.
+        """Return the rows that are there now as they came, in order, 65,536 at a time.
 
         Rows that the temporary file does not hold have rounded values.
         """

@@ -56,12 +56,12 @@ class Selection:
     def mask(
         self, column: Callable[[str], NDArray[np.float32]], rows: int
     ) -> NDArray[np.bool_]:
-        """Say of each row whether it is shown.
+        """Return for each row whether it is shown.
 
         Parameters
         ----------
         column : callable
-            Gives a quantity of all rows by its name here; asked only for those
+            Returns a quantity of all rows by its name here; called only for those
             whose range has an end.
         rows : int
             How many there are.
@@ -77,7 +77,7 @@ class Selection:
         return shown
 
     def as_dict(self) -> dict[str, list[float | None]]:
-        """Give the ranges with an end, as plain lists."""
+        """Return the ranges with an end, as plain lists."""
         return {name: list(ends) for name, ends in self.active.items()}
 
     @classmethod
@@ -106,8 +106,8 @@ class Selection:
 def _is_range(ends: Any) -> bool:
     if not isinstance(ends, list | tuple) or len(ends) != 2:
         return False
-    given = [end for end in ends if end is not None]
+    known = [end for end in ends if end is not None]
     numbers = all(
-        isinstance(end, int | float) and not isinstance(end, bool) for end in given
+        isinstance(end, int | float) and not isinstance(end, bool) for end in known
     )
-    return numbers and all(map(math.isfinite, given)) and given == sorted(given)
+    return numbers and all(map(math.isfinite, known)) and known == sorted(known)

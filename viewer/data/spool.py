@@ -122,7 +122,7 @@ class Spool:
             self._waiting.clear()
 
     def __del__(self) -> None:
-        self.close()  # nobody can read it any more
+        self.close()  # it can no longer be read
 
     def _read(self, length: int) -> bytearray:
         data = bytearray()

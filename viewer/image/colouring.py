@@ -69,7 +69,7 @@ class Look:
     depth_range_nm: tuple[float, float] | None = None
 
     def in_mode(self, mode: Mode) -> Look:
-        """Change the mode, and with it a width that nobody has chosen."""
+        """Change the mode, and with it a width left at its default."""
         usual = self.width_nm == USUAL_WIDTH_NM[self.mode]
         width_nm = USUAL_WIDTH_NM[mode] if usual else self.width_nm
         return replace(self, mode=mode, width_nm=width_nm)
@@ -140,7 +140,7 @@ def picture(layers: Layers, look: Look, *, zoom: int = 1) -> Picture:
 
 
 def _smoothing(layers: Layers, look: Look) -> float:
-    """Give the sigma in pixels by which layers become what the mode asks for."""
+    """Return the sigma in pixels by which layers become what the mode asks for."""
     if layers.drawn_as != "histogram" or look.mode == "histogram":
         return 0.0
     return look.smooth if look.mode == "sigma" else look.width_nm / layers.pixel_nm
@@ -152,7 +152,7 @@ def _unit(layers: Layers, look: Look) -> str:
 
 
 def _per_count(layers: Layers, look: Look) -> float:
-    """Give what one count of a histogram is in the unit of the picture."""
+    """Return what one count of a histogram is in the unit of the picture."""
     if layers.drawn_as == "histogram" and look.mode == "density":
         return 1e6 / layers.pixel_nm**2
     return 1.0
@@ -161,7 +161,7 @@ def _per_count(layers: Layers, look: Look) -> float:
 def depth_layers(
     layers: Layers, look: Look
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Give the sum of z and the rows with z, or None if colour is intensity."""
+    """Return the sum of z and the rows with z, or None if colour is intensity."""
     if look.colour == "intensity":
         return None
     if layers.depth_sum_nm is None or layers.depth_counts is None:
@@ -220,7 +220,7 @@ def automatic_limit(
 
 
 def occupied_pixels(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Say where the rows are, in a picture made of Gaussians, which are everywhere.
+    """Return where the rows are, in a picture made of Gaussians, which are everywhere.
 
     True for the brightest pixels that hold 98 % of all counts together: a limit of
     brightness would be set by the brightest bead.
@@ -290,7 +290,7 @@ def depth_coloured(
 
 @functools.lru_cache(maxsize=16)
 def colour_table(name: str) -> NDArray[np.uint8]:
-    """Give a colour map as a table, shape (1024, 3).
+    """Return a colour map as a table, shape (1024, 3).
 
     Raises
     ------
@@ -311,7 +311,7 @@ def colour_table(name: str) -> NDArray[np.uint8]:
 
 @functools.lru_cache(maxsize=16)
 def depth_table(name: str) -> NDArray[np.uint8]:
-    """Give a colour map with every colour at its full brightness, shape (1024, 3).
+    """Return a colour map with every colour at its full brightness, shape (1024, 3).
 
     With z as hue, brightness is for the counts alone: the dark ends that many maps
     have would hide what lies highest and deepest.

@@ -90,7 +90,7 @@ def splat(
     Returns
     -------
     list of NDArray[np.float32], shape (height, width)
-        The images, `out` where that was given.
+        The images, `out` if any.
     """
     if out is None:
         out = [np.zeros(viewport.shape, np.float32) for _ in weights]
@@ -116,7 +116,7 @@ def splat(
 
 
 def _coarseness(sigma: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Say how often pixels are to be doubled until no sigma is above `BROAD_PX`."""
+    """Return how often pixels are to be doubled until no sigma is above `BROAD_PX`."""
     return np.ceil(np.log2(np.maximum(sigma / BROAD_PX, 1.0))).astype(np.uint8)
 
 
@@ -140,7 +140,7 @@ def _draw_coarsely(
 
 
 def _interpolation(fine: int, coarse: int, factor: int, margin: int) -> Any:
-    """Give the sparse matrix from coarse to fine pixels: a cubic through four."""
+    """Return the sparse matrix from coarse to fine pixels: a cubic through four."""
     from scipy.sparse import csr_matrix
 
     if factor == 1:
@@ -190,7 +190,7 @@ def _known(sigma_nm: NDArray[np.floating], fallback_nm: float) -> NDArray[np.flo
 
 
 def _visible(rows: _Rows, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Say which rows reach into the viewport at all; NaN does not."""
+    """Return which rows reach into the viewport; NaN does not."""
     height, width = shape
     reach_x, reach_y = REACH * rows.x_sigma, REACH * rows.y_sigma
     with np.errstate(invalid="ignore"):
@@ -238,7 +238,7 @@ def _fitting_side(rows: int, shape: tuple[int, int]) -> int:
 def _by_tile(
     column: NDArray[np.int32], row: NDArray[np.int32]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Give the order of rows tile by tile, and where each tile begins in it."""
+    """Return the order of rows tile by tile, and where each tile begins in it."""
     column, row = column - column.min(), row - row.min()
     tile = row * (column.max() + 1) + column
     if tile.max() < 2**16:
@@ -344,7 +344,7 @@ _TABLE: list[NDArray[np.float32]] = []
 
 
 def _normal_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give the truncated normal distribution and its differences, from -4 to 4."""
+    """Return the truncated normal distribution and its differences, from -4 to 4."""
     if not _TABLE:
         from scipy.special import ndtr
 

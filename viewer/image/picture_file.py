@@ -47,7 +47,7 @@ def write_picture(path: str | Path, make: Callable[[], Sheet]) -> None:
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise SettingsError(
-            f"{path}: cannot tell what to write. Let the name end in one of "
+            f"{path}: unknown kind of file. Use a name that ends in one of "
             f"{', '.join(SUFFIXES)}."
         )
     sheet = make()
@@ -103,7 +103,7 @@ def write_tiff(path: Path, sheet: Sheet) -> None:
     """Write the counts as 32-bit floats, as ImageJ reads them with its scale.
 
     With depths a second channel holds the mean z in nm (NaN where there is none).
-    The same sheet gives the same bytes.
+    Equal sheets make equal files.
     """
     import tifffile
 
@@ -169,12 +169,12 @@ def write_ome_tiff(path: Path, sheet: Sheet) -> None:
 
 def _lines(sheet: Sheet, but: tuple[str, ...] = ()) -> str:
     """Write what is to be said, a line each."""
-    told = {name: text for name, text in sheet.about.items() if name not in but}
-    return "".join(f"{name}: {text}\n" for name, text in told.items())
+    notes = {name: text for name, text in sheet.about.items() if name not in but}
+    return "".join(f"{name}: {text}\n" for name, text in notes.items())
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path` and move into place: nobody ever reads half a file."""
+    """Write beside `path` and move into place, so that half a file is never read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:

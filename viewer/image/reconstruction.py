@@ -245,7 +245,7 @@ class Reconstruction:
         return Layers(counts, depth_sum, depth_counts, self.super_pixel_nm * binning)
 
     def mean_depth_nm(self) -> NDArray[np.float32]:
-        """Give the mean z of each super-pixel, NaN where there is none."""
+        """Return the mean z of each super-pixel, NaN where there is none."""
         sums = self._sums
         mean = np.full(sums.counts.shape, np.nan, np.float32)
         if sums.depth_steps is None:
@@ -362,7 +362,7 @@ class Reconstruction:
 def _depths(
     z_nm: NDArray[np.floating], *, flat: bool
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_] | None]:
-    """Give depths as whole steps, and which rows have one (None: all).
+    """Return depths as whole steps, and which rows have one (None: all).
 
     No steps where all are 0 and so was every row before.
     """

@@ -34,7 +34,7 @@ def check_field(shape: tuple[int, int], pixel_size_nm: float) -> None:
 def fitting_super_pixel(
     shape: tuple[int, int], pixel_size_nm: float, aim_nm: float = SUPER_PIXEL_NM
 ) -> float:
-    """Give the whole fraction of a camera pixel nearest to `aim_nm` that still fits.
+    """Return the whole fraction of a camera pixel nearest to `aim_nm` that still fits.
 
     Coarser on large chips, so that no side has more than 4096 super-pixels: on the
     largest several camera pixels in one.
@@ -48,7 +48,7 @@ def fitting_super_pixel(
 def image_shape(
     shape: tuple[int, int], pixel_size_nm: float, super_pixel_nm: float
 ) -> tuple[int, int]:
-    """Give (height, width) of a field in super-pixels; the last may reach beyond it.
+    """Return (height, width) of a field in super-pixels; the last may reach beyond it.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 Every level is a sum of whole numbers over the level below: no count is lost and none
 is rounded, so zooming out shows what is there. Few rows are added to all levels at
-once; after many, tiles are summed anew when somebody asks for them.
+once; after many, tiles are summed anew when requested.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Sums:
     def values(
         self, place: tuple[Any, Any]
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32] | None]:
-        """Give the counts of some pixels, and the sum of z in nm if there is any z.
+        """Return the counts of some pixels, and the sum of z in nm if there is any z.
 
         Rows without z count as if they had the mean of the others.
         """
@@ -116,7 +116,7 @@ class Tiles:
     Parameters
     ----------
     finest : Sums
-        Level 0, which somebody else fills.
+        Level 0, filled by the caller.
 
     Attributes
     ----------
@@ -144,16 +144,16 @@ class Tiles:
         self._log_begins = 0  # every pixel that changed after this version is in it
 
     def shape(self, level: int) -> tuple[int, int]:
-        """Give the rows and columns of tiles in a level."""
+        """Return the rows and columns of tiles in a level."""
         height, width = self._shapes[level]
         return -(-height // TILE), -(-width // TILE)
 
     def version(self, level: int, row: int, column: int) -> int:
-        """Give a number that changes, and grows, when the tile does."""
+        """Return a number that changes, and grows, when the tile does."""
         return int(self._versions[level][row, column])
 
     def versions(self, level: int) -> NDArray[np.int64]:
-        """Give `version` of all tiles of a level. Read it, do not write it."""
+        """Return `version` of all tiles of a level. Read it, do not write it."""
         return self._versions[level]
 
     def tile(self, level: int, row: int, column: int) -> NDArray[np.float32]:
@@ -216,7 +216,7 @@ class Tiles:
         return True
 
     def counts(self, level: int) -> NDArray[np.uint32]:
-        """Give all counts of a level, up to date. Read them, do not write them."""
+        """Return all counts of a level, up to date. Read them, do not write them."""
         for row, column in np.argwhere(self._stale[level]):
             self._refresh(level, row, column)
         return self._level(level).counts

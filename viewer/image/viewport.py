@@ -36,7 +36,7 @@ class Viewport:
 
     @classmethod
     def covering(cls, rect: Rect, pixel_nm: float) -> Viewport:
-        """Give the smallest viewport from the rectangle's upper left corner on."""
+        """Return the smallest viewport from the rectangle's upper left corner on."""
         left, right, top, bottom = rect
         height = max(1, math.ceil((bottom - top) / pixel_nm - 1e-6))
         width = max(1, math.ceil((right - left) / pixel_nm - 1e-6))
@@ -54,9 +54,9 @@ class Viewport:
         )
 
     def columns(self, x_nm: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Give positions along x in pixels, 0 at the left edge."""
+        """Return positions along x in pixels, 0 at the left edge."""
         return (np.asarray(x_nm, np.float64) - self.left_nm) / self.pixel_nm
 
     def rows(self, y_nm: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Give positions along y in pixels, 0 at the top edge."""
+        """Return positions along y in pixels, 0 at the top edge."""
         return (np.asarray(y_nm, np.float64) - self.top_nm) / self.pixel_nm

@@ -131,7 +131,7 @@ class _Time:
         self.length = length_s / self._unit_s
 
     def of(self, times_ns: Iterable[int]) -> NDArray[np.float64]:
-        """Give times since the start, in `unit`."""
+        """Return times since the start, in `unit`."""
         since = [t_ns - self._first_ns for t_ns in times_ns]
         return np.array(since, np.float64) / 1e9 / self._unit_s
 
@@ -208,7 +208,7 @@ def _answers(took_ms: NDArray[np.float64], feedback: dict[str, Any]) -> str:
 def running_mean(
     values: NDArray[np.float64], frames: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Give the mean up to each value over the last 50 frames, or a few more.
+    """Return the mean up to each value over the last 50 frames, or a few more.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def running_mean(
 def _percentile(
     took_ms: NDArray[np.float64], feedback: dict[str, Any], name: str
 ) -> float:
-    """Give it as the report has it, which counts every answer."""
+    """Return it as in the report, which counts every answer."""
     reported = feedback.get("frame_to_laser_ms") or {}
     return float(reported.get(name, np.percentile(took_ms, float(name[1:]))))
 
@@ -251,7 +251,7 @@ def _extremes(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp
 
 
 def _round_values(most: float) -> list[float]:
-    """Give round values from 0 to `most`, evenly spaced."""
+    """Return round values from 0 to `most`, evenly spaced."""
     step = 10.0 ** math.floor(math.log10(most / TICKS))
     step *= next(n for n in (1, 2, 5, 10) if n * step * TICKS >= most * 0.999)
     return [n * step for n in range(math.floor(most / step + 1e-6) + 1)]

@@ -30,13 +30,13 @@ _TITLES = {
     "frames": "Balance of frames",
     "latency_ms": "Latency, arrival to published, ms",
     "latency_after_neighbour_ms": "Latency, arrival of the next frame to published, ms",
-    "accuracy": "Against the truth",
+    "accuracy": "Compared with the ground truth",
     "laser": "Laser",
     "feedback": "Feedback: density held by the laser",
     "camera": "Camera",
     "engine": "Engine",
     "viewer": "Viewer",
-    "processes": "How its processes ended",
+    "processes": "How the processes ended",
 }
 
 
@@ -53,9 +53,9 @@ def write_report_page(report: SessionReport, folder: Path) -> Path:
     """
     unexplained = report["frames"]["unexplained"]
     verdict = (
-        f'<p class="bad">{unexplained} frames are unexplained.</p>'
+        f'<p class="bad">{unexplained} frames are not accounted for.</p>'
         if unexplained
-        else "<p>Every frame is explained.</p>"
+        else "<p>Every frame is accounted for.</p>"
     )
     if report.get("status", "ok") != "ok":
         ended = f"{report['status']}: {report.get('reason', '')}".rstrip(": ")

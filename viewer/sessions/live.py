@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 State = Literal["waiting", "live", "silent", "ended"]
 
 SILENCE_S = 1.0  # an engine sends its status four times a second
-NEWS_S = 0.1  # how soon the thread notices that it is to end
+POLL_S = 0.1  # how soon the thread notices that it is to end
 GATHER_S = 0.008  # rows of many small publications are added together
 TRACED_ROWS = 8_192  # at most wait to be in the curves
 
 
 class Source(Protocol):
-    """Where news come from: a subscriber, or a test."""
+    """Source of updates: a subscriber, or a test."""
 
     def poll(self, timeout_s: float) -> Sequence[Update]:
-        """Give what came since the last call; wait for it no longer than that."""
+        """Return what arrived since the last call; wait at most `timeout_s`."""
         ...
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the engine was last heard."""
+        """Seconds since the last message of the engine."""
         ...
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class LiveSession:
 
     With a source, a thread of its own takes in whatever comes, as soon as it comes:
     a window that is slow, or frozen, delays nothing and piles nothing up. Without
-    one, news are given to `apply` by hand.
+    one, updates are passed to `apply`.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ class LiveSession:
     Attributes
     ----------
     document : Document or None
-        None until a session says its field. The same session told once more, by an
-        engine that restarted, keeps its document.
+        None until the field of a session is known. An engine that restarts keeps
+        the document of its session.
     traces : Traces
         Of the present session.
     figures : EngineStatus
@@ -81,7 +81,7 @@ class LiveSession:
     preview : Preview or None
         The newest raw frame of the present session.
     failure : Exception or None
-        What ended the thread, when nobody had closed it.
+        What ended the thread, unless it was closed.
     newest_published_ns : int
         When the newest row was published; 0 where it had to be fetched later.
     rows : int
@@ -148,7 +148,7 @@ class LiveSession:
         return bool(self._ended and known and self.rows >= published)
 
     def state(self) -> State:
-        """Say where the session stands now."""
+        """Return the present state of the session."""
         if self._ended:
             return "ended"
         if not self._heard:
@@ -192,14 +192,14 @@ class LiveSession:
         self.close()
 
     def _follow(self, source: Source) -> None:
-        """Take in news until closed; a fault is kept for whoever watches."""
+        """Apply updates until closed; keep a fault for the window."""
         try:
             _warm_up()
             while not self._closing.is_set():
-                news = source.poll(NEWS_S)
-                for update in _gathered(news):
+                updates = source.poll(POLL_S)
+                for update in _gathered(updates):
                     self.apply(update)
-                if not news:
+                if not updates:
                     self._trace()
                 self._closing.wait(GATHER_S)
         except Exception as fault:
@@ -214,7 +214,7 @@ class LiveSession:
         new = Document(reset.metadata, super_pixel_nm=self._aim_nm)
         if old is not None and same_stream and old.rect == new.rect:
             new.close()
-            old.clear()  # the same session told once more: keep the user's view
+            old.clear()  # the same session sent once more: keep the user's view
             self._traced_to = self.traces.newest_frame
         else:
             self.document = new
@@ -251,10 +251,10 @@ class LiveSession:
         self.traces.add_rows(rows)
 
 
-def _gathered(news: Sequence[Update]) -> Iterator[Update]:
+def _gathered(updates: Sequence[Update]) -> Iterator[Update]:
     """Join rows that follow one another; they count as published with the first."""
     waiting: list[Rows] = []
-    for update in [*news, None]:
+    for update in [*updates, None]:
         if isinstance(update, Rows):
             waiting.append(update)
             continue

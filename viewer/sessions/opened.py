@@ -180,7 +180,7 @@ class OpenedSession:
         return self._pieces.complete or self.failure is not None or silent
 
     def state(self) -> State:
-        """Say whether it is still loading or growing."""
+        """Return whether it is still loading or growing."""
         return "ended" if self._over else "live"
 
     def wait(self, timeout_s: float | None = None) -> bool:

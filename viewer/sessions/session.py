@@ -37,7 +37,7 @@ class SessionView(Protocol):
 
     @property
     def preview(self) -> Preview | None:
-        """The newest raw frame with its rows; None where nobody sends any."""
+        """The newest raw frame with its rows; None where there is none."""
         ...
 
     @property
@@ -69,7 +69,7 @@ class SessionView(Protocol):
         ...
 
     def state(self) -> State:
-        """Say where the session stands now."""
+        """Return the present state of the session."""
         ...
 
     def close(self) -> None:

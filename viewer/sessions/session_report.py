@@ -28,7 +28,7 @@ class FinishedSession:
     status : dict
         What its engine would say now, see `EngineStatus`; empty without a report.
     end_status : str
-        How it ended; ``ok`` where nobody says.
+        How it ended; ``ok`` if unknown.
     curve : list[dict]
         Statuses along the session, with density and laser.
     """
@@ -72,7 +72,7 @@ def _status(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _curve(trace: ControlFile, last_frame: Any) -> list[dict[str, Any]]:
-    """Give what was decided, by the frames it rests on.
+    """Return the decisions, by the frames they rest on.
 
     Without decisions, which alone know frames, the laser's last power stands for
     the whole session.

@@ -50,7 +50,7 @@ def tile_limit(
 
 
 def visible_counts(document: Document, viewport: Viewport) -> NDArray[np.float32]:
-    """Give the counts of some of the pixels that the tiles in view show."""
+    """Return the counts of some of the pixels that the tiles in view show."""
     wanted = tile_range(document, viewport)
     if wanted is None:
         return np.zeros(0, np.float32)
@@ -89,7 +89,7 @@ def depth_range(document: Document) -> tuple[float, float] | None:
 
 
 def steadied(shown: float, wanted: float | None) -> float:
-    """Give the limit to show: the wanted one where that differs to the eye."""
+    """Return the limit to show: the wanted one where that differs to the eye."""
     if wanted is None or not (math.isfinite(wanted) and wanted > 0):
         return shown
     return shown if abs(wanted - shown) < SMALL_CHANGE * shown else wanted

@@ -143,7 +143,7 @@ class Controller:
         return self.document.revision != self._fetched_revision
 
     def ready(self, changed: bool) -> bool:
-        """Say whether to paint now; a stale view is fetched first.
+        """Return whether to paint now; a stale view is fetched first.
 
         Parameters
         ----------
@@ -164,7 +164,7 @@ class Controller:
         return changed
 
     def _is_coarse(self, viewport: Viewport, now: float) -> bool:
-        """Say whether rows that came made finer (or coarser) pixels worth it."""
+        """Return whether rows that came made finer (or coarser) pixels worth it."""
         document, view = self.document, self.view
         if document is None or now - self._asked_s < COARSE_S:
             return False
@@ -203,7 +203,7 @@ class Controller:
         )
 
     def wanted(self, viewport: Viewport) -> tuple[Any, ...]:
-        """Give what a picture depends on: equal ones make equal pictures."""
+        """Return what a picture depends on: equal ones make equal pictures."""
         document, view = self.document, self.view
         if document is None:
             return (viewport,)
@@ -234,14 +234,14 @@ class Controller:
         return drawn == (wanted, self.look.mode, 1.0)
 
     def shown_revision(self, scene: Scene) -> int:
-        """Say up to which revision the rows of the document are in a scene."""
+        """Return up to which revision the rows of the document are in a scene."""
         if scene.document is None:
             return -1
         if scene.covered and self._renderer is not None:
             return self._renderer.drawn_revision
         return scene.document.revision
 
-    # What the user can change: each gives what to say about it
+    # What the user can change: each returns a line about it for the user
 
     def toggle_contrast(self) -> str:
         """Hold the present contrast, or let it follow the image again."""
@@ -293,10 +293,10 @@ class Controller:
         return None
 
     def shown_look(self) -> Look:
-        """Give the look with everything automatic said, as files need it."""
+        """Return the look with every automatic value filled in, as files need it."""
         return replace(self.look, limit=self.limit, depth_range_nm=self.depth_range_nm)
 
-    # Files: each gives a function that writes one, in any thread, by its name's end
+    # Files: each returns a function that writes one, in any thread, by its name's end
 
     def picture_job(self, viewport: Viewport) -> Callable[[Path], None] | None:
         """Save the region, else what is in view, as it is coloured now."""
@@ -346,7 +346,7 @@ class Controller:
         return save
 
     def _is_part(self, rect: Rect) -> bool:
-        """Say whether a rectangle leaves something of the field out."""
+        """Return whether a rectangle leaves something of the field out."""
         if self.document is None:
             return False
         inner = common(rect, self.document.rect)

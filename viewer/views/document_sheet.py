@@ -133,7 +133,7 @@ def sheet_of(
 
 
 def shown_as(document: Document) -> dict[str, str]:
-    """Say which rows are shown and what was taken off their positions."""
+    """Return which rows are shown and which drift was subtracted."""
     drift = document.drift
     said = "not corrected"
     if drift is not None:

@@ -48,7 +48,7 @@ class Camera:
         return (x - across, x + across, y - down, y + down)
 
     def viewport(self, ratio: float = 1.0) -> Viewport:
-        """Give the view in pixels of the screen, `ratio` of them per logical one."""
+        """Return the view in pixels of the screen, `ratio` of them per logical one."""
         left, _, top, _ = self.rect
         width, height = self.size
         shape = (max(1, round(height * ratio)), max(1, round(width * ratio)))
@@ -57,12 +57,12 @@ class Camera:
         )
 
     def to_nm(self, x: float, y: float) -> tuple[float, float]:
-        """Say where in the sample a screen position is."""
+        """Return the place in the sample, in nm, of a screen position."""
         left, _, top, _ = self.rect
         return left + x * self.nm_per_pixel, top + y * self.nm_per_pixel
 
     def to_screen(self, x_nm: float, y_nm: float) -> tuple[float, float]:
-        """Say where on the screen a place of the sample is."""
+        """Return the screen position of a place in the sample."""
         left, _, top, _ = self.rect
         return (x_nm - left) / self.nm_per_pixel, (y_nm - top) / self.nm_per_pixel
 

@@ -1,4 +1,4 @@
-"""When to redraw, so that news are soon on screen and the processor stays free."""
+"""When to redraw: new rows are soon on screen, the processor stays free."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 from liveloc.stream.latency import Latency
 
-BUSY_SHARE = 0.3  # of one core, at most, for redraws that nobody asked for
+BUSY_SHARE = 0.3  # of one core, at most, for redraws without a user action
 SHORTEST_S = 0.04  # from redraw to redraw
 RECENT = 0.2  # weight of the newest redraw in what one costs
 WAITING = 256  # publications that wait to be seen, at most
@@ -16,7 +16,7 @@ WAITING = 256  # publications that wait to be seen, at most
 class Pace:
     """Spaces redraws by the processor time that they cost the window's thread.
 
-    At least 40 ms: a redraw that takes 12 ms or less shows news within that, a dear
+    At least 40 ms: a redraw that takes 12 ms or less shows new rows within that, a dear
     one (a large screen, no graphics) comes as seldom as it has to.
 
     Attributes
@@ -39,7 +39,7 @@ class Pace:
         return max(SHORTEST_S, self._typical_busy_s / BUSY_SHARE)
 
     def due_in_s(self) -> float:
-        """Say how long news still have to wait; 0 or less: redraw."""
+        """Return the seconds until the next redraw is due; 0 or less: now."""
         return self._began_s + self.pause_s - time.monotonic()
 
     def hurry(self) -> None:

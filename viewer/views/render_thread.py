@@ -59,7 +59,7 @@ class RenderedView:
 
 
 def needs_view(look: Look, viewport: Viewport, document: Document) -> bool:
-    """Say whether the histogram's tiles do not show all that this zoom could.
+    """Return whether the histogram's tiles do not show all that this zoom could.
 
     They do where pixels of the screen are at least as large as those of the
     histogram and as twice the Gaussians' sigma (in mode ``sigma`` the median).
@@ -134,13 +134,13 @@ class RenderThread:
         return drawing.complete and not drawing.fresh
 
     def request(self, viewport: Viewport, look: Look) -> None:
-        """Ask for a view; whatever was asked for before is dropped. Never blocks."""
+        """Request a view; an earlier request is dropped. Never blocks."""
         with self._condition:
             self._asked, self._nudged = (viewport, look), True
             self._condition.notify()
 
     def fetch(self) -> None:
-        """Ask for the present state of a finished view. Never blocks."""
+        """Request the present state of a finished view. Never blocks."""
         with self._condition:
             self._fetched = self._nudged = True
             self._condition.notify()

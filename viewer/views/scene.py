@@ -144,7 +144,7 @@ def tile_range(document: Document, viewport: Viewport) -> TileRange | None:
 
 
 def value_at(document: Document, viewport: Viewport, x_nm: float, y_nm: float) -> float:
-    """Give the localizations per um2 in the pixel of the shown level at a place."""
+    """Return the localizations per um2 in the pixel of the shown level at a place."""
     left, right, top, bottom = document.rect
     if not (left <= x_nm < right and top <= y_nm < bottom):
         return math.nan
@@ -159,7 +159,7 @@ def value_at(document: Document, viewport: Viewport, x_nm: float, y_nm: float) -
 
 
 def common(one: Rect, other: Rect) -> Rect:
-    """Give the rectangle that two have in common; ends before it begins if none."""
+    """Return the rectangle that two have in common; ends before it begins if none."""
     return (
         max(one[0], other[0]),
         min(one[1], other[1]),

@@ -30,7 +30,7 @@ FILTERED_ROWS = 100_000  # in view: so many are filtered, good to 3 % of one row
 
 
 def width_of(look: Look, document: Document) -> float:
-    """Give the Gaussians' sigma in nm: in mode ``sigma`` the median; 0: none."""
+    """Return the Gaussians' sigma in nm: in mode ``sigma`` the median; 0: none."""
     if look.mode == "histogram":
         return 0.0
     if look.mode == "sigma":
@@ -40,7 +40,7 @@ def width_of(look: Look, document: Document) -> float:
 
 
 def coarsened(viewport: Viewport, look: Look, document: Document) -> Viewport:
-    """Give pixels a whole factor larger where finer ones would show nothing more."""
+    """Return pixels a whole factor larger where finer ones would show nothing more."""
     factor = math.floor(width_of(look, document) / FINEST / viewport.pixel_nm)
     if factor <= 1:
         return viewport
@@ -66,7 +66,7 @@ class Drawing:
     fresh : bool
         Rows were drawn since this was last set False.
     published : bool
-        For whoever shows it.
+        For the painter.
     """
 
     def __init__(self, document: Document, look: Look, viewport: Viewport) -> None:
@@ -114,7 +114,7 @@ class Drawing:
         return nothing_new and self.caught_up and self.finished and self.valid
 
     def draws(self, look: Look, viewport: Viewport) -> bool:
-        """Say whether these would be drawn the same way."""
+        """Return whether these would be drawn the same way."""
         return viewport == self.viewport and (look.mode, look.width_nm) == (
             self.mode,
             self._look.width_nm,
@@ -132,7 +132,7 @@ class Drawing:
         return True
 
     def _next_run(self) -> CompactRows | None:
-        """Give rows that are not drawn; the document is locked for a moment only."""
+        """Return rows that are not yet drawn; locks the document for a moment only."""
         if self._runs is None:
             with self._document.lock:
                 store, self.revision = self._document.store, self._document.revision
@@ -287,7 +287,7 @@ def _filter_grid(
 
 
 def _reaching_in(look: Look, viewport: Viewport, document: Document) -> Rect:
-    """Give the rectangle around all stored rows that may be seen in a viewport."""
+    """Return the rectangle around all stored rows that may be seen in a viewport."""
     reach_nm = 0.0
     if look.mode == "sigma":
         broad = document.columns.percentile("lateral_sigma_nm", 99.9)

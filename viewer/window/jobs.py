@@ -49,7 +49,7 @@ class Jobs(QObject):
         self._ended.connect(self._finish)  # queued: threads emit it
 
     def busy(self, name: str) -> bool:
-        """Say whether a job of this name runs."""
+        """Return whether a job of this name runs."""
         return name in self._threads
 
     def start(self, name: str, work: Callable[[], Any]) -> bool:

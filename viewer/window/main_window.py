@@ -1,7 +1,7 @@
 """The window: an image in the middle, panels around it, one line below.
 
-The window only shows. What it shows is followed and drawn by other threads; here news
-are noticed, painted when they are due, and timed until they are on the screen.
+The window only shows. Other threads follow the session and draw; here changes are
+noticed, painted when due, and timed until they are on the screen.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from ..image.viewport import Rect
     from ..sessions.session import SessionView
 
-POLL_MS = 16  # from look to look for news: a few microseconds where there are none
+POLL_MS = 16  # between checks for changes: a few microseconds without any
 IDLE_S = 0.1  # from look to look at everything else
 STATE_S = 0.25  # from status line to status line
 NOTICE_S = 3.0
 ALARM_S = 15.0  # the text of an alarm; its number stays
-LOST_S = 29.0  # in silence: a session that nobody ended is over all the same
+LOST_S = 29.0  # without a message: a session without an end is over all the same
 TRACE_S = 0.5  # from screen latency to screen latency in the plots
 FAULTS = 25  # redraws in a row that fail: then it is no use
 STEP = 0.15  # of the canvas: what an arrow key moves
@@ -56,11 +56,11 @@ class ViewerWindow(QMainWindow):
     session : SessionView
         Closed with the window.
     title, address : str
-        Of the window; where news are expected from.
+        Title of the window; address shown while waiting for the engine.
     save_folder : Path
         Where files are saved.
     look, selection
-        To begin with; a look that is not given is the remembered one.
+        Initial values; default: the remembered look, every row.
     source : Path, optional
         Folder of the session or table: what a saved view refers to.
 
@@ -103,7 +103,7 @@ class ViewerWindow(QMainWindow):
         self.screen_latency = self._latency.latency
         self._shown: tuple[Any, ...] = ()
         self._faults_in_a_row = 0
-        self._news: tuple[Any, ...] = ()
+        self._seen: tuple[Any, ...] = ()
         self._looked_s = self._stated_s = self._traced_s = -10.0  # monotonic
         self._notice_until_s = 0.0
         self._alarm, self._alarm_until_s = "", 0.0
@@ -164,14 +164,14 @@ class ViewerWindow(QMainWindow):
         self._tasks.toggle_drift()
 
     def hold_density(self) -> None:
-        """Ask the session for its present density as the target of the feedback."""
+        """Request the present density as the target of the feedback."""
         running = None if self.session.end_status else self._source
         self._tasks.hold_density(running)
 
     def choose_region(self) -> None:
         """Let the next drag draw a region."""
         self.canvas.choosing = True
-        self.notify("Drag a rectangle")
+        self.notify("Drag to draw a rectangle")
 
     def save_picture(self) -> None:
         """Save what is in view, or the region, as PNG with scale bar."""
@@ -184,7 +184,9 @@ class ViewerWindow(QMainWindow):
     def save_view(self) -> None:
         """Save all that makes this picture, so that it can be made again."""
         if self._source is None:
-            self.notify("A view needs a table: open the saved session, then save it")
+            self.notify(
+                "A view refers to a table: open the saved session to save its view"
+            )
             return
         viewport = self.canvas.viewport
         self._tasks.save("view", self.controller.view_job(viewport, self._source))
@@ -247,7 +249,7 @@ class ViewerWindow(QMainWindow):
         self.canvas.update()
 
     def report(self) -> dict[str, Any]:
-        """Give what was measured: screen latency, redraws, what painted them."""
+        """Return the measurements: screen latency, redraws, renderer."""
         return {
             "published_to_screen_ms": self.screen_latency.as_dict(),
             "renderer": self.canvas.renderer,
@@ -291,7 +293,7 @@ class ViewerWindow(QMainWindow):
         if self._photograph is not None and not self._save_photograph():
             self.failure = self.failure or SettingsError(
                 f"screenshot: {self._photograph} cannot be written. Does its folder "
-                "exist, does it end in .png?"
+                "exist, and does its name end in .png?"
             )
         geometry, layout = self.saveGeometry().data(), self.saveState().data()
         save(Memory(self.controller.look, bytes(geometry), bytes(layout)))
@@ -302,7 +304,7 @@ class ViewerWindow(QMainWindow):
         self.failure = self.failure or self.session.failure
 
     def _save_photograph(self) -> bool:
-        """Save what the window shows, with the last news in it."""
+        """Save what the window shows, brought up to date."""
         self._redraw()
         return bool(self.grab().save(str(self._photograph)))
 
@@ -332,7 +334,9 @@ class ViewerWindow(QMainWindow):
         if remembered.problem:
             self.notify(remembered.problem)
         elif self.canvas.without_opengl:
-            self.notify(f"Without OpenGL, slower: {self.canvas.without_opengl}")
+            self.notify(
+                f"No OpenGL, so drawing is slower: {self.canvas.without_opengl}"
+            )
 
     def _connect(self) -> None:
         docks, canvas = self.docks, self.canvas
@@ -347,7 +351,7 @@ class ViewerWindow(QMainWindow):
         self._tasks.measured.connect(docks.region.show_statistics)
         queued = Qt.ConnectionType.QueuedConnection
         self._view_ready.connect(self._turn, queued)  # emitted by another thread
-        self._soon = QTimer(self)  # redraws when news are due
+        self._soon = QTimer(self)  # redraws when due
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._turn)
         self._timer = QTimer(self)
@@ -357,29 +361,29 @@ class ViewerWindow(QMainWindow):
     # How it works
 
     def _turn(self) -> None:
-        """Take news, redraw if due. What fails once is said, and tried again."""
+        """Update, and redraw if due. A failure is shown, and tried again."""
         if self._closed:
             return
         try:
-            self._take_news()
+            self._update()
             self._faults_in_a_row = 0
         except Exception as error:
             self.faults += 1
             self._faults_in_a_row += 1
             self.failure = self.failure or error
-            self.notify(f"Fault: {type(error).__name__}: {error}")
+            self.notify(f"Internal error: {type(error).__name__}: {error}")
             if self._faults_in_a_row >= FAULTS:
                 self.close()
 
-    def _take_news(self) -> None:
+    def _update(self) -> None:
         now = time.monotonic()
         # The stamp first: the document has its rows, and maybe more.
         published_ns = self.session.newest_published_ns
         known = self.session.document
-        news = (id(known), known and known.revision, id(self.controller.view))
-        if news == self._news and self._shown and now - self._looked_s < IDLE_S:
+        seen = (id(known), known and known.revision, id(self.controller.view))
+        if seen == self._seen and self._shown and now - self._looked_s < IDLE_S:
             return
-        self._news, self._looked_s = news, now
+        self._seen, self._looked_s = seen, now
         if self.controller.follow():
             self._take_document()
         document = self.controller.document
@@ -389,7 +393,7 @@ class ViewerWindow(QMainWindow):
         wanted = self.controller.wanted(self.canvas.viewport)
         changed = wanted != self._shown or self.controller.contrast_due
         if changed or self.controller.stale:
-            self._news = ()  # until it is painted: look again
+            self._seen = ()  # until it is painted: look again
             due_s = self.pace.due_in_s()
             if due_s > 0:
                 if not self._soon.isActive():
@@ -461,7 +465,7 @@ class ViewerWindow(QMainWindow):
             self._tasks.save(kind, table if kind == "table" else picture, path)
 
     def _show_cursor(self, place: tuple[float, float] | None) -> None:
-        """Say where the cursor is, and what is there."""
+        """Show the cursor position and what is there."""
         document, text = self.controller.document, ""
         if place is not None and document is not None:
             text = cursor_text(document, self.canvas.viewport, place)
@@ -478,11 +482,11 @@ class ViewerWindow(QMainWindow):
         document, failure = self.controller.document, self.session.failure
         heading = message = note = ""
         if failure is not None and document is None:
-            heading, message = "This cannot be shown", str(failure)
+            heading, message = "Cannot be shown", str(failure)
         elif failure is not None:
-            note = f"No further news: {failure}"
+            note = f"No longer updating: {failure}"
         elif self.controller.fault is not None:
-            note = f"Not drawn: {self.controller.fault}"
+            note = f"Could not draw: {self.controller.fault}"
         elif document is None:
             heading, message = "Waiting for the engine", self._address
         elif not len(document.store) and state == "live":

@@ -34,7 +34,7 @@ class Memory:
     look : Look
         Without a held limit: that belongs to one session.
     geometry, layout : bytes
-        As Qt gives them; empty: as built.
+        As Qt returns them; empty: the initial ones.
     problem : str
         Why it could not be read; empty where it could, or where there is none.
     """
@@ -46,7 +46,7 @@ class Memory:
 
 
 def config_path() -> Path:
-    """Say where the settings are kept."""
+    """Return the path of the settings file."""
     named = os.environ.get(FOLDER)
     if named:
         return Path(named) / FILE

@@ -20,7 +20,7 @@ KINDS = {
 
 
 def unused(folder: Path, kind: str) -> Path:
-    """Give a path of this moment that nothing has yet."""
+    """Return an unused path, named after the present time."""
     stem = f"liveloc-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     suffix = KINDS[kind][0]
     path = (folder / f"{stem}{suffix}").resolve()

@@ -67,7 +67,7 @@ class Tasks(QObject):
             return target
 
         started = self._jobs.start(kind, job)
-        verb = "Saving the" if started else "Still saving another"
+        verb = "Saving the" if started else "Still saving the previous"
         self.said.emit(f"{verb} {kind} ...")
 
     def toggle_drift(self) -> None:
@@ -79,16 +79,16 @@ class Tasks(QObject):
             self.said.emit("Estimating drift ...")
 
     def hold_density(self, session: Path | None) -> None:
-        """Ask the bridge of a running session to hold the density of now."""
+        """Request that the bridge of a running session hold its present density."""
         if session is None:
-            self.said.emit("Only the window of a running session can do that")
+            self.said.emit("Only available while the session is running")
             return
         try:
             write_target(session, PRESENT, origin="viewer")
         except LivelocError as error:
             self.said.emit(str(error))
         else:
-            self.said.emit("Asked the laser to hold the density of now")
+            self.said.emit("Requested: hold the current density")
 
     def measure_region(self) -> None:
         """Measure the region again when there is something new, now and then."""

@@ -36,7 +36,7 @@ class Painter(Protocol):
     renderer: str
 
     def paint(self, scene: Scene) -> QImage:
-        """Give the scene as an image of the viewport's shape."""
+        """Return the scene as an image of the viewport's shape."""
         ...
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class Canvas(QWidget):
         self.repaint()
 
     def close_painter(self) -> None:
-        """Give back what the graphics hold. Idempotent."""
+        """Release the graphics resources. Idempotent."""
         if self._painter is not None:
             self._painter.close()
             self._painter = None
@@ -239,7 +239,7 @@ class Canvas(QWidget):
         self.moved.emit()
 
     def leaveEvent(self, event: Any) -> None:
-        """Say that the cursor is elsewhere."""
+        """Report that the cursor has left."""
         self.cursor_moved.emit(None)
 
     def _tell(self, place: QPointF) -> None:

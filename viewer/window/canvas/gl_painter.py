@@ -118,7 +118,7 @@ class GlPainter:
         return self._tiles.uploads
 
     def paint(self, scene: Scene) -> QImage:
-        """Give the scene as an image of the viewport's shape.
+        """Return the scene as an image of the viewport's shape.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class GlPainter:
         return image
 
     def close(self) -> None:
-        """Give back what is held on the graphics card. Idempotent."""
+        """Release what is held on the graphics card. Idempotent."""
         if self._context.makeCurrent(self._surface):
             self._target = None
             self._context.doneCurrent()
@@ -281,7 +281,7 @@ class GlPainter:
         program.draw("triangle_strip")
 
     def _program(self, colours: Colours, sums: str) -> Any:
-        """Give the program that reads `sums` and colours them."""
+        """Return the program that reads `sums` and colours them."""
         depth = colours.depth_range_nm is not None
         if (depth, sums) not in self._programs:
             parts = {"sums": sums, "colour": _DEPTH if depth else _INTENSITY}
@@ -296,7 +296,7 @@ class GlPainter:
 
 
 def _depth_sum(view: RenderedView) -> Any:
-    """Give sums of z as if every row had one; what has none is far above all."""
+    """Return sums of z as if every row had one; what has none is far above all."""
     layers = view.layers
     if layers.depth_sum_nm is None or layers.depth_counts is None:
         return np.zeros_like(layers.counts)
@@ -308,7 +308,7 @@ def _depth_sum(view: RenderedView) -> Any:
 
 
 def _on_screen(rect: Rect, viewport: Viewport) -> Rect:
-    """Give a rectangle of the sample in parts of the screen."""
+    """Return a rectangle of the sample in parts of the screen."""
     height, width = viewport.shape
     across, down = width * viewport.pixel_nm, height * viewport.pixel_nm
     left, top = viewport.left_nm, viewport.top_nm

@@ -27,7 +27,7 @@ class RasterPainter:
     renderer = "Qt raster, without OpenGL"
 
     def paint(self, scene: Scene) -> QImage:
-        """Give the scene as an image of the viewport's shape."""
+        """Return the scene as an image of the viewport's shape."""
         height, width = scene.viewport.shape
         image = QImage(width, height, QImage.Format.Format_RGB32)
         image.fill(QColor(*BACKGROUND))

@@ -20,7 +20,7 @@ PER_UM2 = "/\u00b5m\u00b2"
 def cursor_text(
     document: Document, viewport: Viewport, place: tuple[float, float]
 ) -> str:
-    """Say where a place is and how many localizations per um2 are there."""
+    """Return a place and its localizations per um2, as text."""
     x, y = place
     text = f"x {x:,.0f}  y {y:,.0f} nm".replace(",", THIN)
     value = value_at(document, viewport, x, y)

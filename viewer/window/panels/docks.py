@@ -85,7 +85,7 @@ class Docks(QObject):
         self.dock[name].raise_()
 
     def refresh(self, session: SessionView, controller: Controller) -> None:
-        """Give the panels that are seen what is new."""
+        """Bring the visible panels up to date."""
         document = session.document
         if document is None:
             return
@@ -138,7 +138,7 @@ class Docks(QObject):
         self.region.show_statistics(None)
 
     def _due(self, name: str, interval_s: float) -> bool:
-        """Say whether a panel is seen and was not refreshed of late."""
+        """Return whether a panel is seen and was not refreshed of late."""
         now = time.monotonic()
         if now - self._refreshed_s[name] < interval_s:
             return False
@@ -174,5 +174,5 @@ class Docks(QObject):
 
 
 def fitting_size(available: QRect) -> QSize:
-    """Give a size for the window on a screen: large, but not all of it."""
+    """Return a size for the window on a screen: large, but not all of it."""
     return QSize(min(1360, available.width()), min(900, available.height()))

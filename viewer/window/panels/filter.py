@@ -98,7 +98,7 @@ class FilterPanel(QWidget):
         self._empty.setVisible(not columns.rows)
 
     def show_counts(self, shown: int, rows: int) -> None:
-        """Say how many rows of how many are shown."""
+        """Show how many of the rows are displayed."""
         if shown >= rows:
             text = f"{grouped(rows)} localizations, all shown"
         else:

@@ -35,7 +35,7 @@ class HelpSheet(QFrame):
         self.hide()
 
     def text(self) -> str:
-        """Give what is written there, as HTML."""
+        """Return the text as HTML."""
         return self._label.text()
 
     def toggle(self) -> None:

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 # What people choose, and what that is in a `Look`.
 MODES = {
-    "sigma": "Gaussian, own width",
-    "fixed": "Gaussian, one width",
+    "sigma": "Gaussian, predicted width",
+    "fixed": "Gaussian, fixed width",
     "histogram": "Histogram",
     "density": "Local density",
 }
-COLOURS = {"auto": "z, where there is z", "intensity": "Intensity", "z": "z"}
+COLOURS = {"auto": "z, if available", "intensity": "Intensity", "z": "z"}
 INTENSITY_MAPS = (
     "inferno",
     "magma",
@@ -92,7 +92,7 @@ class PicturePanel(QWidget):
     def show_limits(
         self, limit: float, depth_range_nm: tuple[float, float] | None
     ) -> None:
-        """Say what the picture uses now: where it is automatic, that is shown.
+        """Show the limits in use where they are automatic.
 
         Parameters
         ----------
@@ -114,8 +114,8 @@ class PicturePanel(QWidget):
     def _make_controls(self) -> None:
         self.mode = _choice("Draw as", MODES)
         self.mode.setToolTip(
-            "Own width: each as wide as its predicted uncertainty.\n"
-            "Local density: localizations per um2, averaged over the width."
+            "Predicted width: each localization as wide as its uncertainty.\n"
+            "Local density: localizations per \u00b5m\u00b2, averaged over the width."
         )
         self.mode.activated.connect(lambda _: self._set_mode())
         self.width_nm = self._amount("Width", 1.0, 500.0, USUAL.width_nm, "nm")
@@ -153,7 +153,7 @@ class PicturePanel(QWidget):
         return amount
 
     def _map_choice(self, field: str, names: tuple[str, ...]) -> QComboBox:
-        title = "Colours of z" if field == "depth_map" else "Colours"
+        title = "Colour map of z" if field == "depth_map" else "Colours"
         box = _choice(title, {name: _plain(name) for name in names})
         box.setIconSize(SWATCH)
         for place, name in enumerate(names):
@@ -183,7 +183,7 @@ class PicturePanel(QWidget):
                 {
                     "Colour by": self.colour,
                     "Colours": self.intensity_map,
-                    "Colours of z": self.depth_map,
+                    "Colour map of z": self.depth_map,
                     "z range": self.automatic_z,
                     "z from, to": z_ends,
                 },
@@ -193,7 +193,7 @@ class PicturePanel(QWidget):
                 {
                     "Limit": self.automatic,
                     "Percentile": self.percentile,
-                    "Held at": self.limit,
+                    "Fixed at": self.limit,
                     "Gamma": self.gamma,
                 },
             ),
@@ -262,11 +262,11 @@ class PicturePanel(QWidget):
         for name, wanted in (
             ("Width", look.mode in ("fixed", "density")),
             ("Colours", not by_z or self._ends_nm is None),
-            ("Colours of z", by_z),
+            ("Colour map of z", by_z),
             ("z range", by_z),
             ("z from, to", by_z),
             ("Percentile", look.limit is None),
-            ("Held at", look.limit is not None),
+            ("Fixed at", look.limit is not None),
         ):
             for widget in self._rows[name]:
                 widget.setVisible(wanted)

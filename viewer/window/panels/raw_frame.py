@@ -106,7 +106,7 @@ class RawFramePanel(QWidget):
         pixel_size_nm: float,
         roi_origin: Sequence[int],
     ) -> None:
-        """Show a frame; None where nobody sends any.
+        """Show a frame; None where there is none.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class RawFramePanel(QWidget):
         """
         if preview is None:
             self.view.clear()
-            self._caption.setText("No raw frame: neither sent nor recorded")
+            self._caption.setText("No camera image was sent or recorded")
             return
         if not self.view.show_frame(preview, pixel_size_nm, roi_origin):
             return
@@ -185,11 +185,11 @@ class FrameView(QWidget):
         return True
 
     def sizeHint(self) -> QSize:
-        """Say how large it is (called by Qt)."""
+        """Return the preferred size (called by Qt)."""
         return QSize(260, 260)
 
     def target(self) -> QRectF:
-        """Give where the whole frame lies on the widget, beyond its edges included."""
+        """Return the rectangle of the whole frame on the widget, or beyond it."""
         width, height = self._image.width(), self._image.height()
         if not width or not height:
             return QRectF()
@@ -203,7 +203,7 @@ class FrameView(QWidget):
         )
 
     def on_widget(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give where on the widget positions are.
+        """Return where on the widget positions are.
 
         Parameters
         ----------
@@ -291,7 +291,7 @@ class FrameView(QWidget):
 def frame_places(
     rows: NDArray[Any], pixel_size_nm: float, roi_origin: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Give (column, row) of localizations in camera pixels of their frame.
+    """Return (column, row) of localizations in camera pixels of their frame.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def contrast(pixels: NDArray[np.uint16]) -> tuple[int, int]:
 
 
 def to_grey(pixels: NDArray[np.uint16], limits: tuple[int, int]) -> NDArray[np.uint8]:
-    """Give 0 to 255 for counts between the limits; rows without gaps between."""
+    """Return 0 to 255 for counts between the limits; rows without gaps between."""
     low, high = limits
     scaled = (pixels.astype(np.float32) - low) * np.float32(255.0 / (high - low))
     grey: NDArray[np.uint8] = np.clip(scaled, 0.0, 255.0).astype(np.uint8)

@@ -32,7 +32,7 @@ ROWS = (
     "Precision from neighbours",
     "z, 5 to 95 %",
 )
-HINT = "Shift and drag in the image: statistics of a rectangle"
+HINT = "Shift-drag in the image for the statistics of a rectangle"
 
 
 class RegionPanel(QWidget):
@@ -87,13 +87,13 @@ class RegionPanel(QWidget):
             label.setText(texts.get(name, DASH))
         notes = []
         if statistics is not None and statistics.sampled < statistics.rows:
-            notes.append(f"Medians of {grouped(statistics.sampled)} of them")
+            notes.append(f"Medians from a sample of {grouped(statistics.sampled)}")
         if statistics is None or whole_field:
             notes.append(HINT)
         self._note.setText("\n".join(notes))
 
     def text(self) -> str:
-        """Give the figures as plain words (for tests and the clipboard)."""
+        """Return the figures as plain words (for tests and the clipboard)."""
         lines = [self._title.text()]
         lines += [f"{name}\t{label.text()}" for name, label in self._values.items()]
         return "\n".join(lines)

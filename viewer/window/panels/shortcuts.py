@@ -35,31 +35,31 @@ SHORTCUTS = (
     Shortcut(("Right",), "→", "move right", "move_right"),
     Shortcut(("Up",), "↑", "move up", "move_up"),
     Shortcut(("Down",), "↓", "move down", "move_down"),
-    Shortcut(("A",), "A", "hold contrast, or automatic again", "toggle_contrast"),
+    Shortcut(("A",), "A", "lock contrast, or automatic again", "toggle_contrast"),
     Shortcut(("C",), "C", "colour: z or intensity", "toggle_colour"),
-    Shortcut(("M",), "M", "next way to draw", "next_mode"),
+    Shortcut(("M",), "M", "next drawing mode", "next_mode"),
     Shortcut(("D",), "D", "drift correction on or off", "toggle_drift"),
-    Shortcut(("N",), "N", "let the laser hold the density of now", "hold_density"),
+    Shortcut(("N",), "N", "hold the current density with the laser", "hold_density"),
     Shortcut(("X",), "X", "draw a region", "choose_region"),
     Shortcut(("S",), "S", "save the picture", "save_picture"),
     Shortcut(("E",), "E", "export the table as shown", "export_table"),
     Shortcut(("V",), "V", "save the view (YAML)", "save_view"),
     Shortcut(("G",), "G", "picture settings", "toggle_picture_panel"),
     Shortcut(("F",), "F", "filters", "toggle_filter_panel"),
-    Shortcut(("T",), "T", "statistics of the region", "toggle_region_panel"),
+    Shortcut(("T",), "T", "region statistics", "toggle_region_panel"),
     Shortcut(("I",), "I", "camera image", "toggle_camera_panel"),
     Shortcut(("P",), "P", "plots", "toggle_plots_panel"),
-    Shortcut(("H", "Question", "F1"), "?", "this sheet", "toggle_help"),
-    Shortcut(("Escape",), "Esc", "close the sheet, clear the region", "escape"),
+    Shortcut(("H", "Question", "F1"), "?", "this help", "toggle_help"),
+    Shortcut(("Escape",), "Esc", "close this help or clear the region", "escape"),
 )
 MOUSE = (
-    ("wheel", "zoom about the cursor"),
-    ("drag", "move"),
+    ("wheel", "zoom at the cursor"),
+    ("drag", "pan"),
     ("shift + drag", "draw a region"),
     ("double click", "whole field"),
 )
 
 
 def action_of(key: str) -> str | None:
-    """Give the method that a key calls, by its name in `Qt.Key`; None for none."""
+    """Return the method that a key calls, by its name in `Qt.Key`; None for none."""
     return next((s.action for s in SHORTCUTS if key in s.keys), None)

@@ -91,7 +91,7 @@ class StatusLine(QFrame):
         self._show_activation(figures.activation)
 
     def show_cursor(self, text: str) -> None:
-        """Say where the cursor is."""
+        """Show the cursor position."""
         self._cursor.setText(text)
 
     def _show_alarms(self, alarms: tuple[str, ...]) -> None:
@@ -115,7 +115,7 @@ class StatusLine(QFrame):
             label.setVisible(bool(shown[name]))
 
     def text(self) -> str:
-        """Give the line as plain words (for tests and screen readers)."""
+        """Return the line as plain words (for tests and screen readers)."""
         maybe = [self._alarms, *self._activation.values()]
         seen = [label for label in maybe if label.text()]
         labels = [self._state, *self._values.values(), *seen]
@@ -163,7 +163,7 @@ def _pair(value: str, name: str, colour: str = _GOOD) -> str:
 
 
 def _explained(now: Activation) -> str:
-    """Say why the laser is where it is and how fast it follows, as rich text."""
+    """Return the reason for the laser power and its delay, as rich text."""
     p99_ms, late = now.frame_to_laser_p99_ms, now.late or 0
     lines = [now.reason] if now.reason else []
     if p99_ms is not None:

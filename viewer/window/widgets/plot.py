@@ -107,11 +107,11 @@ class Plot(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        """Say how large it is (called by Qt)."""
+        """Return the preferred size (called by Qt)."""
         return QSize(220, 120)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        """Tell which frame is pointed at (called by Qt)."""
+        """Report the frame under the cursor (called by Qt)."""
         box = self._box()
         low, high = self._frames()
         share = (event.position().x() - box.left()) / box.width()
@@ -119,7 +119,7 @@ class Plot(QWidget):
         self.pointed.emit(low + share * (high - low) if inside else math.nan)
 
     def leaveEvent(self, event: QEvent) -> None:
-        """Tell that none is (called by Qt)."""
+        """Report that the cursor has left (called by Qt)."""
         self.pointed.emit(math.nan)
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -167,7 +167,7 @@ class Plot(QWidget):
     def _places(
         self, x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Give points on the screen, shape (n, 2)."""
+        """Return points on the screen, shape (n, 2)."""
         box, (low, high) = self._box(), self._frames()
         across = box.left() + (x - low) / (high - low) * box.width()
         up = box.bottom() - np.minimum(y / self._top, 1.2) * box.height()
@@ -249,7 +249,7 @@ class Plot(QWidget):
             painter.drawText(label, Qt.AlignmentFlag.AlignCenter, tick_text(value))
 
     def _figures(self) -> tuple[str, str]:
-        """Give the value to be shown large, and what stands behind it."""
+        """Return the value to be shown large, and what stands behind it."""
         value = self._newest
         if not math.isnan(self._frame) and self.has_points:
             value = float(self._curve[2][self._nearest()])
@@ -335,7 +335,7 @@ def _polygon(places: NDArray[np.float64]) -> QPolygonF:
 
 @contextlib.contextmanager
 def _painting(device: QPixmap | QWidget) -> Iterator[QPainter]:
-    """Give a painter that ends, whatever happens."""
+    """Yield a painter that is always ended."""
     painter = QPainter(device)
     try:
         yield painter

@@ -146,13 +146,13 @@ class RangeSlider(QWidget):
         return np.log(np.maximum(values, 1e-30)) if self._logarithmic else values
 
     def share_of(self, value: float) -> float:
-        """Say where on the track a value is: 0 left, 1 right."""
+        """Return the place of a value on the track: 0 left, 1 right."""
         ends = self._warped(self._edges[[0, -1]])
         place = self._warped(np.array([value]))[0] - ends[0]
         return float(min(max(place / (ends[1] - ends[0]), 0.0), 1.0))
 
     def value_at(self, share: float) -> float:
-        """Give the value at a place of the track, in as few digits as make sense."""
+        """Return the value at a place of the track, in as few digits as make sense."""
         ends = self._warped(self._edges[[0, -1]])
         place = float(ends[0] + share * (ends[1] - ends[0]))
         value = math.exp(place) if self._logarithmic else place
@@ -194,15 +194,15 @@ class RangeSlider(QWidget):
     # Showing it
 
     def sizeHint(self) -> QSize:
-        """Say how large it is (called by Qt)."""
+        """Return the preferred size (called by Qt)."""
         return QSize(220, TITLE_H + BARS_H + TRACK_H)
 
     def minimumSizeHint(self) -> QSize:
-        """Say how small it may get (called by Qt)."""
+        """Return the smallest size (called by Qt)."""
         return QSize(120, TITLE_H + BARS_H + TRACK_H)
 
     def text(self, which: int) -> str:
-        """Give the number at an end as it is shown."""
+        """Return the number at an end as it is shown."""
         value = self._range[which]
         shown = float(self._edges[-which]) if value is None else value
         return figure_text(round(shown) if self._whole else shown)
@@ -245,7 +245,7 @@ class RangeSlider(QWidget):
         painter.end()
 
     def _labels(self) -> tuple[QRectF, QRectF]:
-        """Give the boxes of the two numbers, right-aligned before the unit."""
+        """Return the boxes of the two numbers, right-aligned before the unit."""
         metrics = self.fontMetrics()
         right = self.width() - SIDE
         if self.unit:
@@ -464,7 +464,7 @@ class _Editor(QLineEdit):
         self._finish(None)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Give up at Escape (called by Qt)."""
+        """Cancel on Escape (called by Qt)."""
         if event.key() == Qt.Key.Key_Escape:
             self.give_up()
         else:

@@ -124,14 +124,14 @@ QToolTip {{ background: {LINE}; color: {TEXT}; border: none; padding: 4px; }}
 
 
 def dress(application: QApplication) -> None:
-    """Give the whole application this look, the same on every system."""
+    """Style the whole application, the same on every system."""
     application.setStyle("Fusion")
     application.setPalette(_palette())
     application.setStyleSheet(SHEET)
 
 
 def font(size_px: int, *, bold: bool = False) -> QFont:
-    """Give a font for painting, in logical pixels."""
+    """Return a font for painting, in logical pixels."""
     made = QFont()
     made.setPixelSize(size_px)
     if bold:

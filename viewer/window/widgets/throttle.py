@@ -1,4 +1,4 @@
-"""Say something seldom enough: while a slider moves, and once when it is let go."""
+"""Limit how often a signal is sent while a slider moves; send once on release."""
 
 from __future__ import annotations
 
