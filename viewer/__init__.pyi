@@ -2,7 +2,7 @@ from .data.document import Document as Document
 from .data.export_table import save_table as save_table
 from .data.selection import Selection as Selection
 from .display import display_available as display_available
-from .image.colouring import Look as Look
+from .image.colouring import DisplaySettings as DisplaySettings
 from .image.colouring import Picture as Picture
 from .image.reconstruction import Reconstruction as Reconstruction
 from .image.viewport import Viewport as Viewport

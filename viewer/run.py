@@ -12,7 +12,7 @@ from .display import display_available
 
 if TYPE_CHECKING:
     from .data.selection import Selection
-    from .image.colouring import Look
+    from .image.colouring import DisplaySettings
     from .sessions.session import SessionView
 
 
@@ -21,7 +21,7 @@ def run_viewer(
     *,
     title: str = "liveloc",
     address: str = "",
-    look: Look | None = None,
+    look: DisplaySettings | None = None,
     selection: Selection | None = None,
     source: Path | None = None,
     screenshot: Path | None = None,
@@ -42,7 +42,7 @@ def run_viewer(
         Of the window.
     address : str
         Address, shown while waiting for the engine.
-    look : Look, optional
+    look : DisplaySettings, optional
         How to draw; default: as the last time.
     selection : Selection, optional
         Which rows are shown, to begin with.

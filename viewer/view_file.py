@@ -25,7 +25,7 @@ from liveloc.stream.pixel_size import PixelSizeNm
 
 from .data.drift_curve import Drift
 from .data.selection import Selection
-from .image.colouring import Look, colour_table
+from .image.colouring import DisplaySettings, colour_table
 from .image.picture_file import write_whole
 from .image.reconstruction import LARGEST_SIDE, SUPER_PIXEL_NM
 from .image.viewport import Viewport
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .data.document import Document
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_SECTIONS = {"look": Look, "selection": Selection, "viewport": Viewport}
+_SECTIONS = {"look": DisplaySettings, "selection": Selection, "viewport": Viewport}
 
 
 class View(BaseModel):
@@ -50,7 +50,7 @@ class View(BaseModel):
         Of the camera, for tables that do not say it.
     super_pixel_nm : float
         Edge of the histogram's pixels; the look's limit is per one of them.
-    look : Look
+    look : DisplaySettings
         Colours, contrast, how a row is drawn.
     selection : Selection
         Which rows.
@@ -66,7 +66,7 @@ class View(BaseModel):
     source: Path
     pixel_size_nm: PixelSizeNm | None = None
     super_pixel_nm: Positive = SUPER_PIXEL_NM
-    look: Look = Look()
+    look: DisplaySettings = DisplaySettings()
     selection: Selection = Selection()
     drift: InstanceOf[Drift] | None = None
     viewport: Viewport | None = None
@@ -75,7 +75,7 @@ class View(BaseModel):
     def of(
         cls,
         document: Document,
-        look: Look,
+        look: DisplaySettings,
         viewport: Viewport | None,
         source: str | Path,
         *,

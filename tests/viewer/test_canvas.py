@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.viewer import Look
+from liveloc.viewer import DisplaySettings
 from liveloc.viewer.data.document import Document
 from liveloc.viewer.views.render_thread import RenderedView, render_whole
 
@@ -102,7 +102,7 @@ def painted(canvas: Canvas, document: Document, **more: Any) -> NDArray[np.uint8
 
 
 def view_of(canvas: Canvas, document: Document, mode: Any = "sigma") -> RenderedView:
-    layers = render_whole(document, Look(mode=mode), canvas.viewport)
+    layers = render_whole(document, DisplaySettings(mode=mode), canvas.viewport)
     return RenderedView(canvas.viewport, layers, 1.0, document.revision, mode)
 
 

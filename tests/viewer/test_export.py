@@ -18,7 +18,7 @@ from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.tables.arrow import TableWriter
 from liveloc.stream.tables.coordinates import DIALECTS
 from liveloc.stream.tables.opening import read_table
-from liveloc.viewer import Look, Reconstruction, save_picture
+from liveloc.viewer import DisplaySettings, Reconstruction, save_picture
 from liveloc.viewer.data.document import Document
 from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.export_table import save_table
@@ -80,7 +80,7 @@ def _longest_run(line: NDArray[np.bool_]) -> int:
 
 def test_depth_is_shown_with_a_colour_bar(tmp_path: Path) -> None:
     flat, deep = tmp_path / "flat.png", tmp_path / "deep.png"
-    filled(depth=0.5).save_png(flat, Look(colour="intensity"))
+    filled(depth=0.5).save_png(flat, DisplaySettings(colour="intensity"))
     filled(depth=0.5).save_png(deep)
     corner = slice(-200, -10), slice(5, 60)
     colours = read_png(deep)[0][corner].reshape(-1, 3)
@@ -149,7 +149,7 @@ def test_what_lies_on_a_camera_pixels_centre_is_there_in_every_image(
     tmp_path: Path, document: Document, name: str, mode: str
 ) -> None:
     """The half pixel: binned back to camera pixels, each emitter is in its own."""
-    look = Look(mode=mode, width_nm=8.0)
+    look = DisplaySettings(mode=mode, width_nm=8.0)
     field = Viewport.covering(document.rect, 12.5)
     save_picture(tmp_path / name, document, look, field)
     counts = tifffile.imread(tmp_path / name)[0]
@@ -167,7 +167,7 @@ def test_an_ome_tiff_says_pixel_channels_and_origin(
     tmp_path: Path, document: Document
 ) -> None:
     path = tmp_path / "a.ome.tif"
-    save_picture(path, document, Look(mode="sigma"), PART)
+    save_picture(path, document, DisplaySettings(mode="sigma"), PART)
     with tifffile.TiffFile(path) as file:
         planes, text = file.asarray(), file.ome_metadata
         assert file.is_ome
@@ -197,7 +197,7 @@ def test_a_picture_of_a_part_is_that_part_and_says_what_is_shown(
 ) -> None:
     document.select(Selection(photons=(500.0, None)))
     document.correct(DRIFT)
-    save_picture(tmp_path / "a.png", document, Look(), PART)
+    save_picture(tmp_path / "a.png", document, DisplaySettings(), PART)
     read, texts, edge_nm = read_png(tmp_path / "a.png")
     assert read.shape == (*PART.shape, 3)
     said = "\n".join(texts.values())
@@ -223,7 +223,9 @@ def test_the_whole_field_of_a_document_is_drawn_large(
 def test_density_is_in_localizations_per_area(
     tmp_path: Path, document: Document
 ) -> None:
-    save_picture(tmp_path / "a.tif", document, Look(mode="density", width_nm=60), PART)
+    save_picture(
+        tmp_path / "a.tif", document, DisplaySettings(mode="density", width_nm=60), PART
+    )
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         density = file.asarray()[0]
         assert file.imagej_metadata is not None
@@ -245,13 +247,13 @@ def test_the_end_of_the_name_decides(tmp_path: Path, document: Document) -> None
         save_picture(tmp_path / "a.bmp", document)
     huge = Viewport(left_nm=0.0, top_nm=0.0, pixel_nm=0.01, shape=(20_000, 10))
     with pytest.raises(SettingsError, match="at most 16384 a side"):
-        save_picture(tmp_path / "a.png", document, Look(), huge)
+        save_picture(tmp_path / "a.png", document, DisplaySettings(), huge)
 
 
 def test_an_empty_document_gives_an_empty_picture(tmp_path: Path) -> None:
     with_nothing = Document(FIELD)
     save_picture(tmp_path / "a.png", with_nothing)
-    save_picture(tmp_path / "a.tif", with_nothing, Look(), PART)
+    save_picture(tmp_path / "a.tif", with_nothing, DisplaySettings(), PART)
     assert not tifffile.imread(tmp_path / "a.tif").any()
     assert save_table(with_nothing, tmp_path / "a.csv") == 0
     assert save_table(with_nothing, tmp_path / "a.arrow") == 0

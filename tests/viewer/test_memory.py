@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from liveloc.viewer import Look
+from liveloc.viewer import DisplaySettings
 from liveloc.viewer.window.preferences import Memory, config_path, load, save
 
 
@@ -15,7 +15,7 @@ def test_what_is_saved_is_loaded_but_not_what_belongs_to_one_session(
     own_settings: Path,
 ) -> None:
     assert load() == Memory()
-    look = Look(
+    look = DisplaySettings(
         mode="fixed",
         width_nm=22.5,
         colour="intensity",
@@ -26,7 +26,7 @@ def test_what_is_saved_is_loaded_but_not_what_belongs_to_one_session(
     assert save(Memory(look, b"\x00geo", b"\xfflay")) == ""
     again = load()
     assert (again.geometry, again.layout, again.problem) == (b"\x00geo", b"\xfflay", "")
-    assert again.look == Look(
+    assert again.look == DisplaySettings(
         mode="fixed", width_nm=22.5, colour="intensity", gamma=0.8
     )
     assert list(own_settings.iterdir()) == [config_path()]
@@ -54,7 +54,7 @@ def test_a_damaged_file_means_defaults_and_is_said(
     own_settings.mkdir()
     config_path().write_bytes(content)
     found = load()
-    assert found.look == Look()
+    assert found.look == DisplaySettings()
     assert found.geometry == found.layout == b""
     assert "settings are as new" in found.problem
     assert str(config_path()) in found.problem
@@ -64,7 +64,7 @@ def test_values_of_another_kind_are_left_out(own_settings: Path) -> None:
     own_settings.mkdir()
     plain = {"look": {"gamma": "bright", "mode": "density", "unknown": 3}}
     config_path().write_text(yaml.safe_dump(plain), "utf-8")
-    assert load() == Memory(Look(mode="density"))
+    assert load() == Memory(DisplaySettings(mode="density"))
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_no_more(
@@ -72,4 +72,4 @@ def test_a_folder_that_cannot_be_written_is_said_and_no_more(
 ) -> None:
     own_settings.write_text("a file where the folder should be")
     assert "not remembered" in save(Memory())
-    assert load().look == Look()
+    assert load().look == DisplaySettings()

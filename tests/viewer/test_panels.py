@@ -18,7 +18,7 @@ from liveloc.viewer.curves.traces import Traces
 from liveloc.viewer.data.column_histograms import ColumnHistograms
 from liveloc.viewer.data.region import RegionStatistics
 from liveloc.viewer.data.selection import Selection
-from liveloc.viewer.image.colouring import Look, colour_table
+from liveloc.viewer.image.colouring import DisplaySettings, colour_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -385,15 +385,15 @@ def test_every_choice_becomes_a_look(picture_panel: Any) -> None:
     choose(picture_panel.mode, "density")
     choose(picture_panel.colour, "intensity")
     choose(picture_panel.intensity_map, "viridis")
-    assert heard[-1] == Look(
+    assert heard[-1] == DisplaySettings(
         mode="density",
         width_nm=100.0,
         colour="intensity",
         intensity_map="viridis",
     )
-    picture_panel.set_look(Look())
+    picture_panel.set_look(DisplaySettings())
     choose(picture_panel.depth_map, "hawaii")
-    assert heard[-1] == Look(depth_map="hawaii")
+    assert heard[-1] == DisplaySettings(depth_map="hawaii")
     assert len(heard) == 4
 
 
@@ -402,8 +402,8 @@ def test_every_colour_map_of_the_lists_exists() -> None:
 
     for name in (*INTENSITY_MAPS, *DEPTH_MAPS):
         assert colour_table(name).shape == (1024, 3)
-    assert Look().intensity_map in INTENSITY_MAPS
-    assert Look().depth_map in DEPTH_MAPS
+    assert DisplaySettings().intensity_map in INTENSITY_MAPS
+    assert DisplaySettings().depth_map in DEPTH_MAPS
 
 
 def test_sliders_change_the_look_seldom_while_they_move(picture_panel: Any) -> None:
@@ -415,7 +415,7 @@ def test_sliders_change_the_look_seldom_while_they_move(picture_panel: Any) -> N
     assert len(heard) == 1
     track.setSliderDown(False)
     assert len(heard) == 2
-    assert heard[-1] == Look(gamma=picture_panel.gamma.value)
+    assert heard[-1] == DisplaySettings(gamma=picture_panel.gamma.value)
     assert 0.1 < picture_panel.gamma.value < 2
 
 
@@ -424,13 +424,13 @@ def test_a_held_limit_is_what_the_picture_used(picture_panel: Any) -> None:
     picture_panel.show_limits(3.21, None)
     assert picture_panel.percentile.isVisible()
     picture_panel.automatic.click()
-    assert heard == [Look(limit=3.21)]
+    assert heard == [DisplaySettings(limit=3.21)]
     assert picture_panel.limit.isVisible()
     assert not picture_panel.percentile.isVisible()
     picture_panel.show_limits(9.0, None)
     assert picture_panel.limit.value == 3.21
     picture_panel.automatic.click()
-    assert heard[-1] == Look()
+    assert heard[-1] == DisplaySettings()
 
 
 def test_a_held_z_range_is_typed_and_an_empty_one_refused(picture_panel: Any) -> None:
@@ -439,10 +439,10 @@ def test_a_held_z_range_is_typed_and_an_empty_one_refused(picture_panel: Any) ->
     assert (picture_panel.lowest.value(), picture_panel.highest.value()) == (-350, 450)
     assert not picture_panel.lowest.isEnabled()
     picture_panel.automatic_z.click()
-    assert heard[-1] == Look(depth_range_nm=(-350.0, 450.0))
+    assert heard[-1] == DisplaySettings(depth_range_nm=(-350.0, 450.0))
     picture_panel.highest.setValue(400)
     picture_panel._throttle.now()
-    assert heard[-1] == Look(depth_range_nm=(-350.0, 400.0))
+    assert heard[-1] == DisplaySettings(depth_range_nm=(-350.0, 400.0))
     picture_panel.lowest.setValue(500)
     assert picture_panel.look == heard[-1]
 
@@ -451,7 +451,7 @@ def test_a_look_is_shown_silently_also_with_a_map_from_elsewhere(
     picture_panel: Any,
 ) -> None:
     heard = said(picture_panel.changed)
-    look = Look(
+    look = DisplaySettings(
         mode="fixed", width_nm=22.0, colour="intensity", intensity_map="crameri:oslo"
     )
     picture_panel.set_look(look)
@@ -464,7 +464,7 @@ def test_a_look_is_shown_silently_also_with_a_map_from_elsewhere(
     assert not picture_panel.width_nm.isVisible()
     assert heard == [replace(look, mode="sigma")]
     picture_panel.back.click()
-    assert heard[-1] == Look()
+    assert heard[-1] == DisplaySettings()
     assert not picture_panel.back.isEnabled()
 
 
@@ -474,10 +474,10 @@ def test_a_slider_goes_back_to_the_usual_value_at_a_double_click(
     from PySide6.QtCore import Qt
     from PySide6.QtTest import QTest
 
-    picture_panel.set_look(Look(gamma=1.5))
+    picture_panel.set_look(DisplaySettings(gamma=1.5))
     heard = said(picture_panel.changed)
     QTest.mouseDClick(picture_panel.gamma._slider, Qt.MouseButton.LeftButton)
-    assert heard[-1] == Look()
+    assert heard[-1] == DisplaySettings()
 
 
 # The plots

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.viewer import Look, Reconstruction
+from liveloc.viewer import DisplaySettings, Reconstruction
 from liveloc.viewer.image import reconstruction
 from liveloc.viewer.image.colouring import smoothed
 from liveloc.viewer.image.layers import binned
@@ -191,12 +191,12 @@ def test_a_flat_table_is_coloured_by_intensity_a_deep_one_by_depth() -> None:
     assert not image.has_depth
     assert image.render().depth_range_nm is None
     image.add(points((100, 100, -250.0), (600, 600, 250.0)))
-    made = image.render(Look(smooth=0.0))
+    made = image.render(DisplaySettings(smooth=0.0))
     assert made.depth_range_nm == (-250.0, 250.0)
     deep, high = made.rgb[7, 7].astype(int), made.rgb[32, 32].astype(int)
     assert deep[2] > deep[1]  # bluish
     assert high[0] > high[2]  # reddish
-    assert image.render(Look(colour="intensity")).depth_range_nm is None
+    assert image.render(DisplaySettings(colour="intensity")).depth_range_nm is None
 
 
 def test_the_own_choice_of_pixel_is_a_whole_fraction_and_fits_large_chips() -> None:
@@ -285,7 +285,7 @@ def test_contrast_does_not_depend_on_how_empty_the_field_is() -> None:
     for side in (30, 200):
         image = Reconstruction((side, side), PIXEL_NM, super_pixel_nm=20.0)
         image.add(rows)
-        limits.append(image.render(Look(colour="intensity")).limit)
+        limits.append(image.render(DisplaySettings(colour="intensity")).limit)
     assert limits[0] == pytest.approx(limits[1])
 
 
@@ -298,7 +298,7 @@ def test_an_empty_image_renders_dark() -> None:
 def test_an_unknown_colour_map_is_named() -> None:
     image = Reconstruction((8, 8), PIXEL_NM)
     with pytest.raises(SettingsError, match="'infrno' does not exist"):
-        image.render(Look(intensity_map="infrno"))
+        image.render(DisplaySettings(intensity_map="infrno"))
 
 
 def test_the_package_imports_neither_qt_nor_vispy() -> None:

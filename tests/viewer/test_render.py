@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from liveloc.stream.localizations import empty
-from liveloc.viewer import Look, Reconstruction
+from liveloc.viewer import DisplaySettings, Reconstruction
 from liveloc.viewer.image.colouring import (
     automatic_depth_range,
     automatic_limit,
@@ -42,33 +42,35 @@ LINEAR = {"gamma": 1.0, "intensity_map": "gray", "colour": "intensity"}
 
 
 def test_a_bare_histogram_is_one_pixel_per_row(image):
-    made = image.render(Look(mode="histogram", **LINEAR))
+    made = image.render(DisplaySettings(mode="histogram", **LINEAR))
     assert np.count_nonzero(made.rgb.any(axis=2)) == 1
     assert made.limit == 1.0 and made.unit == "localizations/pixel"
 
 
 def test_fixed_is_as_wide_as_the_look_says(image):
     for width_nm in (15.0, 30.0):
-        made = image.render(Look(mode="fixed", width_nm=width_nm, limit=0.2, **LINEAR))
+        made = image.render(
+            DisplaySettings(mode="fixed", width_nm=width_nm, limit=0.2, **LINEAR)
+        )
         assert extent(made) == pytest.approx(width_nm, rel=0.1)
 
 
 def test_sigma_of_a_histogram_is_what_smooth_says(image):
     """A histogram knows no sigmas; that this is no Gaussian of its own is said."""
-    made = image.render(Look(mode="sigma", smooth=2.0, limit=0.05, **LINEAR))
+    made = image.render(DisplaySettings(mode="sigma", smooth=2.0, limit=0.05, **LINEAR))
     assert extent(made) == pytest.approx(20.0, rel=0.1)
 
 
 def test_a_mode_brings_its_own_width_unless_somebody_chose_one():
-    density = Look().in_mode("density")
+    density = DisplaySettings().in_mode("density")
     assert (density.mode, density.width_nm) == ("density", 100.0)
-    assert density.in_mode("sigma") == Look()
-    chosen = Look(mode="fixed", width_nm=22.0)
+    assert density.in_mode("sigma") == DisplaySettings()
+    chosen = DisplaySettings(mode="fixed", width_nm=22.0)
     assert chosen.in_mode("density").width_nm == 22.0
 
 
 def test_density_is_in_localizations_per_um2(image):
-    look = Look(mode="density", width_nm=50.0, percentile=100.0, **LINEAR)
+    look = DisplaySettings(mode="density", width_nm=50.0, percentile=100.0, **LINEAR)
     made = image.render(look)
     peak_per_um2 = 1e6 / (2 * np.pi * 50.0**2)
     assert made.unit == "localizations/um2"
@@ -80,14 +82,14 @@ def test_layers_drawn_from_rows_are_shown_as_they_are():
     counts[10, 5] = 2.0
     for mode in ("sigma", "fixed", "density"):
         layers = Layers(counts, None, None, 10.0, mode)
-        made = picture(layers, Look(mode=mode, limit=2.0, **LINEAR))
+        made = picture(layers, DisplaySettings(mode=mode, limit=2.0, **LINEAR))
         assert np.argwhere(made.rgb.any(axis=2)).tolist() == [[10, 5]]
         assert made.limit == 2.0
 
 
 def test_every_mode_puts_a_row_into_the_same_place(image):
     for mode in ("histogram", "fixed", "sigma", "density"):
-        made = image.render(Look(mode=mode, limit=0.01, **LINEAR))
+        made = image.render(DisplaySettings(mode=mode, limit=0.01, **LINEAR))
         light = made.rgb.sum(axis=2, dtype=np.float64)
         rows, columns = np.indices(light.shape)
         # The row is at the left edge of super-pixel 30, the top edge of 20.

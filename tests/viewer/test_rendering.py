@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from liveloc.stream.localizations import empty
-from liveloc.viewer import Look
+from liveloc.viewer import DisplaySettings
 from liveloc.viewer.data.document import Document
 from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.selection import Selection
@@ -106,7 +106,7 @@ def test_sigma_is_the_gaussian_of_every_row(document):
     rows = table(3000)
     document.add(rows)
     view = view_at()
-    layers = render_whole(document, Look(mode="sigma"), view)
+    layers = render_whole(document, DisplaySettings(mode="sigma"), view)
     sigmas = rows["x_sigma_nm"], rows["y_sigma_nm"]
     counts, depths = splat(
         view, rows["x_nm"], rows["y_nm"], *sigmas, [None, rows["z_nm"]]
@@ -130,7 +130,7 @@ def test_fixed_is_the_gaussian_of_one_width(
     rows = table(300)
     document.add(rows)
     view = view_at(pixel=pixel, shape=(61, 83))
-    look = Look(mode="fixed", width_nm=15.0)
+    look = DisplaySettings(mode="fixed", width_nm=15.0)
     width = np.full(len(rows), 15.0)
     counts, depths = splat(
         view, rows["x_nm"], rows["y_nm"], width, width, [None, rows["z_nm"]]
@@ -149,7 +149,7 @@ def test_fixed_is_the_gaussian_of_one_width(
 def test_rows_are_added_to_what_a_filter_made(document, monkeypatch, mode):
     document.add(table(5000))
     monkeypatch.setattr("liveloc.viewer.views.view_layers.FILTERED_ROWS", 1000)
-    look, view = Look(mode=mode), view_at()
+    look, view = DisplaySettings(mode=mode), view_at()
     with following(document) as followed:
         followed.thread.request(view, look)
         followed.finished()
@@ -165,7 +165,7 @@ def test_density_is_per_um2(document):
     rows = table(20_000)
     document.add(rows)
     view = view_at(2000.0, 1500.0, 10.0, (100, 120))
-    look = Look(mode="density", width_nm=60.0)
+    look = DisplaySettings(mode="density", width_nm=60.0)
     layers = render_whole(document, look, view)
     per_um2 = len(rows) / (4.9 * 3.9)
     assert layers.counts.mean() == pytest.approx(per_um2, rel=0.05)
@@ -177,7 +177,7 @@ def test_a_histogram_finer_than_the_tiles_counts_rows(document):
     rows = table(5000)
     document.add(rows)
     view = view_at(pixel=2.7, shape=(100, 100))
-    layers = render_whole(document, Look(mode="histogram"), view)
+    layers = render_whole(document, DisplaySettings(mode="histogram"), view)
     edges = [first + 2.7 * np.arange(101) for first in (view.top_nm, view.left_nm)]
     wanted = np.histogram2d(
         rows["y_nm"].astype(np.float64), rows["x_nm"].astype(np.float64), edges
@@ -201,7 +201,7 @@ def test_a_row_in_the_middle_of_a_camera_pixel_is_drawn_there(
     top = (row - 0.5 - 1) * PIXEL_NM + offset[1]
     side = int(3 * PIXEL_NM / pixel) + 1
     view = view_at(left, top, pixel, (side, side))
-    look = Look(mode=mode, width_nm=14.0)
+    look = DisplaySettings(mode=mode, width_nm=14.0)
     counts = render_whole(document, look, view).counts.astype(np.float64)
     lines, columns = np.indices(counts.shape) + 0.5
     x_nm = left + pixel * (counts * columns).sum() / counts.sum()
@@ -215,7 +215,7 @@ def test_a_row_in_the_middle_of_a_camera_pixel_is_drawn_there(
 def test_parts_of_the_field_fit_onto_each_other(document, mode):
     """Rows beyond an edge reach in: two halves are the whole."""
     document.add(table(20_000))
-    look = Look(mode=mode, width_nm=20.0)
+    look = DisplaySettings(mode=mode, width_nm=20.0)
     whole = render_whole(document, look, view_at(1000.0, 1000.0, 5.0, (60, 120)))
     right = render_whole(document, look, view_at(1300.0, 1000.0, 5.0, (60, 60)))
     scale = whole.counts.max()
@@ -227,7 +227,7 @@ def test_selection_and_drift_are_drawn(document):
     document.add(rows)
     document.select(Selection(probability=(0.5, None)))
     document.correct(Drift(np.array([0]), np.array([400.0]), np.array([-300.0])))
-    layers = render_whole(document, Look(mode="histogram"), view_at())
+    layers = render_whole(document, DisplaySettings(mode="histogram"), view_at())
     moved = empty(len(rows))
     moved[:] = rows
     moved["x_nm"] -= 400.0
@@ -235,7 +235,7 @@ def test_selection_and_drift_are_drawn(document):
     chosen = np.rint(rows["probability"] * 254) / 254 >= 0.5
     other = Document(METADATA, spool=False)
     other.add(moved[chosen])
-    wanted = render_whole(other, Look(mode="histogram"), view_at())
+    wanted = render_whole(other, DisplaySettings(mode="histogram"), view_at())
     other.close()
     assert layers.counts.sum() > 50
     assert layers.counts.tolist() == wanted.counts.tolist()
@@ -247,7 +247,7 @@ def test_rows_without_z_do_not_colour(document):
     rows["z_nm"][1::2] = 100.0
     document.add(rows)
     for mode in MODES:
-        layers = render_whole(document, Look(mode=mode), view_at())
+        layers = render_whole(document, DisplaySettings(mode=mode), view_at())
         lit = layers.depth_counts > 0.05 * layers.depth_counts.max()
         mean_z = layers.depth_sum_nm[lit] / layers.depth_counts[lit]
         np.testing.assert_allclose(mean_z, 100.0, rtol=1e-3)
@@ -256,7 +256,7 @@ def test_rows_without_z_do_not_colour(document):
 
 def test_a_table_without_z_has_no_depth(document):
     document.add(table(100, z=False))
-    layers = render_whole(document, Look(), view_at())
+    layers = render_whole(document, DisplaySettings(), view_at())
     assert layers.depth_sum_nm is None and layers.depth_counts is None
 
 
@@ -265,7 +265,7 @@ def test_rows_without_a_sigma_are_as_wide_as_the_look_says(document):
     rows["x_sigma_nm"] = rows["y_sigma_nm"] = np.nan
     document.add(rows)
     view = view_at()
-    found = render_whole(document, Look(mode="sigma", width_nm=18.0), view)
+    found = render_whole(document, DisplaySettings(mode="sigma", width_nm=18.0), view)
     width = np.full(len(rows), 18.0)
     (wanted,) = splat(view, rows["x_nm"], rows["y_nm"], width, width)
     np.testing.assert_allclose(found.counts, wanted, atol=1e-5)
@@ -273,14 +273,14 @@ def test_rows_without_a_sigma_are_as_wide_as_the_look_says(document):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_is_drawn_of_nothing(document, mode):
-    layers = render_whole(document, Look(mode=mode), view_at())
+    layers = render_whole(document, DisplaySettings(mode=mode), view_at())
     assert not layers.counts.any() and layers.counts.shape == (150, 170)
 
 
 def test_tiles_suffice_where_the_screen_cannot_show_more(document):
     document.add(table(1000))  # sigma 12 nm, super-pixels of 20 nm
     for mode, coarsest in (("sigma", 26.0), ("histogram", 20.0), ("fixed", 60.0)):
-        look = Look(mode=mode, width_nm=30.0)
+        look = DisplaySettings(mode=mode, width_nm=30.0)
         assert needs_view(look, view_at(pixel=0.9 * coarsest), document), mode
         assert not needs_view(look, view_at(pixel=1.2 * coarsest), document), mode
 
@@ -291,7 +291,7 @@ def test_tiles_suffice_where_the_screen_cannot_show_more(document):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_finished_view_is_what_is_drawn_in_one_go(document, mode):
     document.add(table(100_000))
-    view, look = view_at(), Look(mode=mode)
+    view, look = view_at(), DisplaySettings(mode=mode)
     with following(document) as followed:
         followed.thread.request(view, look)
         found = followed.finished()
@@ -303,7 +303,7 @@ def test_a_finished_view_is_what_is_drawn_in_one_go(document, mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_that_come_are_added(document, mode):
     document.add(table(5000))
-    view, look = view_at(), Look(mode=mode)
+    view, look = view_at(), DisplaySettings(mode=mode)
     with following(document) as followed:
         followed.thread.request(view, look)
         first = followed.finished()
@@ -326,7 +326,7 @@ def test_new_rows_are_not_drawn_from_the_beginning(document):
         asked.append(kinds.get("first", 0)) or runs(*args, **kinds)
     )
     with following(document) as followed:
-        followed.thread.request(view_at(), Look())
+        followed.thread.request(view_at(), DisplaySettings())
         followed.finished()
         document.add(table(100, 1))
         followed.finished()
@@ -336,7 +336,7 @@ def test_new_rows_are_not_drawn_from_the_beginning(document):
 def test_a_changed_selection_is_drawn_anew(document):
     document.add(table(20_000))
     with following(document) as followed:
-        followed.thread.request(view_at(), Look())
+        followed.thread.request(view_at(), DisplaySettings())
         everything = followed.finished()
         document.select(Selection(probability=(0.7, None)))
         some = followed.finished()
@@ -344,18 +344,18 @@ def test_a_changed_selection_is_drawn_anew(document):
         assert share == pytest.approx(0.3, abs=0.05)
         document.correct(Drift(np.array([0]), np.array([900.0]), np.array([0.0])))
         moved = followed.finished()
-    assert_same(moved.layers, render_whole(document, Look(), view_at()))
+    assert_same(moved.layers, render_whole(document, DisplaySettings(), view_at()))
 
 
 def test_clearing_the_document_clears_the_view(document):
     document.add(table(5000))
     with following(document) as followed:
-        followed.thread.request(view_at(), Look())
+        followed.thread.request(view_at(), DisplaySettings())
         followed.finished()
         document.clear()
         document.add(table(200, 7))
         view = followed.finished()
-    assert_same(view.layers, render_whole(document, Look(), view_at()), 1e-3)
+    assert_same(view.layers, render_whole(document, DisplaySettings(), view_at()), 1e-3)
 
 
 def test_the_document_catches_up_when_nothing_is_to_be_drawn(document):
@@ -378,7 +378,7 @@ def test_the_newest_request_wins(document):
     views = [view_at(left=1000.0 + 10 * n) for n in range(30)]
     with following(document) as followed:
         for view in views:
-            followed.thread.request(view, Look())
+            followed.thread.request(view, DisplaySettings())
         assert followed.finished().viewport == views[-1]
         drawn = {id(s.viewport) for s in followed.states if s and s.share == 1.0}
     assert len(drawn) < len(views)
@@ -390,7 +390,7 @@ def test_partial_views_come_first_and_say_how_far_they_are(document, monkeypatch
         document.add(table(60_000, seed))
     wide = view_at(600.0, 200.0, 20.0, (210, 260))
     with following(document) as followed:
-        followed.thread.request(wide, Look())
+        followed.thread.request(wide, DisplaySettings())
         followed.finished()
         shares = [state.share for state in followed.states if state]
         sums = [state.layers.counts.sum() for state in followed.states if state]
@@ -404,7 +404,7 @@ def test_pixels_much_finer_than_the_gaussians_are_not_drawn(document):
     document.add(table(1000))
     fine = view_at(pixel=0.5, shape=(301, 400))
     with following(document) as followed:
-        followed.thread.request(fine, Look())
+        followed.thread.request(fine, DisplaySettings())
         found = followed.finished().viewport
     assert found.pixel_nm == pytest.approx(4.0, abs=0.6)  # a third of 12 nm
     assert (found.left_nm, found.top_nm) == (fine.left_nm, fine.top_nm)
@@ -414,10 +414,12 @@ def test_pixels_much_finer_than_the_gaussians_are_not_drawn(document):
 def test_colours_do_not_draw_anew(document):
     document.add(table(1000))
     with following(document) as followed:
-        followed.thread.request(view_at(), Look())
+        followed.thread.request(view_at(), DisplaySettings())
         first = followed.finished()
-        followed.thread.request(view_at(), Look(gamma=0.3, intensity_map="gray"))
-        followed.thread.request(view_at(), Look(gamma=0.2))
+        followed.thread.request(
+            view_at(), DisplaySettings(gamma=0.3, intensity_map="gray")
+        )
+        followed.thread.request(view_at(), DisplaySettings(gamma=0.2))
         document.add(table(10, 1))
         followed.until(lambda thread: thread.latest is not first)
         assert len(followed.states) == 2  # the first, and the new rows
@@ -426,9 +428,9 @@ def test_colours_do_not_draw_anew(document):
 def test_where_tiles_suffice_there_is_no_view(document):
     document.add(table(1000))
     with following(document) as followed:
-        followed.thread.request(view_at(), Look())
+        followed.thread.request(view_at(), DisplaySettings())
         followed.finished()
-        followed.thread.request(view_at(pixel=80.0), Look())
+        followed.thread.request(view_at(pixel=80.0), DisplaySettings())
         followed.until(lambda thread: thread.latest is None)
 
 
@@ -442,9 +444,9 @@ def test_a_fault_is_kept_and_the_next_request_tries_again(document, monkeypatch)
     with following(document) as followed:
         with monkeypatch.context() as broken:
             broken.setattr("liveloc.viewer.views.view_layers.splat", refuse)
-            followed.thread.request(view_at(), Look())
+            followed.thread.request(view_at(), DisplaySettings())
             followed.until(lambda thread: thread.failure is fault)
-        followed.thread.request(view_at(), Look())
+        followed.thread.request(view_at(), DisplaySettings())
         followed.finished()
         assert followed.thread.failure is None
 
@@ -455,7 +457,7 @@ def test_idle_it_looks_for_new_rows_now_and_then_and_no_more(document, monkeypat
     work = document.work
     monkeypatch.setattr(document, "work", lambda s: turns.append(s) or work(s))
     with following(document) as followed:
-        followed.thread.request(view_at(), Look())
+        followed.thread.request(view_at(), DisplaySettings())
         view = followed.finished()
         before, begun = len(turns), time.monotonic()
         time.sleep(0.2)
@@ -467,7 +469,7 @@ def test_idle_it_looks_for_new_rows_now_and_then_and_no_more(document, monkeypat
 
 def test_close_is_idempotent_and_ends_the_thread(document):
     thread = RenderThread(document, lambda: None)
-    thread.request(view_at(), Look())
+    thread.request(view_at(), DisplaySettings())
     thread.close()
     thread.close()
     assert not [t for t in threading.enumerate() if t.name == "render"]
@@ -491,6 +493,8 @@ def test_the_document_is_free_while_a_view_is_drawn(document, monkeypatch):
 
     monkeypatch.setattr("liveloc.viewer.views.view_layers.splat", draw)
     with following(document) as followed:
-        followed.thread.request(view_at(600.0, 200.0, 20.0, (210, 260)), Look())
+        followed.thread.request(
+            view_at(600.0, 200.0, 20.0, (210, 260)), DisplaySettings()
+        )
         followed.finished()
     assert free and all(free)

@@ -12,7 +12,7 @@ import yaml
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.tables.arrow import TableWriter
-from liveloc.viewer import Look
+from liveloc.viewer import DisplaySettings
 from liveloc.viewer.data.document import Document
 from liveloc.viewer.data.drift_curve import Drift
 from liveloc.viewer.data.selection import Selection
@@ -64,7 +64,7 @@ def test_a_picture_made_from_its_file_is_the_picture(
     tmp_path: Path, session: Path, mode: str, viewport: Viewport | None
 ) -> None:
     document = shown()
-    look = Look(mode=mode, depth_range_nm=(-200.0, 250.0), gamma=0.5)
+    look = DisplaySettings(mode=mode, depth_range_nm=(-200.0, 250.0), gamma=0.5)
     View.of(document, look, viewport, session).save(tmp_path / "v.yaml")
     render_view(View.load(tmp_path / "v.yaml"), tmp_path / "v.png")
     save_picture(tmp_path / "wanted.png", document, look, viewport)
@@ -77,7 +77,7 @@ def test_a_view_is_read_back_as_it_was_and_moves_with_its_table(
     tmp_path: Path, session: Path
 ) -> None:
     document = shown()
-    look = Look(mode="fixed", limit=3.5, colour="intensity")
+    look = DisplaySettings(mode="fixed", limit=3.5, colour="intensity")
     view = View.of(document, look, PART, session)
     view.save(session / "views" / "v.yaml")
     document.close()
@@ -143,6 +143,6 @@ def test_a_table_that_is_gone_and_a_name_that_says_nothing_are_told(
     gone = View(source=tmp_path / "gone.arrow")
     with pytest.raises(SettingsError, match="no such file"):
         render_view(gone, tmp_path / "v.png")
-    with pytest.raises(SettingsError, match=r"end in one of \.png"):
+    with pytest.raises(SettingsError, match=r"ends in one of \.png"):
         render_view(View(source=session), tmp_path / "v.jpeg")
     assert not list(tmp_path.glob("v.*"))

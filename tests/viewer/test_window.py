@@ -17,7 +17,7 @@ from liveloc.stream.broadcast.publisher import LocalizationPublisher
 from liveloc.stream.broadcast.subscriber import Reset, Rows, Status
 from liveloc.stream.errors import SettingsError
 from liveloc.stream.localizations import Localizations, empty
-from liveloc.viewer import Look, display_available
+from liveloc.viewer import DisplaySettings, display_available
 from liveloc.viewer.data.selection import Selection
 from liveloc.viewer.run import run_viewer
 from liveloc.viewer.sessions.live import LiveSession
@@ -170,7 +170,7 @@ def opened(application: Any, tmp_path: Path) -> Iterator[Any]:
 def live(opened: Any) -> Iterator[tuple[ViewerWindow, Engine]]:
     engine = Engine(emitters())
     session = LiveSession.connect(engine.publisher.endpoint)
-    window = opened(session, address=engine.publisher.endpoint, look=Look())
+    window = opened(session, address=engine.publisher.endpoint, look=DisplaySettings())
     yield window, engine
     window.close()
     engine.publisher.close()
@@ -301,7 +301,7 @@ def test_keys_hold_contrast_and_change_colour_and_mode(
     opened: Any, application: Any
 ) -> None:
     session = told(emitters(depth=0.5))
-    window = opened(session, look=Look())
+    window = opened(session, look=DisplaySettings())
     controller = window.controller
     wait(application, settled(window, 300))
     assert controller.depth_range_nm is not None
@@ -337,7 +337,7 @@ def test_panels_go_and_come_back_by_key_and_are_remembered(
     opened: Any, application: Any
 ) -> None:
     names = {"P": "plots", "I": "camera", "F": "filter", "T": "region"}
-    window = opened(told(emitters()), look=Look())
+    window = opened(told(emitters()), look=DisplaySettings())
     for key, name in names.items():
         dock = window.docks.dock[name]
         if dock.visibleRegion().isEmpty():  # behind another tab
@@ -347,12 +347,12 @@ def test_panels_go_and_come_back_by_key_and_are_remembered(
         press(window, key)
         assert not dock.isVisible()
     press(window, "I")
-    window.controller.set_look(Look(mode="density", width_nm=33.0))
+    window.controller.set_look(DisplaySettings(mode="density", width_nm=33.0))
     window.close()
     again = opened(told(emitters()))
     hidden = {n for n, dock in again.docks.dock.items() if dock.isHidden()}
     assert hidden == {"plots", "filter", "region"}
-    assert again.controller.look == Look(mode="density", width_nm=33.0)
+    assert again.controller.look == DisplaySettings(mode="density", width_nm=33.0)
 
 
 @pytest.mark.display

@@ -27,7 +27,7 @@ DEPTH_STEP_NM = 50.0  # the ends of a colour bar are whole multiples of this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class DisplaySettings:
     """How a picture is made.
 
     Attributes
@@ -68,7 +68,7 @@ class Look:
     percentile: float = 95.0
     depth_range_nm: tuple[float, float] | None = None
 
-    def in_mode(self, mode: Mode) -> Look:
+    def in_mode(self, mode: Mode) -> DisplaySettings:
         """Change the mode, and with it a width left at its default."""
         usual = self.width_nm == USUAL_WIDTH_NM[self.mode]
         width_nm = USUAL_WIDTH_NM[mode] if usual else self.width_nm
@@ -100,12 +100,12 @@ class Picture:
     unit: str = "localizations/pixel"
 
 
-def picture(layers: Layers, look: Look, *, zoom: int = 1) -> Picture:
+def picture(layers: Layers, look: DisplaySettings, *, zoom: int = 1) -> Picture:
     """Colour `layers`.
 
     A histogram is first made what the mode asks for, as far as it can be: it knows
-    no rows. ``sigma`` is then the histogram smoothed by `Look.smooth` super-pixels;
-    ``fixed`` and ``density`` are the histogram smoothed by `Look.width_nm`, right to
+    no rows. ``sigma`` is then the histogram smoothed by `look.smooth` super-pixels;
+    ``fixed`` and ``density`` are the histogram smoothed by `look.width_nm`, right to
     half a super-pixel. Layers that were drawn from rows (`Layers.drawn_as`) are
     shown as they are.
 
@@ -113,7 +113,7 @@ def picture(layers: Layers, look: Look, *, zoom: int = 1) -> Picture:
     ----------
     layers : Layers
         Sums over pixels.
-    look : Look
+    look : DisplaySettings
         Its limit is in the unit of the layers' counts.
     zoom : int
         Each pixel becomes `zoom` x `zoom` pixels before smoothing.
@@ -139,19 +139,19 @@ def picture(layers: Layers, look: Look, *, zoom: int = 1) -> Picture:
     return Picture(rgb, pixel_nm, limit * per_count, ends, unit)
 
 
-def _smoothing(layers: Layers, look: Look) -> float:
+def _smoothing(layers: Layers, look: DisplaySettings) -> float:
     """Return the sigma in pixels by which layers become what the mode asks for."""
     if layers.drawn_as != "histogram" or look.mode == "histogram":
         return 0.0
     return look.smooth if look.mode == "sigma" else look.width_nm / layers.pixel_nm
 
 
-def _unit(layers: Layers, look: Look) -> str:
+def _unit(layers: Layers, look: DisplaySettings) -> str:
     shown = look.mode if layers.drawn_as == "histogram" else layers.drawn_as
     return "localizations/um2" if shown == "density" else "localizations/pixel"
 
 
-def _per_count(layers: Layers, look: Look) -> float:
+def _per_count(layers: Layers, look: DisplaySettings) -> float:
     """Return what one count of a histogram is in the unit of the picture."""
     if layers.drawn_as == "histogram" and look.mode == "density":
         return 1e6 / layers.pixel_nm**2
@@ -159,7 +159,7 @@ def _per_count(layers: Layers, look: Look) -> float:
 
 
 def depth_layers(
-    layers: Layers, look: Look
+    layers: Layers, look: DisplaySettings
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """Return the sum of z and the rows with z, or None if colour is intensity."""
     if look.colour == "intensity":

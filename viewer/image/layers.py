@@ -28,7 +28,8 @@ class Layers:
     pixel_nm : float
         Edge of a pixel.
     drawn_as : Mode
-        What a row is in them (see `Look`); in mode ``density`` all is per um2.
+        What a row is in them (see `DisplaySettings`); in mode ``density`` all is per
+        um2.
     """
 
     counts: NDArray[np.float32]

@@ -13,7 +13,7 @@ import numpy as np
 
 from liveloc.stream.errors import SettingsError
 
-from .colouring import Look, Picture, picture
+from .colouring import DisplaySettings, Picture, picture
 from .field import field_of
 from .layers import Layers, binned
 from .picture_file import enlargement, picture_png, write_tiff, write_whole
@@ -258,18 +258,18 @@ class Reconstruction:
         np.divide(depths, rows, out=mean, where=rows > 0, casting="same_kind")
         return mean
 
-    def render(self, look: Look | None = None) -> Picture:
+    def render(self, look: DisplaySettings | None = None) -> Picture:
         """Make a picture of what is there: 8-bit RGB with its contrast and range.
 
         Parameters
         ----------
-        look : Look, optional
+        look : DisplaySettings, optional
             Colours, contrast, smoothing. Default: z as colour where the table has
             z, automatic contrast.
         """
-        return picture(self.layers(), look or Look())
+        return picture(self.layers(), look or DisplaySettings())
 
-    def sheet(self, look: Look | None = None) -> Sheet:
+    def sheet(self, look: DisplaySettings | None = None) -> Sheet:
         """Return the whole image as it is written to a file."""
         left, _, top, _ = self.extent_nm
         view = Viewport(
@@ -280,10 +280,13 @@ class Reconstruction:
         )
         about = about_field(view, self.pixel_size_nm, self.roi_origin, self.counted)
         return Sheet(
-            layers=self.layers(), viewport=view, look=look or Look(), about=about
+            layers=self.layers(),
+            viewport=view,
+            look=look or DisplaySettings(),
+            about=about,
         )
 
-    def save_png(self, path: str | Path, look: Look | None = None) -> None:
+    def save_png(self, path: str | Path, look: DisplaySettings | None = None) -> None:
         """Write a picture with scale bar (and colour bar), large enough to print.
 
         The file appears whole or not at all.

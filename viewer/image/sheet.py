@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .colouring import Look, Picture, mean_depth, picture
+from .colouring import DisplaySettings, Picture, mean_depth, picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ class Sheet:
         The sums.
     viewport : Viewport
         Where they lie.
-    look : Look
+    look : DisplaySettings
         With limit and range of z as they are for these pixels; None where they are
         to be chosen.
     about : dict[str, str]
@@ -36,7 +36,7 @@ class Sheet:
 
     layers: Layers
     viewport: Viewport
-    look: Look
+    look: DisplaySettings
     about: dict[str, str]
 
     def picture(self, zoom: int = 1) -> Picture:

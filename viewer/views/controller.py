@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..data.selection import Selection
-from ..image.colouring import Look
+from ..image.colouring import DisplaySettings
 from ..image.viewport import Viewport
 from .contrast import depth_range, steadied, tile_limit, view_limit
 from .render_thread import RenderThread, needs_view
@@ -46,7 +46,7 @@ class Controller:
     ----------
     session : SessionView
         What is shown.
-    look : Look
+    look : DisplaySettings
         How, to begin with.
     selection : Selection
         Of which rows.
@@ -57,7 +57,7 @@ class Controller:
     ----------
     document : Document or None
         That is followed now.
-    look : Look
+    look : DisplaySettings
         As the user chose it; `limit` None is automatic contrast.
     limit : float
         That was shown last, localizations per super-pixel.
@@ -71,12 +71,12 @@ class Controller:
         self,
         session: SessionView,
         *,
-        look: Look | None = None,
+        look: DisplaySettings | None = None,
         selection: Selection | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self.session = session
-        self.look = look or Look()
+        self.look = look or DisplaySettings()
         self.selection = selection or Selection()
         self.document: Document | None = None
         self.limit = 1.0
@@ -84,7 +84,7 @@ class Controller:
         self.region: Rect | None = None
         self._on_ready = on_ready
         self._renderer: RenderThread | None = None
-        self._asked: tuple[Viewport, Look] | None = None
+        self._asked: tuple[Viewport, DisplaySettings] | None = None
         self._asked_s = -10.0
         self._fetched_revision = -1
         self._fetching: tuple[RenderedView | None, float] | None = None
@@ -128,7 +128,7 @@ class Controller:
         if self._renderer is None or self.document is None:
             return
         # Contrast and colours are not drawn: moving their sliders asks for nothing.
-        drawn = Look(mode=self.look.mode, width_nm=self.look.width_nm)
+        drawn = DisplaySettings(mode=self.look.mode, width_nm=self.look.width_nm)
         drawn = replace(drawn, smooth=self.look.smooth, colour=self.look.colour)
         now = time.monotonic()
         if (viewport, drawn) != self._asked or self._is_coarse(viewport, now):
@@ -265,7 +265,7 @@ class Controller:
         self.look = self.look.in_mode(mode)
         return MODES[mode]
 
-    def set_look(self, look: Look) -> None:
+    def set_look(self, look: DisplaySettings) -> None:
         """Take what a panel says."""
         if look.limit is not None:
             self.limit = look.limit
@@ -292,7 +292,7 @@ class Controller:
             return "Drift correction on"
         return None
 
-    def shown_look(self) -> Look:
+    def shown_look(self) -> DisplaySettings:
         """Return the look with every automatic value filled in, as files need it."""
         return replace(self.look, limit=self.limit, depth_range_nm=self.depth_range_nm)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from liveloc.stream.errors import SettingsError
 
-from ..image.colouring import Look
+from ..image.colouring import DisplaySettings
 from ..image.picture_file import enlargement, write_picture
 from ..image.sheet import Sheet, about_field
 from ..image.super_pixels import LARGEST_SIDE
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def save_picture(
     path: str | Path,
     document: Document,
-    look: Look | None = None,
+    look: DisplaySettings | None = None,
     viewport: Viewport | None = None,
 ) -> None:
     """Write PNG, TIFF or OME-TIFF, by the end of the file's name.
@@ -37,7 +37,7 @@ def save_picture(
         The file; it appears whole or not at all.
     document : Document
         Its rows as shown, selected and corrected for drift.
-    look : Look, optional
+    look : DisplaySettings, optional
         Contrast that it leaves out is chosen as in the window. Default: the usual
         look for a PNG, the bare histogram for a TIFF.
     viewport : Viewport, optional
@@ -87,7 +87,9 @@ def render_view(view: View, out: str | Path) -> str:
 
 
 def sheet_of(
-    document: Document, look: Look | None = None, viewport: Viewport | None = None
+    document: Document,
+    look: DisplaySettings | None = None,
+    viewport: Viewport | None = None,
 ) -> Sheet:
     """Draw what is to be written.
 
@@ -95,7 +97,7 @@ def sheet_of(
     ----------
     document : Document
         Its rows as shown, selected and corrected for drift.
-    look : Look, optional
+    look : DisplaySettings, optional
         Default: the histogram.
     viewport : Viewport, optional
         Default: the whole field at the pixels of its histogram.
@@ -105,7 +107,7 @@ def sheet_of(
     SettingsError
         More pixels than fit.
     """
-    look = look or Look(mode="histogram")
+    look = look or DisplaySettings(mode="histogram")
     super_nm = document.image.super_pixel_nm
     viewport = viewport or Viewport.covering(document.rect, super_nm)
     if max(viewport.shape) > LARGEST_SIDE:

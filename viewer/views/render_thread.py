@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..data.document import Document
-    from ..image.colouring import Look
+    from ..image.colouring import DisplaySettings
     from ..image.layers import Layers, Mode
     from ..image.viewport import Viewport
 
@@ -58,7 +58,7 @@ class RenderedView:
         return 1.0 if self.mode == "density" else 1e6 / self.viewport.pixel_nm**2
 
 
-def needs_view(look: Look, viewport: Viewport, document: Document) -> bool:
+def needs_view(look: DisplaySettings, viewport: Viewport, document: Document) -> bool:
     """Return whether the histogram's tiles do not show all that this zoom could.
 
     They do where pixels of the screen are at least as large as those of the
@@ -69,7 +69,9 @@ def needs_view(look: Look, viewport: Viewport, document: Document) -> bool:
     return viewport.pixel_nm < 2.0 * width_of(look, document)
 
 
-def render_whole(document: Document, look: Look, viewport: Viewport) -> Layers:
+def render_whole(
+    document: Document, look: DisplaySettings, viewport: Viewport
+) -> Layers:
     """Draw a viewport in one go, exactly at its pixels.
 
     Blocks as long as it takes; the document is locked for moments only.
@@ -113,8 +115,8 @@ class RenderThread:
         self._document = document
         self._on_ready = on_ready
         self._condition = threading.Condition()
-        self._asked: tuple[Viewport, Look] | None = None
-        self._taken: tuple[Viewport, Look] | None = None
+        self._asked: tuple[Viewport, DisplaySettings] | None = None
+        self._taken: tuple[Viewport, DisplaySettings] | None = None
         self._drawing: Drawing | None = None
         self._published_s = 0.0
         self._fetched = False
@@ -133,7 +135,7 @@ class RenderThread:
             return self.latest is None
         return drawing.complete and not drawing.fresh
 
-    def request(self, viewport: Viewport, look: Look) -> None:
+    def request(self, viewport: Viewport, look: DisplaySettings) -> None:
         """Request a view; an earlier request is dropped. Never blocks."""
         with self._condition:
             self._asked, self._nudged = (viewport, look), True

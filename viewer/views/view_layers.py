@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..data.document import Document
     from ..data.row_store import CompactRows
-    from ..image.colouring import Look
+    from ..image.colouring import DisplaySettings
     from ..image.viewport import Rect
 
 FINEST = 3.0  # pixels per sigma: more would show nothing more
@@ -29,7 +29,7 @@ FILTERED_FROM = 2.0  # pixels per sigma that make equal Gaussians of a filter
 FILTERED_ROWS = 100_000  # in view: so many are filtered, good to 3 % of one row's peak
 
 
-def width_of(look: Look, document: Document) -> float:
+def width_of(look: DisplaySettings, document: Document) -> float:
     """Return the Gaussians' sigma in nm: in mode ``sigma`` the median; 0: none."""
     if look.mode == "histogram":
         return 0.0
@@ -39,7 +39,9 @@ def width_of(look: Look, document: Document) -> float:
     return look.width_nm
 
 
-def coarsened(viewport: Viewport, look: Look, document: Document) -> Viewport:
+def coarsened(
+    viewport: Viewport, look: DisplaySettings, document: Document
+) -> Viewport:
     """Return pixels a whole factor larger where finer ones would show nothing more."""
     factor = math.floor(width_of(look, document) / FINEST / viewport.pixel_nm)
     if factor <= 1:
@@ -69,7 +71,9 @@ class Drawing:
         For the painter.
     """
 
-    def __init__(self, document: Document, look: Look, viewport: Viewport) -> None:
+    def __init__(
+        self, document: Document, look: DisplaySettings, viewport: Viewport
+    ) -> None:
         self.viewport = viewport
         self.mode = look.mode
         self.revision = document.revision
@@ -113,7 +117,7 @@ class Drawing:
         nothing_new = len(self._document.store) == self._begun
         return nothing_new and self.caught_up and self.finished and self.valid
 
-    def draws(self, look: Look, viewport: Viewport) -> bool:
+    def draws(self, look: DisplaySettings, viewport: Viewport) -> bool:
         """Return whether these would be drawn the same way."""
         return viewport == self.viewport and (look.mode, look.width_nm) == (
             self.mode,
@@ -263,7 +267,7 @@ class _FilterGrid:
 
 
 def _filter_grid(
-    look: Look, viewport: Viewport, document: Document
+    look: DisplaySettings, viewport: Viewport, document: Document
 ) -> _FilterGrid | None:
     """Choose the pixels of the filter; None: few rows are better drawn one by one."""
     if look.mode not in ("fixed", "density") or look.width_nm <= 0:
@@ -286,7 +290,7 @@ def _filter_grid(
     return _FilterGrid(canvas, sigma, factor, margin)
 
 
-def _reaching_in(look: Look, viewport: Viewport, document: Document) -> Rect:
+def _reaching_in(look: DisplaySettings, viewport: Viewport, document: Document) -> Rect:
     """Return the rectangle around all stored rows that may be seen in a viewport."""
     reach_nm = 0.0
     if look.mode == "sigma":

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from PySide6.QtGui import QCloseEvent, QKeyEvent
 
     from ..data.selection import Selection
-    from ..image.colouring import Look
+    from ..image.colouring import DisplaySettings
     from ..image.viewport import Rect
     from ..sessions.session import SessionView
 
@@ -83,7 +83,7 @@ class ViewerWindow(QMainWindow):
         title: str = "liveloc",
         address: str = "",
         save_folder: Path = Path(),
-        look: Look | None = None,
+        look: DisplaySettings | None = None,
         selection: Selection | None = None,
         source: Path | None = None,
     ) -> None:
@@ -448,7 +448,7 @@ class ViewerWindow(QMainWindow):
         self.canvas.camera.pan(right * STEP * width, down * STEP * height)
         self._redraw_soon()
 
-    def _take_look(self, look: Look) -> None:
+    def _take_look(self, look: DisplaySettings) -> None:
         self.controller.set_look(look)
         self._redraw_soon()
 

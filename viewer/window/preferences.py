@@ -16,7 +16,7 @@ from typing import Any
 from liveloc.stream.files.input_file import read_file
 from liveloc.stream.files.yaml_file import from_yaml, to_yaml
 
-from ..image.colouring import Look
+from ..image.colouring import DisplaySettings
 
 FOLDER = "LIVELOC_CONFIG_DIR"
 FILE = "viewer.yaml"
@@ -31,7 +31,7 @@ class Memory:
 
     Attributes
     ----------
-    look : Look
+    look : DisplaySettings
         Without a held limit: that belongs to one session.
     geometry, layout : bytes
         As Qt returns them; empty: the initial ones.
@@ -39,7 +39,7 @@ class Memory:
         Why it could not be read; empty where it could, or where there is none.
     """
 
-    look: Look = field(default_factory=Look)
+    look: DisplaySettings = field(default_factory=DisplaySettings)
     geometry: bytes = b""
     layout: bytes = b""
     problem: str = ""
@@ -101,14 +101,16 @@ def save(memory: Memory) -> str:
 
 
 def _kept() -> list[Any]:
-    return [f for f in fields(Look) if f.name not in ("limit", "depth_range_nm")]
+    return [
+        f for f in fields(DisplaySettings) if f.name not in ("limit", "depth_range_nm")
+    ]
 
 
-def _look(plain: dict[str, Any]) -> Look:
+def _look(plain: dict[str, Any]) -> DisplaySettings:
     """Take what is usable: a kind of value that the default has, and known names."""
     from ..image.colouring import colour_table
 
-    default = Look()
+    default = DisplaySettings()
     found: dict[str, Any] = {}
     for entry in _kept():
         value, usual = plain.get(entry.name), getattr(default, entry.name)

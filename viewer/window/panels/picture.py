@@ -23,14 +23,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ...image.colouring import Look, colour_table, depth_table
+from ...image.colouring import DisplaySettings, colour_table, depth_table
 from ..widgets.slider import Amount
 from ..widgets.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# What people choose, and what that is in a `Look`.
+# What people choose, and what that is in `DisplaySettings`.
 MODES = {
     "sigma": "Gaussian, predicted width",
     "fixed": "Gaussian, fixed width",
@@ -51,17 +51,17 @@ INTENSITY_MAPS = (
 )
 DEPTH_MAPS = ("turbo", "hawaii", "batlow", "roma", "romaO", "colorcet:cet_c6")
 SWATCH = QSize(56, 12)
-USUAL = Look()
+USUAL = DisplaySettings()
 
 
 class PicturePanel(QWidget):
-    """Every setting of a `Look` that is worth a control.
+    """Every setting of `DisplaySettings` that is worth a control.
 
     Attributes
     ----------
     changed : Signal(object)
-        The new `Look`: ten times a second at most while a slider moves, and once
-        when it is let go.
+        The new `DisplaySettings`: ten times a second at most while a slider moves, and
+        once when it is released.
     """
 
     changed = Signal(object)
@@ -79,11 +79,11 @@ class PicturePanel(QWidget):
         self._show()
 
     @property
-    def look(self) -> Look:
+    def look(self) -> DisplaySettings:
         """What is set."""
         return self._look
 
-    def set_look(self, look: Look) -> None:
+    def set_look(self, look: DisplaySettings) -> None:
         """Show a look; nothing is emitted."""
         self._throttle.forget()
         self._look = self._emitted = look
@@ -97,7 +97,7 @@ class PicturePanel(QWidget):
         Parameters
         ----------
         limit : float
-            As in `Look`.
+            As in `DisplaySettings`.
         depth_range_nm : tuple[float, float] or None
             z at the ends of the colours; None where colour is intensity.
         """
