@@ -18,10 +18,10 @@ from liveloc.stream.errors import SettingsError
 from ..views.controller import Controller
 from ..views.pacing import Pace, ScreenLatency
 from .canvas.canvas import Canvas
-from .canvas.readout import cursor_text, label_bar
+from .canvas.readout import cursor_text, headline, label_bar
 from .panels.docks import Docks, fitting_size
 from .panels.help_sheet import HelpSheet
-from .panels.shortcuts import action_of
+from .panels.shortcuts import action_for
 from .panels.statusbar import StatusLine
 from .preferences import Memory, load, save
 from .saving import asked
@@ -269,14 +269,7 @@ class ViewerWindow(QMainWindow):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Do what the table of shortcuts says; anything else is Qt's."""
-        held = event.modifiers() & (
-            Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
-        )
-        try:
-            name = Qt.Key(event.key()).name.removeprefix("Key_")
-        except ValueError:
-            name = ""
-        action = None if held else action_of(name)
+        action = action_for(event)
         if action is None:
             super().keyPressEvent(event)
         else:
@@ -479,18 +472,8 @@ class ViewerWindow(QMainWindow):
         alarms = self.session.figures.alarms
         if alarms and alarms[-1] != self._alarm:
             self._alarm, self._alarm_until_s = alarms[-1], now + ALARM_S
-        document, failure = self.controller.document, self.session.failure
-        heading = message = note = ""
-        if failure is not None and document is None:
-            heading, message = "Cannot be shown", str(failure)
-        elif failure is not None:
-            note = f"No longer updating: {failure}"
-        elif self.controller.fault is not None:
-            note = f"Could not draw: {self.controller.fault}"
-        elif document is None:
-            heading, message = "Waiting for the engine", self._address
-        elif not len(document.store) and state == "live":
-            heading, message = "Connected", "waiting for the first localizations"
+        lines = headline(state, self.session.failure, self.controller, self._address)
+        heading, message, note = lines
         if not note and now < self._alarm_until_s:
             note = f"Alarm: {self._alarm}"
         overlay = self.canvas.overlay

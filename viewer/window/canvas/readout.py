@@ -1,4 +1,4 @@
-"""Words for the colour bar and the cursor."""
+"""Words for the colour bar, the cursor, and an image that is not there yet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ..widgets.style import THIN, figure
 if TYPE_CHECKING:
     from ...data.document import Document
     from ...image.viewport import Viewport
+    from ...sessions.live import State
+    from ...views.controller import Controller
     from ...views.scene import Colours
     from .overlay import Overlay
 
@@ -25,6 +27,24 @@ def cursor_text(
     text = f"x {x:,.0f}  y {y:,.0f} nm".replace(",", THIN)
     value = value_at(document, viewport, x, y)
     return text if math.isnan(value) else f"{text}   {figure(value)} {PER_UM2}"
+
+
+def headline(
+    state: State, failure: Exception | None, controller: Controller, address: str
+) -> tuple[str, str, str]:
+    """Return heading, message and note over the image; empty where all is well."""
+    document = controller.document
+    if failure is not None and document is None:
+        return "Cannot be shown", str(failure), ""
+    if failure is not None:
+        return "", "", f"No longer updating: {failure}"
+    if controller.fault is not None:
+        return "", "", f"Could not draw: {controller.fault}"
+    if document is None:
+        return "Waiting for the engine", address, ""
+    if not len(document.store) and state == "live":
+        return "Connected", "waiting for the first localizations", ""
+    return "", "", ""
 
 
 def label_bar(overlay: Overlay, document: Document | None, colours: Colours) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # What people choose, and what that is in `DisplaySettings`.
 MODES = {
-    "sigma": "Gaussian, predicted width",
+    "sigma": "Gaussian by precision",
     "fixed": "Gaussian, fixed width",
     "histogram": "Histogram",
     "density": "Local density",
@@ -114,7 +114,7 @@ class PicturePanel(QWidget):
     def _make_controls(self) -> None:
         self.mode = _choice("Draw as", MODES)
         self.mode.setToolTip(
-            "Predicted width: each localization as wide as its uncertainty.\n"
+            "By precision: each localization as wide as its predicted sigma.\n"
             "Local density: localizations per \u00b5m\u00b2, averaged over the width."
         )
         self.mode.activated.connect(lambda _: self._set_mode())

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+
+if TYPE_CHECKING:
+    from PySide6.QtGui import QKeyEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +69,13 @@ MOUSE = (
 def action_of(key: str) -> str | None:
     """Return the method that a key calls, by its name in `Qt.Key`; None for none."""
     return next((s.action for s in SHORTCUTS if key in s.keys), None)
+
+
+def action_for(event: QKeyEvent) -> str | None:
+    """Return the method that a key press calls; None with Ctrl or Alt held."""
+    held = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
+    try:
+        name = Qt.Key(event.key()).name.removeprefix("Key_")
+    except ValueError:
+        return None
+    return None if event.modifiers() & held else action_of(name)
