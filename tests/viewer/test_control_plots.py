@@ -144,6 +144,8 @@ def test_plots_show_what_was_measured_set_and_missed(tmp_path: Path) -> None:
     ):
         assert part in words
     good, bad = answers.findall("rect")
+    (beyond,) = (text for text in answers.findall("text") if "longer" in str(text.text))
+    assert float(beyond.get("x", 0)) < float(bad.get("x", 0))
     assert float(good.get("height", 0)) > 30 * float(bad.get("height", 0))
     deadline = float(answers.findall("line")[-1].get("x1", 0))
     assert float(good.get("x", 0)) < deadline < float(bad.get("x", 0))

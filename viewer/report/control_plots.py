@@ -194,7 +194,8 @@ def _answers(took_ms: NDArray[np.float64], feedback: dict[str, Any]) -> str:
     beyond = int((took_ms >= MOST_MS).sum())
     if beyond:
         words = f"{beyond} longer than {MOST_MS:.0f} ms, up to {took_ms.max():.0f} ms"
-        bars += _text(WIDTH - RIGHT, TOP + 24, words, RED, "end")
+        before = float(panel.x(MOST_MS - BIN_MS)) - 6  # not across the last bar
+        bars += _text(before, TOP + 24, words, RED, "end")
     late = feedback.get("later_than_100_ms", int((took_ms > DEADLINE_MS).sum()))
     p50, p99 = (_percentile(took_ms, feedback, name) for name in ("p50", "p99"))
     legend = [
