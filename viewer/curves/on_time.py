@@ -21,7 +21,7 @@ LARGEST_FRAME = 20_000  # rows: denser frames say nothing of single emitters
 class OnTimeSample:
     """Check for localizations whether the next frame has one at the same place.
 
-    An emitter that stays on for n frames in a row gives n localizations, and one of
+    An emitter that stays on for n frames in a row has n localizations, and one of
     them, the last, is not followed by another. So the mean length of such runs is
     localizations / (localizations that are not followed): a count, without a model
     of the blinking. A frame in which an emitter is missed ends its run. At the same

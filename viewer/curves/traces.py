@@ -156,19 +156,19 @@ class Traces:
         losses = None
         if isinstance(lost, dict):
             losses = sum(filter(None, map(finite, lost.values())))
-        told = {
+        values = {
             "density": finite(status.get("density_per_um2")),
             "losses": losses,
             "fps": finite(status.get("fps")),
         }
         laser = Activation.read(status)
         if laser is not None:
-            told["density_target"] = laser.target_per_um2
-            told["laser_power"] = laser.power
+            values["density_target"] = laser.target_per_um2
+            values["laser_power"] = laser.power
         with self._writing, self._lock:
             if laser is not None and laser.unit:
                 self.series["laser_power"].unit = laser.unit
-            for name, value in told.items():
+            for name, value in values.items():
                 self._add_value(name, at, value)
             self._add_value("latency", at, latency, slow)
             self._end_frames(at, losses, finite(status.get("localized")))

@@ -255,7 +255,7 @@ class Document:
             yield choice.of_whole(rows)
 
     def close(self) -> None:
-        """Let go of the temporary file. Idempotent."""
+        """Delete the temporary file. Idempotent."""
         with self.lock:
             self.store.close()
             self._pending = None

@@ -374,7 +374,7 @@ class RowStore:
                 yield compact.chosen(slice(begin, end)).whole()
 
     def close(self) -> None:
-        """Let go of the temporary file. Idempotent."""
+        """Delete the temporary file. Idempotent."""
         if self._spool:
             self._spool.close()
 

@@ -114,7 +114,7 @@ class Spool:
         return found
 
     def close(self) -> None:
-        """Let go of the file, which is gone then. Idempotent."""
+        """Delete the file. Idempotent."""
         with self._lock:
             if self._file is not None:
                 self._file.close()

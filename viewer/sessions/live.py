@@ -51,7 +51,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         ...
 
 
@@ -178,7 +178,7 @@ class LiveSession:
             self.preview = update
 
     def close(self) -> None:
-        """Stop following and let go of what is held. Idempotent."""
+        """Stop following and release everything. Idempotent."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()

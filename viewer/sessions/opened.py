@@ -202,7 +202,7 @@ class OpenedSession:
         return loaded
 
     def close(self) -> None:
-        """Stop loading and let go of files. Idempotent."""
+        """Stop loading and close the files. Idempotent."""
         self._closing.set()
         self._thread.join()
         if self.recorded is not None:

@@ -81,7 +81,7 @@ class RecordedFrames:
         )
 
     def close(self) -> None:
-        """Let go of the files. Idempotent."""
+        """Close the files. Idempotent."""
         self._reader.close()
 
     def __enter__(self) -> RecordedFrames:

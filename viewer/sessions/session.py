@@ -73,5 +73,5 @@ class SessionView(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop following, let go of files and sockets. Idempotent."""
+        """Stop following, close files and sockets. Idempotent."""
         ...

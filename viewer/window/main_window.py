@@ -276,7 +276,7 @@ class ViewerWindow(QMainWindow):
             getattr(self, action)()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Remember the layout, let go of everything."""
+        """Save the layout, release everything."""
         super().closeEvent(event)
         if self._closed:
             return

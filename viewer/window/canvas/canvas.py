@@ -40,7 +40,7 @@ class Painter(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is held. Idempotent."""
+        """Release everything. Idempotent."""
         ...
 
 

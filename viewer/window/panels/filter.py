@@ -45,7 +45,7 @@ class FilterPanel(QWidget):
     ----------
     changed : Signal(object)
         The new `Selection`: ten times a second at most while a slider moves, and
-        once when it is let go.
+        once when it is released.
     sliders : dict[str, RangeSlider]
         By the quantity's name in `Selection`.
     """

@@ -52,7 +52,7 @@ class RangeSlider(QWidget):
     changed : Signal(object)
         The new `Range`, while it changes.
     released : Signal(object)
-        The new `Range`, when a handle was let go, a number typed, a key pressed.
+        The new `Range`, when a handle was released, a number typed, a key pressed.
     """
 
     changed = Signal(object)
@@ -305,7 +305,7 @@ class RangeSlider(QWidget):
         self.drag(event.position().x())
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        """Let go (called by Qt)."""
+        """End the drag (called by Qt)."""
         self.let_go()
 
     def take(self, handle: _Handle, x: float) -> None:

@@ -33,7 +33,7 @@ class Amount(QWidget):
     changed : Signal(float)
         The new number, when the user changed it.
     released : Signal()
-        The slider was let go, or moved by a key.
+        The slider was released, or moved by a key.
     """
 
     changed = Signal(float)
