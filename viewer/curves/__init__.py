@@ -1,1 +1,4 @@
-"""Curves over time: density, photons, precision, on-time."""
+"""Curves over time: density, photons, precision, on-time.
+
+traces > series > on_time > bins.
+"""

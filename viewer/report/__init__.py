@@ -1,1 +1,4 @@
-"""The page and the plots that a finished session leaves behind."""
+"""The page and the plots that a finished session leaves behind.
+
+page > control_plots.
+"""

@@ -1,1 +1,5 @@
-"""Sessions that run and sessions that are over, as documents to look at."""
+"""Running and finished sessions, as documents to look at.
+
+session, opened > live > recorded_frames; opened > session_report. `LiveSession` and
+`OpenedSession` both are a `SessionView`.
+"""

@@ -1,1 +1,4 @@
-"""The viewer's window: Qt and vispy live here, and only here."""
+"""The viewer's window: Qt and vispy are imported here.
+
+application > main_window > panels, tasks > canvas > widgets.
+"""
