@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
-
 if TYPE_CHECKING:
     from PySide6.QtGui import QKeyEvent
 
@@ -73,6 +71,8 @@ def action_of(key: str) -> str | None:
 
 def action_for(event: QKeyEvent) -> str | None:
     """Return the method that a key press calls; None with Ctrl or Alt held."""
+    from PySide6.QtCore import Qt  # here: the table itself needs no Qt
+
     held = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
     try:
         name = Qt.Key(event.key()).name.removeprefix("Key_")
