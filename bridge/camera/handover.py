@@ -81,18 +81,18 @@ class Handover:
             )
             return True
         if self._shedding.in_block == 1:
-            _log.warning("frames are shed: the disk or the engine takes them too slow.")
+            _log.warning("frames are shed: the disk or the engine is too slow.")
         return True
 
     def end(self, error: LivelocError | None = None, planned: int = 0) -> None:
-        """Say that no frame follows, and why. The first call counts.
+        """End the stream: no frame follows. Only the first call counts.
 
         Parameters
         ----------
         error : LivelocError, optional
-            Raised to the reader after the frames that wait; without it all is well.
+            Raised to the reader after the waiting frames. Default: a good end.
         planned : int
-            Exposures that there should have been, 0 if nobody knows.
+            Number of exposures expected, 0 if unknown.
         """
         with self._changed:
             self._end(error, planned)
@@ -139,14 +139,14 @@ class HandedSource:
     Parameters
     ----------
     handover : Handover
-        Read by nobody else.
+        The queue, with no other reader.
     start : StreamStart
-        What its frames are.
+        Description of its frames.
     on_begin, on_stop : Callable, optional
-        Called when the first frame is asked for, and by `stop` when frames are still
-        to come: it must make somebody end the handover. Without it `stop` does so.
+        Called when the first frame is requested, and by `stop` while frames are still
+        to come: `on_stop` must lead to the end of the handover. Default: `stop` ends it.
     stop : threading.Event, optional
-        Does what `stop` does, when set; only read here.
+        Has the effect of `stop` when set; only read here.
     """
 
     def __init__(
@@ -182,8 +182,8 @@ class HandedSource:
         Raises
         ------
         SourceError
-            Why the acquisition ended, if not as planned; `SourceAborted` when
-            somebody stopped it. Frames before are good.
+            Why the acquisition ended, if not as planned; `SourceAborted` when it was
+            stopped. Frames before are good.
         """
         if self._on_begin is not None:
             self._on_begin()

@@ -53,7 +53,7 @@ def judge(per_um2: ArrayLike, target_per_um2: float) -> Settling:
     per_um2 : array_like, shape (frames,)
         Of consecutive frames.
     target_per_um2 : float
-        Of all of them.
+        Density to be held in all of these frames.
     """
     ratio = np.asarray(per_um2, np.float64) / target_per_um2
     if len(ratio) < BLOCK_FRAMES:
