@@ -144,7 +144,7 @@ class HandedSource:
         Description of its frames.
     on_begin, on_stop : Callable, optional
         Called when the first frame is requested, and by `stop` while frames are still
-        to come: `on_stop` must lead to the end of the handover. Default: `stop` ends it.
+        to come. `on_stop` must lead to the end of the handover; `stop` ends it without.
     stop : threading.Event, optional
         Has the effect of `stop` when set; only read here.
     """
