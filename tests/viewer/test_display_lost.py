@@ -12,6 +12,7 @@ import pytest
 
 from liveloc.stream.balance import WINDOW_CLOSED
 from liveloc.stream.console.launch import _Watch
+from liveloc.stream.files.session_folder import SessionFolder
 from liveloc.stream.localizations import empty
 from liveloc.stream.session.processes import Child, StopEvent
 from liveloc.stream.tables.arrow import TableWriter
@@ -63,7 +64,7 @@ def watch(folder: Path, viewer: Ended, bridge: Ended, said: list[str]) -> _Watch
     child: Any = viewer
     other: Any = bridge
     return _Watch(
-        folder=folder,
+        paths=SessionFolder(folder),
         subscriber=none,
         engine=none,
         bridge=other,
