@@ -1,6 +1,6 @@
 """Mutation fuzz of the wire protocol's headers.
 
-Run ``python tests/stream/fuzz_wire.py --count 1000000``. Every input must be
+Run ``python tests/stream/transport/fuzz_wire.py --count 1000000``. Every input must be
 decoded or refused with `MessageError`; anything else is printed and fails.
 """
 
