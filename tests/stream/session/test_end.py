@@ -208,14 +208,11 @@ def test_a_second_signal_interrupts_only_what_may_be_interrupted():
     before = signal.getsignal(signal.SIGHUP)
     with StopEvent() as stop:
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-            os.kill(os.getpid(), number)
-        time.sleep(0.01)
+            signal.raise_signal(number)
         assert (stop.signal, stop.again, stop.is_set()) == (signal.SIGHUP, True, True)
         with pytest.raises(KeyboardInterrupt), stop.interruptible():
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.01)
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGHUP) == before
 
 
@@ -224,8 +221,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopEvent() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
-            time.sleep(0.01)
+            signal.raise_signal(signal.SIGHUP)
             assert not stop.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -6,8 +6,8 @@ delivers, loses, stops; the engine's process or only its consumer pauses; the
 connection breaks; the engine is killed and started again.
 
 ``python tests/stream/transport/credit_model.py --count 100000`` runs as many random
-histories and shows the shortest that gets stuck. ``--old-rule`` keeps pixels until their
-rows are written, as version 0.1.0 did: that gets stuck.
+histories and shows the shortest that gets stuck. ``--old-rule`` keeps pixels until
+their rows are written, as version 0.1.0 did: that gets stuck.
 """
 
 from __future__ import annotations
