@@ -48,9 +48,7 @@ LARGEST_MISFIT = 0.02  # of the brightest value: beyond, the pieces are no splin
 # What is read of a file. The rest, such as all bead images, may be large.
 _READER = Path(__file__).with_name("matlab_reader.py")
 LONGEST_S = 120.0  # for a file of some GB
-_STRUCTS = ("SXY", "cspline", "parameters")
-_FIELDS = ("coeff", "x0", "z0", "dz", "normf", "EMon", "pixelsize", "cam_pixelsize_um")
-_WANTED = frozenset((*_STRUCTS, *_FIELDS))
+_WANTED = "SXY,cspline,parameters,coeff,x0,z0,dz,normf,EMon,pixelsize,cam_pixelsize_um"
 
 
 def open_psf(
@@ -260,15 +258,8 @@ def _pixel_size_nm(parameters: Any) -> float | None:
 
 def _contents(path: Path) -> dict[str, Any]:
     """Read what is wanted of a MATLAB file of any version, as plain dicts."""
-    import h5py
-
     try:
-        if not h5py.is_hdf5(path):
-            return _version_5(path)
-        with h5py.File(path) as file:
-            return {k: _hdf5(file, file[k]) for k in file if k in _WANTED}
-    except SettingsError:
-        raise
+        return _read_apart(path)
     except DAMAGED as error:
         raise SettingsError(
             f"{path}: cannot be read as a MATLAB file ({one_line(error)}). Use a "
@@ -276,12 +267,11 @@ def _contents(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _version_5(path: Path) -> dict[str, Any]:
-    """Read a file before version 7.3 in a process of its own, which it may end."""
-    names = ",".join(_STRUCTS), ",".join(sorted(_WANTED))
+def _read_apart(path: Path) -> dict[str, Any]:
+    """Read a file in a process of its own, which it may end."""
     try:
         done = subprocess.run(
-            [sys.executable, "-P", str(_READER), str(path.resolve()), *names],
+            [sys.executable, "-P", str(_READER), str(path.resolve()), _WANTED],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=LONGEST_S,
@@ -308,18 +298,3 @@ def _cells(value: Any) -> Any:
         return value
     held = {name: _cells(inner) for name, inner in value.items()}
     return list(held.values()) if all(name.isdigit() for name in held) else held
-
-
-def _hdf5(file: Any, item: Any) -> Any:
-    """Read one variable of a MATLAB 7.3 file: axes in MATLAB's order, cells as lists.
-
-    Fields of an array of structs are datasets of references, so an array of one
-    struct reads as that struct.
-    """
-    import h5py
-
-    if isinstance(item, h5py.Group):
-        return {name: _hdf5(file, item[name]) for name in item if name in _WANTED}
-    if item.dtype == h5py.ref_dtype:
-        return [_hdf5(file, file[reference]) for reference in np.ravel(item[()])]
-    return np.asarray(item[()]).T
