@@ -38,7 +38,19 @@ class _Strict(BaseModel):
 
 
 class DefocusConfig(_Strict):
-    """One axis of an astigmatic PSF: see `psf.Defocus`."""
+    """One axis of an astigmatic PSF.
+
+    Attributes
+    ----------
+    sigma_px : float
+        Standard deviation in focus, camera pixels.
+    focus_nm : float
+        z at which this axis is in focus, nm.
+    depth_nm : float
+        Defocus at which the width has grown by sqrt(2), nm.
+    cubic, quartic : float
+        Deviations from the Gaussian beam; see `psf.Defocus` for the formula.
+    """
 
     sigma_px: Positive
     focus_nm: Finite
@@ -48,7 +60,15 @@ class DefocusConfig(_Strict):
 
 
 class AstigmaticConfig(_Strict):
-    """3D: see `psf.AstigmaticPSF`."""
+    """3D: a Gaussian whose two widths are smallest at different depths.
+
+    Attributes
+    ----------
+    kind : {"astigmatic"}
+        Selects this kind of PSF.
+    x, y : DefocusConfig
+        Width along this axis as it changes with z.
+    """
 
     kind: Literal["astigmatic"]
     x: DefocusConfig
@@ -56,14 +76,37 @@ class AstigmaticConfig(_Strict):
 
 
 class GaussianConfig(_Strict):
-    """2D: a round Gaussian whose width differs from movie to movie."""
+    """2D: a round Gaussian whose width differs from movie to movie.
+
+    Attributes
+    ----------
+    kind : {"gaussian"}
+        Selects this kind of PSF.
+    sigma_px : (low, high)
+        Range of the standard deviation, camera pixels.
+    """
 
     kind: Literal["gaussian"]
     sigma_px: Range
 
 
 class DoubleHelixConfig(_Strict):
-    """3D: see `psf.DoubleHelixPSF`."""
+    """3D: two lobes that turn about each other with z.
+
+    Attributes
+    ----------
+    kind : {"double_helix"}
+        Selects this kind of PSF.
+    sigma_px : float
+        Standard deviation of each lobe, camera pixels.
+    separation_px : float
+        Distance between the two lobes, camera pixels.
+    angle : float
+        Angle of the line through the lobes at z = 0, radians; positive turns from x
+        to y.
+    turn_per_nm : float
+        Change of the angle with z, radians per nm.
+    """
 
     kind: Literal["double_helix"]
     sigma_px: Positive
@@ -77,8 +120,10 @@ class SplineConfig(_Strict):
 
     Attributes
     ----------
+    kind : {"spline"}
+        Selects this kind of PSF.
     file : Path
-        Relative to the training configuration.
+        PSF file, relative to the training configuration.
     """
 
     kind: Literal["spline"]
@@ -97,22 +142,22 @@ class EmitterConfig(_Strict):
     Attributes
     ----------
     density_per_um2 : (low, high)
-        Emitters on at one time; log-uniform from sample to sample.
+        Emitters that are on at one time, per um2; log-uniform from sample to sample.
     photons : (low, high)
         Median brightness of a sample in photons per full frame; log-uniform.
     photons_spread : float
         Standard deviation of the logarithm of the brightness within a sample.
     on_time_frames : (low, high)
-        Mean of the exponential on-time; log-uniform.
+        Mean of the exponential on-time, frames; log-uniform.
     switching : {"any time", "between frames"}
         Whether first and last frames are partial, as on a microscope, or
         emitters are on for whole frames, as in many simulated movies.
     filaments : float
-        Largest share of emitters that lie on lines, as on filaments and membranes
-        seen from the side; uniform from sample to sample. Depths are random on them,
-        too.
+        Largest fraction of emitters that lie on lines, as on filaments or membranes
+        seen edge-on; uniform from sample to sample. Their depths are random.
     label_photons : float
-        Emitters dimmer than this are rendered, but need not be found.
+        Emitters with fewer photons in a frame than this are rendered, but the network
+        need not find them.
     """
 
     density_per_um2: Range
@@ -130,13 +175,20 @@ class CameraConfig(_Strict):
     Attributes
     ----------
     file : Path, optional
-        Made by ``liveloc calibrate camera``; relative to the training
-        configuration. A camera with maps trains a network that sees the map of
-        the read noise.
-    read_noise_e, e_per_adu, em_gain, qe : float
-        See `CameraCalibration`; only without a file.
+        Camera file made by ``liveloc calibrate camera``, relative to the training
+        configuration. With per-pixel maps the network is given the read noise of each
+        pixel.
+    read_noise_e : float
+        Standard deviation of a dark pixel, electrons at the output, after EM gain;
+        only without a file.
+    e_per_adu : float
+        Electrons per count, before the EM gain is divided out; only without a file.
+    em_gain : float
+        Mean EM gain, 1 without electron multiplication; only without a file.
+    qe : float
+        Quantum efficiency, 1 to count detected photons; only without a file.
     gain_error : (low, high)
-        True photons per assumed photon, which simulates a wrong calibration.
+        Range of true photons per assumed photon, to simulate a wrong calibration.
     """
 
     file: Path | None = None
@@ -165,9 +217,9 @@ class BackgroundConfig(_Strict):
     photons : (low, high)
         Photons per pixel and frame; log-uniform from sample to sample.
     structure : float
-        Largest relative amplitude of smooth structure.
+        Largest relative amplitude of smooth variations of the background.
     scales_px : tuple[float, ...]
-        Its length scales, each with an equal share.
+        Length scales of these variations, camera pixels, in equal parts.
     """
 
     photons: Range
@@ -186,7 +238,19 @@ class ScheduleConfig(_Strict):
         Three-frame windows per simulated movie: consecutive ones share frames, which
         makes them cheaper.
     batch : int
-        Movies per step.
+        Simulated movies per step.
+    crop_px : int
+        Width and height of a simulated movie, camera pixels.
+    learning_rate : float
+        Peak learning rate.
+    weight_decay : float
+        Weight decay of the optimizer.
+    ema : float
+        Decay per step of the moving average of the weights, which is what is kept.
+    clip_norm : float
+        Maximum norm of the gradient; larger ones are scaled down to it.
+    seed : int
+        Seed of the initial weights and the simulated movies.
     """
 
     steps: Annotated[int, Field(gt=0)]
@@ -201,7 +265,17 @@ class ScheduleConfig(_Strict):
 
 
 class ThresholdConfig(_Strict):
-    """Probabilities that decide what is reported; see `emitters.Thresholds`."""
+    """Probabilities that decide what becomes a localization.
+
+    Attributes
+    ----------
+    seed : float
+        Minimum probability of a cell from which an emitter is reported.
+    split : float
+        A cell above this is an emitter of its own, even beside a likelier one.
+    final : float
+        Minimum probability of the emitter: its cell's and its neighbours' that agree.
+    """
 
     seed: Annotated[float, Field(gt=0, lt=1)] = 0.1
     split: Annotated[float, Field(gt=0, le=1)] = 0.85
@@ -229,14 +303,33 @@ class TrainingConfig(_Strict):
 
     Attributes
     ----------
+    name : str
+        Name of the network, and of its bundle.
+    description : str
+        A line about the network, for people.
     preset : {"live", "dense", "decode"}
-        Size of the network; see `network.PRESETS`.
+        Size of the network; see docs/training.md.
     context : bool
-        False trains a network that sees one frame only, for comparison.
+        Whether the network sees three frames; false trains one that sees a single
+        frame, for comparison.
+    pixel_size_nm : float
+        Edge of a camera pixel in the sample, nm.
+    psf : section
+        PSF of the microscope; `kind` decides which keys it has.
     z_range_nm : (low, high), optional
-        Depths at which emitters are simulated; without it the network is 2D.
+        Depths at which emitters are simulated, nm; without it the network is 2D.
     focus_drift_nm : float
-        Standard deviation of the focus from one frame to the next.
+        Standard deviation of the change of focus from one frame to the next, nm.
+    emitters : EmitterConfig
+        Density, brightness and on-time of the emitters.
+    camera : CameraConfig
+        Noise of the camera.
+    background : BackgroundConfig
+        Light between the emitters.
+    schedule : ScheduleConfig
+        How long to train, and how fast.
+    thresholds : ThresholdConfig
+        Probabilities that decide what becomes a localization.
     """
 
     name: str

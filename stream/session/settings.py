@@ -51,8 +51,11 @@ class CameraSection(_Section):
     roi : (x, y, width, height), optional
         Region of the chip in pixels of the frames, binning included; unchanged if not
         given.
+    exposure_ms : float, optional
+        Exposure time, ms; the camera's own if not given.
     interval_ms : float, optional
-        Time from frame to frame, ms, if it is longer than the exposure, or triggered.
+        Time from frame to frame, ms, if it is longer than the exposure or set by a
+        trigger.
     buffer_mib : int, optional
         Size of Micro-Manager's circular buffer, MiB; room for 10 s if not given.
     patience_s : float
@@ -66,10 +69,19 @@ class CameraSection(_Section):
     pixel_size_nm : float, optional
         Edge of a pixel of the frames in the sample, nm, binning included.
     calibration_file : Path, optional
-        Camera file, relative to the session file; see `stream.camera_file`. It has all
-        that follows, and the pixel size if that is not given here.
-    offset_adu, e_per_adu : float, optional
-        Give both, or neither: then they are estimated from the first frames.
+        Camera file, relative to the session file. It replaces the keys below, and
+        sets the pixel size if that is not given here.
+    offset_adu : float, optional
+        Counts of a dark pixel, ADU. Set it together with `e_per_adu`; without both,
+        they are estimated from the first frames.
+    e_per_adu : float, optional
+        Electrons per count, before the EM gain is divided out.
+    em_gain : float
+        Mean EM gain; 1 without electron multiplication.
+    qe : float
+        Quantum efficiency; 1 to count detected photons.
+    read_noise_e : float
+        Standard deviation of a dark pixel, electrons at the output, after EM gain.
     """
 
     config: str = "simulated"
@@ -160,10 +172,20 @@ class SimulationSection(_Section):
     fluorophores_per_um2 : float
         Reservoir of fluorophores. The more there are, the slower the density falls:
         250 lose about a tenth in 3,000 frames at the defaults.
-    on_time_frames, bleach_probability, photons, photon_spread : float
-        See ``bridge.simulated.photophysics.Photophysics``.
-    blink_probability, blink_frames : float
-        Short dark states within an emission; see there.
+    photons : float
+        Mean detected photons of an emitter that is on for a whole frame, at the
+        default excitation.
+    photon_spread : float
+        Relative standard deviation of the brightness between emissions.
+    on_time_frames : float
+        Mean of the exponential on-time, frames, at the default excitation.
+    bleach_probability : float
+        Probability that an emission is the last one; 0.25 gives four on average.
+    blink_probability : float
+        Probability that an on-time is followed by a short dark state and another
+        on-time of the same emission.
+    blink_frames : float
+        Mean duration of the short dark state, frames.
     background : float
         Mean background, photons per pixel and frame; one eighth higher over the
         cell, one eighth lower away from it.
@@ -223,20 +245,22 @@ class SimulationSection(_Section):
 
 
 class ShutterSection(_Section):
-    """Backup shutter that blocks the activation laser when that does not answer.
+    """Backup shutter that blocks the beam when the laser does not answer.
 
     Attributes
     ----------
-    device, property : str
-        A shutter, or what enables the laser; best with another driver than the
-        laser's, since a driver that hangs may block all of its devices.
+    device : str
+        Label of a shutter, or of a device that enables the laser. Choose one with a
+        driver of its own: a driver that hangs may block all of its devices.
+    property : str
+        Property of that device which opens and closes it.
     closed : str or number
         Value that blocks the light.
     open : str or number, optional
         Value that is set when the session begins; without it the shutter is never
         opened.
     after_s : float
-        Longest time that the laser may take to answer, s.
+        Time after which a laser that has not answered is shut off, s.
     """
 
     device: str
@@ -251,27 +275,39 @@ class LaserSection(_Section):
 
     Attributes
     ----------
-    device, property : str, optional
-        Without a device no laser is touched. The simulated microscope has its own.
-    power, safe, lowest, highest : float
-        Powers in `unit`. The laser goes to `safe` when anything ends or fails.
+    device : str, optional
+        Label of the laser in Micro-Manager. Without one no laser is touched; the
+        simulated microscope has its own.
+    property : str, optional
+        Property of that device which sets the power.
+    power : float, optional
+        Power to begin with, in `unit`; `safe` if not given.
+    safe : float
+        Power to which the laser goes when anything ends or fails, in `unit`.
+    lowest : float
+        Lowest power that a control law may set, in `unit`.
+    highest : float, optional
+        Highest power that may ever be set, in `unit`.
+    unit : str
+        Unit of the powers, for display; nothing is converted.
     slew_percent_per_s : float
         Fastest rise that a control law may cause, percent of the present power per
         second; the power may fall at once.
     floor : float, optional
-        Power that may be reached at once from anything below, so that it can leave 0;
-        1 % of the highest, or one `quantum` if that is more, if not given.
+        Power that may always be reached in one step, so that the laser can leave 0.
+        If not given: 1 % of `highest`, or one `quantum` if that is more.
     quantum : float
-        Step of the device, 0 for none.
+        Smallest step of the device, in `unit`; 0 if it takes any power.
     settle_s : float
         Time that the device needs after a setting, s; no other power is set meanwhile.
     uj_per_frame : float or list of (power, uJ), optional
-        Energy per frame for one unit of power, or a table of it for some powers, with
-        straight lines in between.
+        Energy per frame at one unit of power, uJ, or a table of (power, uJ),
+        interpolated linearly.
     dose_budget_uj : float, optional
         Energy after which the power goes to `lowest`, uJ; needs `uj_per_frame`.
     shutter : ShutterSection, optional
-        Closed when the laser does not answer, or does not go to its safe level.
+        Backup shutter, closed when the laser does not answer or does not go to its
+        safe level.
     """
 
     device: str | None = None
@@ -323,15 +359,16 @@ class StopSection(_Section):
     minutes : float, optional
         Time since the first frame, minutes.
     at_highest_s : float, optional
-        Time of the laser at its highest power, s.
+        Time that the laser has spent at its highest power, s.
     density_below_per_um2 : float, optional
-        Density that has not been reached for `density_below_s`.
+        The session ends when the density stays below this for `density_below_s`,
+        emitters per um2.
     density_below_s : float
-        Time below `density_below_per_um2`, s.
+        Time that the density must stay below `density_below_per_um2`, s.
     dose : float, optional
-        Sum of power times seconds, with power in the laser's unit.
+        Accumulated power times time, in the laser's unit times seconds.
     resolution_nm : float, optional
-        Resolution from precision and sampling, nm: the square root of
+        Resolution to reach, from precision and sampling, nm: the square root of
         (2.355 sigma)^2 + (2 / sqrt(localizations per area))^2.
     free_disk_gib : float
         Free space on the session's disk below which it ends, GiB.
@@ -356,13 +393,13 @@ class ControlSection(_Section):
     options : dict
         Options of the law.
     target_per_um2 : float, "present", or list of (frame, float), optional
-        Density to hold: emitters that are on, per um2 and frame. ``present`` takes the
-        density of the first `settle_frames` frames, taken at `laser.power`. A list
-        changes it from given frames on.
+        Density to hold: emitters that are on, per um2 and frame. ``present`` is the
+        density measured in the first `settle_frames` frames, at `laser.power`. A list
+        of (frame, density) changes the target during the acquisition.
     highest_target_per_um2 : float
         Highest target that may be requested while the session runs.
     settle_frames : int
-        Frames for the measurement of ``present``.
+        Frames over which ``present`` is measured.
     region : (x, y, width, height), optional
         Region of the chip, in pixels, in which emitters count; all of it if not given.
     block_frames : int
@@ -409,13 +446,16 @@ class StreamSection(_Section):
 
     Attributes
     ----------
-    frames_endpoint, localizations_endpoint : str, optional
-        ZeroMQ addresses; loopback only. If not given, `run` takes free ports, and a
-        process that is started alone takes 5555 and 5556.
+    frames_endpoint : str, optional
+        ZeroMQ address of the frames, on this machine only. If not given, `run` picks
+        a free port, and a process that is started alone uses port 5555.
+    localizations_endpoint : str, optional
+        ZeroMQ address of the localizations, likewise; port 5556.
     policy : {"drop_block", "stop"}
-        What happens to frames that the engine has no room for.
+        What happens when the engine has no room for more frames: leave out a block
+        of them, or end the stream.
     record : bool
-        Keep every frame next to the results, before anything is shed.
+        Keep every frame on disk, beside the results, before any is dropped.
     """
 
     frames_endpoint: str | None = None
@@ -434,16 +474,16 @@ class EngineSection(_Section):
     refine : bool
         Fit emitters again with the PSF that the network was trained on.
     provider : {"cpu", "cuda", "tensorrt"}
-        What ONNX Runtime runs the network on.
+        Execution provider of ONNX Runtime that runs the network.
     threads : int
-        CPU threads of the network.
+        CPU threads that the network may use.
     max_batch : int
-        Largest number of frames in a batch, fewer where frames are large.
+        Largest number of frames in a batch; fewer if the frames are large.
     memory_gib : float
-        Most memory that the network may use for frames, GiB; a stream whose frames need
-        more is refused.
+        Maximum memory for the network's batches, GiB; a stream whose frames need more
+        is refused.
     ring_frames : int
-        Frames that the ring holds.
+        Capacity of the engine's frame buffer, frames.
     """
 
     model: str = "gaussian-2d"
@@ -456,13 +496,37 @@ class EngineSection(_Section):
 
 
 class ViewerSection(_Section):
-    """What is shown."""
+    """What is shown.
+
+    Attributes
+    ----------
+    super_pixel_nm : float
+        Pixel size of the super-resolution image, nm.
+    """
 
     super_pixel_nm: Positive = 20.0
 
 
 class SessionSettings(_Section):
-    """Everything a session runs with; written next to its results."""
+    """Everything a session runs with; written next to its results.
+
+    Attributes
+    ----------
+    camera : CameraSection
+        Which camera, and what its counts mean.
+    simulation : SimulationSection
+        The simulated microscope, with ``camera: {config: simulated}``.
+    laser : LaserSection
+        The activation laser and its limits.
+    control : ControlSection
+        How the laser follows the density of emitters.
+    stream : StreamSection
+        How frames travel, and whether they are recorded.
+    engine : EngineSection
+        The network, and what it may use of the computer.
+    viewer : ViewerSection
+        What the viewer shows.
+    """
 
     camera: CameraSection = CameraSection()
     simulation: SimulationSection = SimulationSection()
