@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 
 def bridge(
     settings_file: Annotated[
-        Path | None, typer.Argument(help="Session settings (YAML), or its folder.")
+        Path | None,
+        typer.Argument(help="Session settings (YAML), or a session folder."),
     ] = None,
     config: Config = None,
     frames: Frames = None,
-    connect: Annotated[str | None, typer.Option(help="The engine's address.")] = None,
-    record_too: Annotated[bool | None, typer.Option("--record/--no-record")] = None,
+    connect: Annotated[str | None, typer.Option(help="Address of the engine.")] = None,
+    record_too: Annotated[
+        bool | None,
+        typer.Option("--record/--no-record", help="Record every frame to disk."),
+    ] = None,
     session: SessionPath = None,
     supervised: Supervised = False,
 ) -> None:
@@ -64,7 +68,7 @@ def target(
     session: Annotated[Path, typer.Argument(help="Folder of a running session.")],
     density: Annotated[str, typer.Argument(help="Emitters per um2, or 'present'.")],
 ) -> None:
-    """Hold another density in a running session, from now on.
+    """Change the density that a running session holds.
 
     Example: liveloc target sessions/cell1 0.8
     """
@@ -72,7 +76,7 @@ def target(
 
     write_target(session, density, origin="command line")
     outcome = SessionFolder(session).control
-    say(f"requested {density}; the outcome is written to {outcome}")
+    say(f"requested {density}; see {outcome} for the bridge's answer")
 
 
 def record(

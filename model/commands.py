@@ -49,10 +49,12 @@ def engine(
     session: SessionPath = None,
     keep: Annotated[
         Path | None,
-        typer.Option("--out", help="Serve stream after stream, each in a folder here."),
+        typer.Option("--out", help="Parent folder, for one stream after another."),
     ] = None,
-    bind: Annotated[str | None, typer.Option(help="Address for frames.")] = None,
-    publish: Annotated[str | None, typer.Option(help="Address for results.")] = None,
+    bind: Annotated[
+        str | None, typer.Option(help="Address to receive frames at.")
+    ] = None,
+    publish: Annotated[str | None, typer.Option(help="Address to publish at.")] = None,
     model: Model = None,
     refine: Refine = None,
     provider: Annotated[str | None, typer.Option(help="cpu, cuda or tensorrt.")] = None,
@@ -100,9 +102,11 @@ def evaluate(
     border: Annotated[
         float, typer.Option(min=0, help="Margin to leave out, nm; challenge: 450.")
     ] = 0.0,
-    planar: Annotated[bool, typer.Option("--2d", help="Match in the plane.")] = False,
+    planar: Annotated[
+        bool, typer.Option("--2d", help="Ignore z when matching.")
+    ] = False,
     pixel_size: Annotated[
-        float | None, typer.Option(help="Pixel size, nm, if no table states it.")
+        float | None, typer.Option(help="Camera pixel size, nm, if the tables lack it.")
     ] = None,
     photon_quantile: Annotated[
         float,
@@ -111,7 +115,8 @@ def evaluate(
         ),
     ] = 0.0,
     wobble: Annotated[
-        Path | None, typer.Option(help="PSF file or table of dx, dy, z in nm.")
+        Path | None,
+        typer.Option(help="Wobble correction: PSF file or table of dx, dy, z, nm."),
     ] = None,
     psf: Annotated[
         Path | None, typer.Option(help="PSF file for the Cramér-Rao limits.")
@@ -120,10 +125,12 @@ def evaluate(
         str | None, typer.Option(help="Model whose PSF sets the limits.")
     ] = None,
     camera: Annotated[
-        Path | None, typer.Option(help="Camera file, if the table has no camera.")
+        Path | None,
+        typer.Option(help="Camera file, if the table does not include one."),
     ] = None,
     overlap: Annotated[
-        bool, typer.Option("--overlap", help="Limits that account for neighbours.")
+        bool,
+        typer.Option("--overlap", help="Include overlapping neighbours in the limits."),
     ] = False,
     plots: Annotated[Path | None, typer.Option(help="Folder for figures.")] = None,
     json_file: JsonFile = None,
@@ -213,7 +220,7 @@ def calibrate_camera_file(
     ],
     file: Annotated[Path, typer.Option("--out", help="Camera file to write.")],
     more_light: Annotated[
-        list[Path] | None, typer.Argument(metavar="LIGHT", help="More levels.")
+        list[Path] | None, typer.Argument(metavar="LIGHT", help="More --light stacks.")
     ] = None,
     em_gain: Annotated[float, typer.Option(min=1, help="EM gain.")] = 1.0,
     qe: Annotated[float, typer.Option(help="Quantum efficiency.")] = 1.0,
@@ -221,9 +228,11 @@ def calibrate_camera_file(
         float | None, typer.Option(min=1, help="Saturation level, ADU.")
     ] = None,
     maps: Annotated[
-        bool, typer.Option(help="Per-pixel maps, given enough frames.")
+        bool, typer.Option(help="Write per-pixel maps if there are enough frames.")
     ] = True,
-    name: Annotated[str, typer.Option(help="Camera and readout mode.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Name of the camera and readout mode.")
+    ] = "",
     pixel_size: Annotated[float | None, typer.Option(help="Pixel size, nm.")] = None,
 ) -> None:
     """Measure offset, gain and read noise from dark and lit frames.
@@ -307,7 +316,7 @@ def calibrate_psf_file(
     em_gain: Annotated[float, typer.Option(min=1, help="EM gain.")] = 1.0,
     qe: Annotated[float, typer.Option(help="Quantum efficiency.")] = 1.0,
     read_noise: Annotated[
-        float, typer.Option(min=0, help="Electrons, after EM gain.")
+        float, typer.Option(min=0, help="Read noise, electrons, after EM gain.")
     ] = 1.6,
     z_start: Annotated[
         float | None, typer.Option(help="z of the first plane, nm.")
@@ -316,7 +325,7 @@ def calibrate_psf_file(
         Path | None, typer.Option(help="Table of true positions: x_nm and y_nm.")
     ] = None,
     bead_photons: Annotated[
-        float | None, typer.Option(min=1, help="Photons per bead and plane.")
+        float | None, typer.Option(min=1, help="Photons per bead and plane, if known.")
     ] = None,
     window: Annotated[
         int | None, typer.Option(min=7, help="Edge of the fitted square, px.")
@@ -328,7 +337,8 @@ def calibrate_psf_file(
         float | None, typer.Option(min=5, help="Spacing of the knots along z, nm.")
     ] = None,
     background: Annotated[
-        str, typer.Option(help="One per 'bead', per 'plane' of each, or 'none'.")
+        str,
+        typer.Option(help="One level per 'bead', one per 'plane' of each, or 'none'."),
     ] = "bead",
     jitter: Annotated[
         bool, typer.Option(help="Fit jitter of stage and lamp, plane by plane.")

@@ -63,8 +63,8 @@ class CameraEstimate:
         if np.isnan(self.offset_adu):
             return (
                 f"offset {taken.offset_adu:.0f} ADU and {gain} are a guess, because "
-                "the offset does not show in the frames; if it is another, photons may "
-                "be wrong by an order of magnitude, and precision suffers"
+                "the frames do not reveal the offset; if it is wrong, photon numbers "
+                "may be off by a factor of ten, and precision suffers"
             )
         shown = f"{self.offset_adu:.0f} ± {self.offset_error_adu:.0f} ADU"
         if taken.offset_adu == self.offset_adu:

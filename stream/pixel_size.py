@@ -87,12 +87,12 @@ def misfit(nm: float) -> str:
     guess = ""
     for unit, factor in {"um": 1e3, "m": 1e9}.items():
         if LEAST_NM <= nm * factor <= MOST_NM:
-            guess = f" Is it {unit}? Write it in nm."
+            guess = f" Is this in {unit}? Give it in nm."
     if nm > MOST_NM:
-        guess = " Needed is the chip's pixel divided by the magnification."
+        guess = " It is the size of a pixel on the chip divided by the magnification."
     return (
-        f"no microscope has pixels of {nm:g} nm in the sample, needed are "
-        f"{LEAST_NM:g} to {MOST_NM:g}.{guess}"
+        f"no microscope has pixels of {nm:g} nm in the sample, it must be "
+        f"{LEAST_NM:g} to {MOST_NM:g} nm.{guess}"
     )
 
 

@@ -28,9 +28,7 @@ bench = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 def view(
     path: Annotated[
         Path | None,
-        typer.Argument(
-            help="Session folder or table file. Default: the running engine."
-        ),
+        typer.Argument(help="Session folder or table. Default: the running engine."),
     ] = None,
     connect: Annotated[
         str | None,
@@ -38,12 +36,12 @@ def view(
             help=f"Address of the engine's localizations. Default: {LOCALIZATIONS_AT}."
         ),
     ] = None,
-    keep: Annotated[bool, typer.Option(help="Stay open after the end.")] = True,
+    keep: Annotated[bool, typer.Option(help="Stay open when the session ends.")] = True,
     super_pixel: Annotated[
         float, typer.Option(min=0.1, help="Approximate pixel size of the image, nm.")
     ] = 20.0,
     pixel_size: Annotated[
-        float | None, typer.Option(help="Camera pixel size, nm, of a table without it.")
+        float | None, typer.Option(help="Camera pixel size, nm, if the table lacks it.")
     ] = None,
     folder: Annotated[
         Path | None,
@@ -140,11 +138,15 @@ def bench_view(
         typer.Option(help="Number of localizations to redraw; may be repeated."),
     ] = None,
     peers: Annotated[
-        str, typer.Option(help="Python interpreter that has picassosr and SMAPpy.")
+        str,
+        typer.Option(
+            show_default="this one",
+            help="Python interpreter with picassosr and SMAPpy installed.",
+        ),
     ] = sys.executable,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure the viewer's speed and memory, beside other programs.
+    """Measure the viewer's speed and memory, and compare with other programs.
 
     Takes some minutes and, for 1e8 localizations, 8 GB of memory and disk.
 

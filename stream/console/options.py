@@ -29,7 +29,8 @@ Model = Annotated[
 Refine = Annotated[
     bool | None,
     typer.Option(
-        "--refine/--no-refine", help="Refine each emitter by a fit of the model's PSF."
+        "--refine/--no-refine",
+        help="Refine each emitter with a fit of the model's PSF.",
     ),
 ]
 JsonFile = Annotated[
@@ -60,18 +61,18 @@ Gain = Annotated[float | None, typer.Option(help="Camera gain, electrons per ADU
 RoiOrigin = Annotated[
     tuple[int, int] | None,
     typer.Option(
-        help="Column and row of the first pixel on the chip, where the file has none."
+        help="Column and row on the chip of the first pixel, if the file does not say."
     ),
 ]
 TargetDensity = Annotated[
     str | None,
     typer.Option(
-        help="Emitters per um2 for the laser to hold, or 'present' for those now there."
+        help="Density for the laser to hold, emitters per um2; 'present': as measured."
     ),
 ]
 Law = Annotated[
     str | None,
-    typer.Option(help="Control law, see docs/control.md. Default: 'ratio'."),
+    typer.Option(help="Control law; see docs/control.md. Default: 'ratio'."),
 ]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
@@ -106,15 +107,15 @@ def given_camera(
     from ..camera_file import load_camera
 
     if (offset is None) != (gain is None):
-        raise SettingsError(
-            "--offset and --gain belong together: use both, or neither."
-        )
+        raise SettingsError("--offset and --gain go together: use both, or neither.")
     if file is None:
         if offset is None or gain is None:
             return None, None
         return CameraCalibration(offset_adu=offset, e_per_adu=gain), None
     if offset is not None:
-        raise SettingsError("--camera says offset and gain: leave those out.")
+        raise SettingsError(
+            "--camera already sets offset and gain: leave out --offset and --gain."
+        )
     camera = load_camera(file)
     return camera.calibration, camera.pixel_size_nm
 
@@ -164,11 +165,11 @@ def _pixel_size(movie: Movie, given: PixelSize) -> PixelSize:
     name, file = movie.path.name, movie.pixel_size
     if given.nm is not None:
         if file.oblong:
-            say(f"{name} {file.oblong}; {given.nm:g} nm ({given.source}) are used")
+            say(f"{name} {file.oblong}; using {given.nm:g} nm ({given.source})")
         elif file.nm is not None and abs(file.nm / given.nm - 1) > ALIKE:
             say(
-                f"{name} says that its pixels are {file.nm:.6g} nm ({file.source}); "
-                f"{given.nm:g} nm ({given.source}) are used"
+                f"{name} states a pixel size of {file.nm:.6g} nm ({file.source}); "
+                f"using {given.nm:g} nm ({given.source}) instead"
             )
         return given
     if file.oblong:
@@ -179,7 +180,7 @@ def _pixel_size(movie: Movie, given: PixelSize) -> PixelSize:
     if file.nm is not None:
         say(f"{name}: pixels of {file.nm:.6g} nm, from {file.source}")
         return file
-    said = file.remark or "does not say its pixel size"
+    said = file.remark or "does not state its pixel size"
     say(
         f"{name} {said}: {ASSUMED_PIXEL_NM:g} nm assumed; use --pixel-size for true "
         "nanometres"

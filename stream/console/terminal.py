@@ -226,7 +226,9 @@ def _of_feedback(feedback: dict[str, Any]) -> list[str]:
             f"ms, p99 {took['p99']:.0f} ms"
         )
     elif feedback.get("target_per_um2"):
-        lines.append(f"{feedback['target_per_um2']:g} emitters per um2 never reached")
+        lines.append(
+            f"target of {feedback['target_per_um2']:g} emitters per um2 never reached"
+        )
     if feedback.get("stopped_by"):
-        lines.append(f"ended by its rule {feedback['stopped_by']}")
+        lines.append(f"ended by stop rule {feedback['stopped_by']}")
     return lines

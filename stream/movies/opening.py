@@ -73,8 +73,8 @@ def _open(path: Path, counts: bool) -> Movie:
     if beginning in MAGIC:
         return open_tiff(path, counts=counts)
     raise SettingsError(
-        f"{path}: is not a movie that can be read (begins with {beginning!r}). Known "
-        "are TIFF (.tif, .tiff, OME, ImageJ, Micro-Manager, BigTIFF), .dax with .inf, "
-        ".raw with Picasso's .yaml, a folder of numbered TIFF images, and the folder "
-        "of a recording or session. Convert other files to TIFF."
+        f"{path}: not a movie that liveloc reads (begins with {beginning!r}). It "
+        "reads TIFF (.tif, .tiff, OME, ImageJ, Micro-Manager, BigTIFF), .dax with "
+        ".inf, .raw with Picasso's .yaml, a folder of numbered TIFF images, and the "
+        "folder of a recording or session. Convert anything else to TIFF."
     )

@@ -38,7 +38,7 @@ def open_sequence(folder: Path) -> Movie:
         if len(first) > 1 or len(images) == 1:
             raise SettingsError(
                 f"{folder}: holds stacks, not single images: {named(_names(images))}. "
-                "Name one of them."
+                "Give the path of one of them."
             )
         facts = _facts(first)
         shape, dtype = first.shape, first.dtype

@@ -156,7 +156,9 @@ def _check_session(folder: Path, asked: float | Literal["present"]) -> None:
     if not folder.is_dir():
         raise SettingsError(f"{folder}: no such session. Check the path.")
     if SessionFolder(folder).bridge_result.exists():
-        raise SettingsError(f"{folder}: this session has ended. Name one that runs.")
+        raise SettingsError(
+            f"{folder}: this session has ended. Give one that is running."
+        )
     if not SessionFolder(folder).settings.exists():
         return
     highest = SessionSettings.load(folder).control.highest_target_per_um2

@@ -121,7 +121,8 @@ def _decoded(path: Path, beginning: bytes) -> tuple[str, str]:
     kind = next((k for mark, k in _BINARY.items() if beginning.startswith(mark)), "")
     raise SettingsError(
         f"{path}: is not a text table (it begins with {beginning[:8]!r}"
-        f"{f', as {kind} does' if kind else ''}). Export it as CSV text."
+        f"{f', as {kind} does' if kind else ''}). Export a "
+        "spreadsheet as CSV text; localize a movie first, with 'liveloc fit'."
     )
 
 

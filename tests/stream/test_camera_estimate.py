@@ -99,7 +99,7 @@ def test_an_offset_that_does_not_show_is_called_a_guess():
     frames = np.round(rng.normal(500, 20, (10, 64, 64))).astype(np.uint16)
     found = estimate_camera(frames)
     assert found.calibration.offset_adu == 100
-    assert "photons may be wrong by an order of magnitude" in found.in_words
+    assert "photon numbers may be off by a factor of ten" in found.in_words
 
 
 def test_dead_hot_and_saturated_pixels_change_nothing():

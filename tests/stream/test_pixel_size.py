@@ -127,8 +127,8 @@ def test_edges_without_a_unit_must_be_alike_too(tmp_path):
 @pytest.mark.parametrize(
     "nm, advice",
     [
-        (0.1, "no microscope .* Is it um"),
-        (1e-7, "Is it m"),
+        (0.1, "no microscope .* Is this in um"),
+        (1e-7, "Is this in m"),
         (0, "5 to 2000"),
         (-100, "5 to 2000"),
         (float("nan"), "5 to 2000"),

@@ -63,8 +63,8 @@ def open_session(
         path = SessionFolder(folder).table
         if not path.exists():
             raise SettingsError(
-                f"{folder}: holds no {path.name}, so it is no session's folder. Give "
-                "the folder of a session, or the file of a table."
+                f"{folder}: holds no {path.name}, so it is not a session folder. Give "
+                "the folder of a session, or a table file."
             )
     elif path == SessionFolder(path.parent).table:
         folder = path.parent

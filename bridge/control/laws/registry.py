@@ -139,6 +139,6 @@ def _kind(name: str) -> _Kind:
         close = difflib.get_close_matches(name, _KINDS, n=1, cutoff=0.5)
         hint = f"Did you mean '{close[0]}'? " if close else ""
         raise SettingsError(
-            f"there is no control law '{name}'. {hint}Known: {', '.join(_KINDS)}."
+            f"there is no control law '{name}'. {hint}Available: {', '.join(_KINDS)}."
         )
     return _KINDS[name]

@@ -174,8 +174,8 @@ def _depths(stack: NDArray[Any], settings: BeadSettings) -> Floats:
     if not SPAN_NM[0] <= span <= SPAN_NM[1]:
         raise SettingsError(
             f"a z step of {settings.z_step_nm:g} nm makes {len(stack)} planes span "
-            f"{span:g} nm; must be {SPAN_NM[0]:g} to {SPAN_NM[1]:g} nm. Is --z-step "
-            "in nanometres?"
+            f"{span:g} nm; the stack must span {SPAN_NM[0]:g} to {SPAN_NM[1]:g} nm. Is "
+            "--z-step in nanometres?"
         )
     steps = np.arange(len(stack), dtype=np.float64)
     if settings.z_start_nm is None:

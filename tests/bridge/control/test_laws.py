@@ -172,7 +172,7 @@ def test_a_power_file_that_is_missing_or_too_narrow_is_refused(tmp_path):
     ("name", "options", "message"),
     [
         ("ration", {}, "no control law 'ration'. Did you mean 'ratio'"),
-        ("pid", {}, "Known: ratio, pi, dead_band, htsmlm, constant"),
+        ("pid", {}, "Available: ratio, pi, dead_band, htsmlm, constant"),
         ("ratio", {"on_time": 1}, "Did you mean 'on_time_s'"),
         ("ratio", {"on_time_s": 0}, "control.options: on_time_s is 0"),
         ("ratio", {"on_time_s": math.nan}, "on_time_s is nan"),

@@ -76,7 +76,7 @@ REFUSED = {
         b"frame,x_nm,y_nm,x_nm\n0,1,2,3\n",
         "2 columns are named 'x_nm'",
     ),
-    "a spreadsheet": (b"PK\x03\x04\x14\0\x06\0", "a ZIP archive.*Export it as CSV"),
+    "a spreadsheet": (b"PK\x03\x04\x14\0\x06\0", "a ZIP archive.*spreadsheet as CSV"),
     "zeros": (bytes(100), "is not a text table"),
     "blank": (b" \n\n", "is empty"),
     "no names": (b"\n1,2,3\n", "line 1 is empty"),
