@@ -176,25 +176,25 @@ def stated(
         if y is None or unit != y_unit or abs(y / x - 1) <= SQUARE:
             return UNSAID
         return PixelSize(
-            oblong=f"says that its pixels are {y / x:.3g} times as high as wide "
-            f"({source}); needed are square pixels"
+            oblong=f"states pixels {y / x:.3g} times as high as wide "
+            f"({source}); square pixels are required"
         )
     nm = length_nm(x, unit)
     if nm is None:
         return PixelSize(
-            remark=f"says that its pixels are {x:g} {unit!r} ({source}), and that unit "
+            remark=f"states a pixel size of {x:g} {unit!r} ({source}), and that unit "
             "is not known"
         )
     if misfit(nm):
         return PixelSize(
-            remark=f"says that its pixels are {x:g} {unit} ({source}), {nm:g} nm, "
-            "which no microscope has; that is not taken"
+            remark=f"states a pixel size of {x:g} {unit} ({source}), {nm:g} nm, "
+            "which no microscope has; it is ignored"
         )
     y_nm = nm if y is None else length_nm(y, y_unit) or nm
     if abs(y_nm / nm - 1) > SQUARE:
         return PixelSize(
-            oblong=f"says that its pixels are {nm:g} nm wide and {y_nm:g} nm high "
-            f"({source}); needed are square pixels"
+            oblong=f"states pixels {nm:g} nm wide and {y_nm:g} nm high "
+            f"({source}); square pixels are required"
         )
     return PixelSize(nm=nm, source=source)
 

@@ -196,7 +196,7 @@ def summary(report: SessionReport, *, with_end: bool = True) -> str:
         lines.append(
             "latency "
             + ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())
-            + " from arrival to published"
+            + " from arrival to publication"
         )
     if accuracy := report.get("accuracy"):
         lines.append(

@@ -55,11 +55,11 @@ def regular_file(path: Path, what: str = "file") -> Path:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(f"{path}: cannot be read: {reason}.") from None
     if stat.S_ISDIR(mode):
-        raise SettingsError(f"{path}: is a folder; needed is a {what}.")
+        raise SettingsError(f"{path}: is a folder; it must be a {what}.")
     if not stat.S_ISREG(mode):
         raise SettingsError(
-            f"{path}: is a pipe or a device; needed is a {what}. Save its content in a "
-            "file first."
+            f"{path}: is a pipe or a device; it must be a {what}. Save its content "
+            "in a file first."
         )
     return path
 
@@ -80,7 +80,7 @@ def read_file(path: Path, what: str, most_bytes: int) -> bytes:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}.") from None
     if len(content) > most_bytes:
         raise SettingsError(
-            f"{path}: is larger than {most_bytes >> 10} KiB; that is no {what}. Is it "
-            "the right file?"
+            f"{path}: is larger than {most_bytes >> 10} KiB, too large for a {what}. "
+            "Is it the right file?"
         )
     return content

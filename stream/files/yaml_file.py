@@ -173,7 +173,7 @@ def _check_keys(mapping: yaml.MappingNode, where: str) -> None:
             if key.value in seen:
                 line = key.start_mark.line + 1
                 raise SettingsError(
-                    f"{where}: the key '{key.value}' is there twice, again in line "
+                    f"{where}: the key '{key.value}' appears twice, again in line "
                     f"{line}. Leave out one of them."
                 )
             seen.add(key.value)

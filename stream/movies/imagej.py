@@ -45,7 +45,8 @@ def _whole(about: Mapping[str, str], key: str, path: Path) -> int:
     value = about.get(key, "1")
     if not re.fullmatch(r"\d{1,9}", value) or not int(value):
         raise SettingsError(
-            f"{path}: ImageJ's description says {key}={value[:20]}, which is damage."
+            f"{path}: ImageJ's description says {key}={value[:20]}; the file is "
+            "damaged."
         )
     return int(value)
 

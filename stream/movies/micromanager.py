@@ -244,8 +244,8 @@ def _joined(path: Path, files: list[StackFile]) -> Stack:
         raise SettingsError(
             f"{path}: {'these files hold' if len(files) > 1 else 'holds'} "
             f"{len(numbers)} frames, but not frame {wrong[0]}, counted from 0. A file "
-            "of the set is missing, was renamed, or is there twice: it needs all under "
-            "their own names in one folder."
+            "of the set is missing, was renamed, or appears twice: keep all of them "
+            "under their own names in one folder."
         )
     planned = max(each.planned for each in files)
     remarks = []

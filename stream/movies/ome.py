@@ -208,7 +208,7 @@ def own_name(text: OmeText, path: Path) -> str:
     """
     names = list(dict.fromkeys(each.name for each in text.planes if each.name))
     if len(names) > MOST_FILES:
-        raise SettingsError(f"{path}: lists {len(names)} files, which is damage.")
+        raise SettingsError(f"{path}: lists {len(names)} files; the file is damaged.")
     if not names or path.name in names:
         return path.name
     own = [each.name for each in text.planes if each.uuid and each.uuid == text.uuid]

@@ -241,7 +241,7 @@ class Pages:
             found[offset] = None
             at = offset + fmt.tagnosize + tags * fmt.tagsize
         if not found:
-            raise SettingsError(f"{self.path}: is a TIFF without a page.")
+            raise SettingsError(f"{self.path}: is a TIFF without any image.")
         return list(found)
 
     def _cut(self, found: dict[int, None]) -> SettingsError:
@@ -268,8 +268,8 @@ class Pages:
             raise SettingsError(f"{self.path}: pixels are {kind}, not camera counts.")
         if page.imagedepth != 1 or len(page.shape) > 2:
             raise SettingsError(
-                f"{self.path}: its pages are of shape {page.shape}. Needed is one "
-                "image a page."
+                f"{self.path}: its pages are of shape {page.shape}. Each page must "
+                "hold one image."
             )
 
     def _check_end(self) -> None:

@@ -152,7 +152,7 @@ def _lines(text: str, about: Path) -> dict[str, str]:
     for key, value in re.findall(r"^\s*([^=\n]+?)\s*=\s*(.*?)\s*$", text, re.MULTILINE):
         if facts.setdefault(key, value) != value:
             raise SettingsError(
-                f"{about}: {key!r} is there twice, as {facts[key]!r} and as {value!r}. "
+                f"{about}: {key!r} appears twice, as {facts[key]!r} and as {value!r}. "
                 "Remove the wrong line."
             )
     return facts

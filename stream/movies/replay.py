@@ -180,8 +180,8 @@ class ReplaySource:
             said = pixel_size.oblong or pixel_size.remark
             raise SettingsError(
                 f"{self._path}: {said or 'does not say its pixel size'}; without it "
-                "there are no nanometres. Specify the edge of a pixel in the sample, "
-                "pixel_size_nm."
+                "positions cannot be converted to nm. Specify the pixel size in the "
+                "sample, pixel_size_nm."
             )
         interval = interval_ms or movie.interval_ms or movie.exposure_ms
         metadata = {"source": self._path.name, SOURCE: pixel_size.source}

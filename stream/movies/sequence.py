@@ -129,6 +129,6 @@ def _in_order(folder: Path) -> list[Path]:
         )
         raise SettingsError(
             f"{folder}: holds {len(images)} images, numbered {low} to {high}, and not "
-            f"one for each: number {lacking} is missing or there twice."
+            f"one for each: number {lacking} is missing or appears twice."
         )
     return [found[number] for number in sorted(found)]

@@ -95,7 +95,9 @@ def _start(plain: dict[str, Any], folder: Path) -> StreamStart:
         if start.dtype not in ("u1", "u2") or not 0 < height * width <= _PIXELS:
             raise ValueError(f"frames of {start.shape} {start.dtype}")
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise SettingsError(f"{folder / START_FILE}: is no START: {error!r}") from error
+        raise SettingsError(
+            f"{folder / START_FILE}: is not a valid START: {error!r}"
+        ) from error
     return _with_maps(start, sums, folder / MAPS_FILE) if sums else start
 
 
@@ -118,7 +120,9 @@ def _end(plain: dict[str, Any], folder: Path) -> StreamEnd:
     try:
         return StreamEnd(**plain | {"stream_id": bytes.fromhex(plain["stream_id"])})
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise SettingsError(f"{folder / END_FILE}: is no END: {error!r}") from error
+        raise SettingsError(
+            f"{folder / END_FILE}: is not a valid END: {error!r}"
+        ) from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -155,7 +159,9 @@ def _read_json(path: Path, *needed: str) -> dict[str, Any]:
             "a copy: without it the frames have no size and no unit."
         )
     if missing := [name for name in needed if name not in content]:
-        raise SettingsError(f"{path}: lacks {', '.join(missing)}; it is not ours.")
+        raise SettingsError(
+            f"{path}: lacks {', '.join(missing)}; it is not a liveloc recording."
+        )
     return dict(content)
 
 

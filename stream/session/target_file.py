@@ -80,7 +80,7 @@ def write_target(folder: Path, target: float | str, *, origin: str = "") -> Path
     except OSError as error:
         part.unlink(missing_ok=True)
         raise SettingsError(
-            f"{path}: cannot be written: {error}. Look after the folder's permissions."
+            f"{path}: cannot be written: {error}. Check the folder's permissions."
         ) from None
     return path
 
@@ -116,7 +116,7 @@ def read_target(folder: Path) -> AskedTarget | None:
         raise SettingsError(f"{path}: names no target. {_example(path.name)}")
     if unknown := sorted(set(request) - _KEYS):
         raise SettingsError(
-            f"{path}: {_line(unknown[0])!r} cannot be asked for here. "
+            f"{path}: {_line(unknown[0])!r} cannot be requested here. "
             f"{_example(path.name)}"
         )
     origin = request.get("origin", "")

@@ -201,7 +201,7 @@ class TableWriter:
             self._check_resumed(found, rows)
         elif rows:
             raise SettingsError(
-                f"{self._path} holds no whole table, but {rows} rows are to be "
+                f"{self._path} holds no complete table, but {rows} rows are to be "
                 "resumed. Start a new session."
             )
         try:
@@ -234,8 +234,8 @@ class TableWriter:
             )
         if found.rows < rows:
             raise SettingsError(
-                f"{self._path} holds {found.rows} rows, but {rows} are said to be "
-                "done. The file was cut or exchanged; start a new session."
+                f"{self._path} holds {found.rows} rows, but {rows} are recorded as "
+                "done. The file was cut short or replaced; start a new session."
             )
 
     def _cut(self, found: _Contents, rows: int) -> Localizations:

@@ -481,7 +481,7 @@ def stated_metadata(found: Mapping[str, str], path: Path) -> dict[str, str]:
     for name, (good, needed) in checks.items():
         if name in found and not good(found[name]):
             raise SettingsError(
-                f"{path}: {name} is {found[name][:80]!r}, needed is {needed}."
+                f"{path}: {name} is {found[name][:80]!r}, must be {needed}."
             )
     return dict(found)
 

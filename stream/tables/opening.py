@@ -78,7 +78,7 @@ def open_pieces(path: str | Path, pixel_size_nm: float | None = None) -> Pieces:
     if path.suffix.lower() == ".arrow":
         raise SettingsError(
             f"{path}: is not an Arrow stream (begins with {beginning!r}). Was it "
-            "written by another program, or cut off at once?"
+            "written by another program, or cut off at the start?"
         )
     return TextPieces(recognised(path, pixel_size_nm))
 

@@ -290,7 +290,7 @@ def recognised(path: str | Path, pixel_size_nm: float | None = None) -> TextTabl
         if layout.header.count(column.name) > 1:
             raise SettingsError(
                 f"{path}: {layout.header.count(column.name)} columns are named "
-                f"{column.name!r}. Leave one of them."
+                f"{column.name!r}. Remove all but one."
             )
     metadata = _read_sidecar(path) | {"dialect": layout.dialect}
     if pixel_size_nm is not None:
@@ -325,5 +325,5 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
-            raise ValueError(f"{key!r} is there twice")
+            raise ValueError(f"{key!r} appears twice")
     return dict(pairs)

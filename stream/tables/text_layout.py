@@ -83,7 +83,7 @@ def layout_of(path: Path) -> Layout:
         return _with_comment(path, lines[above], encoding)
     if above >= len(lines) or not lines[above].strip():
         raise SettingsError(
-            f"{path}: line {above + 1} is empty; needed are the names of the columns."
+            f"{path}: line {above + 1} is empty; it must name the columns."
         )
     separator = separator or _separator(lines[above])
     names, *rows = _cells(lines[above : above + 200], separator, path)
@@ -102,7 +102,7 @@ def layout_of(path: Path) -> Layout:
 def _decoded(path: Path, beginning: bytes) -> tuple[str, str]:
     """Find the encoding, and decode what of the beginning is whole."""
     if not beginning.strip():
-        raise SettingsError(f"{path}: is empty. Was it exported to its end?")
+        raise SettingsError(f"{path}: is empty. Was the export interrupted?")
     marks = (
         name for mark, name in _BYTE_ORDER_MARKS.items() if beginning.startswith(mark)
     )
@@ -166,7 +166,7 @@ def _padded(
             raise SettingsError(
                 f"{path}: its first row has {len(rows[0])} cells and its header "
                 f"{len(names)} names. Are its numbers written with decimal commas, or "
-                "does a name for the numbers of rows lack? Export it with decimal "
+                "does the column of row numbers have no name? Export it with decimal "
                 "points and a name for each column."
             )
         names += ("",) * len(extra)
@@ -208,7 +208,7 @@ def _decimal(path: Path, rows: list[tuple[str, ...]]) -> str:
             return ","
     raise SettingsError(
         f"{path}: {found[0][0]!r} may be a number with a decimal comma or thousands. "
-        "Export the table with decimal points and without separators of thousands."
+        "Export the table with decimal points and without thousands separators."
     )
 
 
@@ -218,7 +218,7 @@ def _with_comment(path: Path, line: str, encoding: str) -> Layout:
         program = "DECODE" if "DECODE" in line or "EmitterSet" in line else "unknown"
         raise SettingsError(
             f"{path}: begins with a comment ({program}): {line[:60]!r}. Remove the "
-            "lines above the names of the columns; needed are frame, x_nm and y_nm "
+            "lines above the column names, which must include frame, x_nm and y_nm "
             "(nm from the centre of the first pixel, frames from 0)."
         )
     try:
@@ -232,8 +232,8 @@ def _with_comment(path: Path, line: str, encoding: str) -> Layout:
     for name in ("Position-0-0", "Position-1-0", "Position-2-0"):
         if units.get(name, "nanometer") != "nanometer":
             raise SettingsError(
-                f"{path}: {name} is in {units[name]!r}, needed is 'nanometer'. Export "
-                "it again."
+                f"{path}: {name} is in {units[name]!r}, but must be in 'nanometer'. "
+                "Export it again."
             )
     return Layout(
         encoding=encoding,

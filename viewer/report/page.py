@@ -28,11 +28,11 @@ _STYLE = (
 )
 _TITLES = {
     "frames": "Balance of frames",
-    "latency_ms": "Latency, arrival to published, ms",
-    "latency_after_neighbour_ms": "Latency, arrival of the next frame to published, ms",
+    "latency_ms": "Latency from arrival to publication, ms",
+    "latency_after_neighbour_ms": "Latency from arrival of the next frame, ms",
     "accuracy": "Compared with the ground truth",
     "laser": "Laser",
-    "feedback": "Feedback: density held by the laser",
+    "feedback": "Density control by the laser",
     "camera": "Camera",
     "engine": "Engine",
     "viewer": "Viewer",

@@ -309,7 +309,7 @@ def test_a_damaged_frame_leaves_the_others(tmp_path):
         ({"x_start": "left"}, r"'x_start' is 'left'; a whole number"),
         ({"x_start": "17.5"}, r"'x_start' is '17\.5'; a whole number"),
         ({"number of frames": "13"}, "says 13 frames"),
-        ({"x_start": "3\nx_start = 4"}, r"'x_start' is there twice, as '3' and as '4'"),
+        ({"x_start": "3\nx_start = 4"}, r"'x_start' appears twice, as '3' and as '4'"),
     ],
 )
 def test_inf_numbers_that_are_none_name_the_key(tmp_path, changes, complaint):

@@ -146,7 +146,7 @@ def test_resuming_nothing_starts_a_table(tmp_path):
 
 def test_resuming_more_rows_than_there_are_is_refused(tmp_path):
     write(tmp_path / "t.arrow", [5])
-    with pytest.raises(SettingsError, match="holds 5 rows, but 6 are said to be done"):
+    with pytest.raises(SettingsError, match="holds 5 rows, but 6 are recorded as done"):
         TableWriter(tmp_path / "t.arrow", METADATA, resume_rows=6)
 
 

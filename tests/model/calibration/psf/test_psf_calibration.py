@@ -298,7 +298,7 @@ def test_a_bead_stack_may_hold_any_numbers_but_not_oblong_pixels(tmp_path):
     with pytest.raises(SettingsError, match="2 times as high as wide"):
         read_stack(tmp_path / "beads.tif")
     (tmp_path / "beads.tif").write_bytes(b"II*\0" + bytes(20))
-    with pytest.raises(SettingsError, match=r"beads\.tif: is a TIFF without a page"):
+    with pytest.raises(SettingsError, match=r"beads\.tif: is a TIFF without any image"):
         read_stack(tmp_path / "beads.tif")
 
 
