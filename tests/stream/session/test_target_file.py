@@ -60,7 +60,7 @@ def test_what_is_no_density_is_not_written(tmp_path, asked):
         (b'{"target_per_um2": 1' + b"0" * 400 + b"}", "Write emitters"),
         (b'{"target_per_um2": true}', "is True"),
         (b'{"target_per_um2": -0.5}', "is -0.5"),
-        (b'{"target_per_um2": 0.5, "highest": 99}', "'highest' cannot be asked for"),
+        (b'{"target_per_um2": 0.5, "highest": 99}', "'highest' cannot be requested"),
         (b'{"target_per_um2": 0.5}' + b" " * MOST_BYTES, "longer than 4096 bytes"),
     ],
 )
