@@ -199,9 +199,12 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     errors = error.errors()
     unknown = [e for e in errors if e["type"] == "extra_forbidden"]
     first = (unknown or errors)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    path = [str(part) for part in first["loc"]]
     if unknown:
+        key = ".".join(path)
         return f"unknown setting '{key}'.{_nearest(first['loc'], model)}"
+    # Where several types are allowed, pydantic adds the one it tried to the path.
+    key = ".".join(part for part in path if part.isdigit() or part.isidentifier())
     if first["type"] == "missing":
         return f"setting '{key}' is missing."
     message = first["msg"].removeprefix("Value error, ")

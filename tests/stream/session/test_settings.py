@@ -43,6 +43,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         pytest.param("camera: {roi: [0, 0, 12:30, 9]}", "camera.roi"),
         pytest.param("camera: {config: " + "[x]" * 1 + "}", "camera.config is"),
         pytest.param("camera: {frames: " + "x" * 900 + "}", r"xxx\.\.\.: input should"),
+        pytest.param("control: {target_per_um2: x}", ": control.target_per_um2 is 'x'"),
+        pytest.param("camera: {exposure-ms: 3}", "'camera.exposure-ms'. Did you mean"),
         pytest.param("camera:\n\t- x", "not YAML"),
         pytest.param("\x00", "not YAML"),
         pytest.param("- 1", "session.yaml"),
