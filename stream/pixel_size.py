@@ -233,7 +233,7 @@ def from_tiff(unit: int, per_unit: tuple[float | None, float | None]) -> PixelSi
     found = stated(x, _TIFF_UNITS.get(unit, ""), y, _TIFF_UNITS.get(unit, ""), "TIFF")
     if found.nm is not None:
         return PixelSize(nm=found.nm, source="the TIFF's resolution")
-    return UNSAID if unit in _TIFF_UNITS else found
+    return UNSAID if unit in _TIFF_UNITS and not found.oblong else found
 
 
 def from_user(nm: float, where: str) -> PixelSize:

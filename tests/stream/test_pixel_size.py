@@ -114,6 +114,9 @@ def test_what_cannot_be_taken_is_named(tmp_path):
     assert "unit is not known" in pixel_size(path).remark
     write_imagej(path, FRAMES, unit="um", per_unit=(10, 5))
     assert "100 nm wide and 200 nm high" in pixel_size(path).oblong
+    per_cm = {"resolution": (1e5, 5e4), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, FRAMES, photometric="minisblack", **per_cm)
+    assert "100 nm wide and 200 nm high" in pixel_size(path).oblong
 
 
 def test_edges_without_a_unit_must_be_alike_too(tmp_path):
