@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from liveloc.stream.broadcast.status import EngineStatus
 from liveloc.stream.localizations import Localizations, empty
 from liveloc.stream.preview import Preview
 from liveloc.viewer.curves.traces import Traces
@@ -758,3 +759,24 @@ def test_numbers_are_written_short() -> None:
     assert figure(1180.4) == "1\u2009180"
     assert figure(-350) == "\u2212350"
     assert figure(2.5e6) == "2.5\u2009M"
+
+
+def test_what_a_silent_engine_sent_last_is_not_shown_as_new(
+    shown: Callable[..., Any],
+) -> None:
+    from liveloc.viewer.window.panels.statusbar import StatusLine
+
+    line = shown(StatusLine(), 900, 40)
+    figures = EngineStatus(
+        frames=374,
+        fps=162.0,
+        latency_ms=550.0,
+        density_per_um2=0.22,
+        laser={"power": 5.0, "unit": "mW"},
+    )
+    line.show_figures("live", figures, "ok")
+    assert all(text in line.text() for text in ("162 fps", "550 ms", "mW laser"))
+    line.show_figures("silent", figures, "ok")
+    assert "374 frames" in line.text()
+    for name in ("fps", "latency", "laser"):
+        assert f"\u2013 {name}" in line.text()

@@ -67,14 +67,15 @@ class StatusLine(QFrame):
     def show_figures(
         self, state: State, figures: EngineStatus, end_status: str
     ) -> None:
-        """Bring the line up to date."""
+        """Bring the line up to date; what a silent engine sent last is out of date."""
+        stale = state == "silent"
         word = _WORDS[state]
         if state == "ended" and end_status != "ok":
             word = f"Ended: {end_status}"
         _set(self._state, f"<span style='color:{_COLOURS[state]}'>●</span>  {word}")
         values = self._values
         _set(values["frames"], _pair(_grouped(figures.frames), "frames"))
-        rate = _UNKNOWN if figures.fps is None else f"{figures.fps:.0f}"
+        rate = _UNKNOWN if stale or figures.fps is None else f"{figures.fps:.0f}"
         _set(values["fps"], _pair(rate, "fps"))
         _set(
             values["localizations"],
@@ -85,10 +86,10 @@ class StatusLine(QFrame):
         causes = "\n".join(f"{name}: {n}" for name, n in sorted(figures.lost.items()))
         values["lost"].setToolTip(causes or "no frame lost")
         latency = figures.latency_ms
-        shown = _UNKNOWN if latency is None else f"{latency:.0f} ms"
+        shown = _UNKNOWN if stale or latency is None else f"{latency:.0f} ms"
         _set(values["latency"], _pair(shown, "latency"))
         self._show_alarms(figures.alarms)
-        self._show_activation(figures.activation)
+        self._show_activation(figures.activation, stale=stale)
 
     def show_cursor(self, text: str) -> None:
         """Show the cursor position."""
@@ -102,9 +103,11 @@ class StatusLine(QFrame):
         self._alarms.setToolTip(_lines(alarms))
         self._alarms.setVisible(bool(alarms))
 
-    def _show_activation(self, now: Activation | None) -> None:
+    def _show_activation(self, now: Activation | None, *, stale: bool = False) -> None:
         """Show density and laser, as far as they are known; nothing without a laser."""
         density, power = (now.density_text, now.power_text) if now else ("", "")
+        if stale:
+            density, power = density and _UNKNOWN, power and _UNKNOWN
         shown = {
             "density": density and _pair(density, _PER_UM2),
             "laser": power and _pair(escape(power), "laser"),
