@@ -125,11 +125,12 @@ def run_bridge(
             else:
 
                 def stand(now: Standstill) -> None:
-                    if now.over and standstills:
+                    known = bool(standstills) and not standstills[-1].over
+                    if known:
                         standstills.pop()
                     standstills.append(now)
                     frames = (now.first_seq, now.last_seq)
-                    log.alarm(now.text, frames=frames, serious=not now.over)
+                    log.alarm(now.text, frames=frames, serious=not known)
 
                 sender = _open_sender(
                     settings, source.start, interlock, feedback, stand, stack

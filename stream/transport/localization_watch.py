@@ -87,6 +87,9 @@ class LocalizationWatch:
         """Note that frame `seq` is localized; return a standstill that this ends."""
         if seq <= self._reached:
             return None
+        if self._reported is None and self.standing_still(now_s):
+            # Whoever should have looked stood still, too.
+            self._reported, self._cause = self._reached + 1, "the bridge was held up"
         ended = self._standstill(now_s, over=True)
         self._reached, self._reported = seq, None
         self._waiting_since_s = now_s if self._before > seq else None

@@ -48,6 +48,14 @@ def test_any_localized_frame_ends_it_and_names_what_had_arrived():
     assert watch.look(now_s + 5.5, "") is not None
 
 
+def test_a_standstill_of_the_bridge_itself_is_named_when_it_is_over():
+    watch = LocalizationWatch()
+    now_s = arriving(watch, 0, 50, 0.01)
+    over = watch.localized(3, now_s + 3.0)  # nobody could look in between
+    assert (over.first_seq, over.last_seq, over.over) == (0, 49, True)
+    assert "nothing was localized: the bridge was held up" in over.text
+
+
 def test_a_slow_camera_is_no_standstill():
     watch = LocalizationWatch()
     for seq in range(20):  # a frame every 5 s, localized when the next one is there
@@ -77,5 +85,6 @@ def test_a_standstill_is_exactly_a_second_in_which_due_frames_saw_no_progress(st
                 since_s = now_s
         elif reached < frames - 2:
             reached += 1
-            watch.localized(reached, now_s)
+            ended = watch.localized(reached, now_s)
+            assert (ended is not None) == due  # although `look` was never called
             since_s = now_s if frames - 2 > reached else None
